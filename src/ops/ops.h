@@ -1,0 +1,157 @@
+/* L3: operators.
+ *
+ * An operator is a tn_op: functions that know nothing of how memory is planned or who calls them. It is listed in
+ * op_list.inc, a row per (domain, name, since_version): rows of several versions share one tn_op where the behaviour
+ * is the same or where the functions look at node->since. To add an operator: write its tn_op in the family's file
+ * (or a new file, which the build finds), add its rows, add its test to tests/ops/.
+ *
+ * Life of a node:
+ *   infer    types and shapes of the outputs from those of the inputs. The only place where ranks, types, attributes and
+ *            shapes are checked. Called at load with what is known, and again with numbers for every plan, or, where
+ *            shapes depend on data, right before run. Must cope with unknown ranks and dims (leave outputs unknown) and must not
+ *            trust a single attribute or value.
+ *   prepare  optional; shapes of all inputs are known. Parses attributes into a state, chooses kernels, packs constant
+ *            weights, says how much scratch memory run needs. Once per plan.
+ *   run      computes. Outputs whose shapes infer could tell are allocated; the others run allocates itself.
+ *            Many threads may run the same node at once: state is read-only here.
+ */
+#ifndef TN_OPS_H
+#define TN_OPS_H
+
+#include "base/base.h"
+#include "cpu/cpu.h"
+#include "graph/graph.h"
+#include "tensor/tensor.h"
+#include "thread/thread.h"
+
+typedef struct tn_infer {
+    const tn_node *node;
+    tern_model *model;
+    const tn_type *const *in;            /* n_in of the node; NULL: absent */
+    const tern_tensor *const *value;     /* the input's elements where they are known, else NULL; n_in */
+    const int64_t *const *partial;       /* see tn_value.partial; n_in */
+    const tn_type *const *captured;      /* types of node->captures */
+    tn_type *out;                        /* n_out; arrive as unknown tensors */
+    const int64_t **out_partial;         /* n_out; an operator that computes shapes may set it (memory from arena) */
+    tn_arena *arena;                     /* lives as long as the outputs' types */
+    /* Infers a subgraph's output types from types of its inputs (If, Loop, Scan). */
+    tern_status (*infer_graph)(struct tn_infer *c, tn_graph *g, const tn_type *in, int n_in, tn_type *out, int n_out);
+    tern_error *err;
+} tn_infer;
+
+typedef struct tn_prepare {
+    const tn_node *node;
+    const tn_type *const *in;            /* known types and shapes; NULL: absent */
+    const tern_tensor *const *value;     /* constants; NULL: not constant */
+    const tn_type *out;                  /* shapes may be unknown where they depend on data */
+    const int *in_block, *out_block;     /* storage, see tern_tensor.block */
+    tern_cpu_tier tier;
+    int threads;                         /* the most that run may use */
+    tn_arena *arena;                     /* for state; lives as long as it */
+    void *state;                         /* out: handed to run */
+    size_t workspace;                    /* out: bytes of scratch that run needs, aligned to 64 */
+    struct tn_pack_cache *packs;         /* see tn_pack_get */
+    tern_error *err;
+} tn_prepare;
+
+typedef struct tn_run {
+    const tn_node *node;
+    const void *state;
+    tern_tensor *const *in;              /* n_in; NULL: absent. Read-only */
+    tern_tensor **out;                   /* n_out; NULL: not wanted. With memory where the shape was known, else data == NULL */
+    void *workspace;
+    tern_cpu_tier tier;
+    int threads;
+    tn_arena *strings;                   /* memory of string elements made by this run */
+    uint64_t *seed;                      /* of the session's random operators; advance it */
+    struct tn_exec *exec;                /* for the functions below */
+    tern_error *err;
+} tn_run;
+
+typedef enum tn_op_flags {
+    TN_OP_ALIAS = 1 << 0,         /* output 0 is input 0's memory under another shape (Reshape): run has nothing to copy
+                                     when both data pointers are equal */
+    TN_OP_INPLACE = 1 << 1,       /* output 0 may overwrite an input of the same stored bytes that nobody reads later */
+    TN_OP_BLOCKED = 1 << 2,       /* takes blocked inputs and gives blocked outputs: all rank-4 inputs and outputs have one block */
+    TN_OP_RANDOM = 1 << 3,        /* not folded, not merged with an equal node */
+    TN_OP_NO_FOLD = 1 << 4        /* not evaluated at load even when all inputs are constant */
+} tn_op_flags;
+
+typedef struct tn_op {
+    tern_status (*infer)(tn_infer *c);
+    tern_status (*prepare)(tn_prepare *c); /* may be NULL */
+    tern_status (*run)(tn_run *c);
+    int8_t min_in, max_in;                 /* max -1: any number */
+    int8_t min_out, max_out;
+    uint16_t flags;
+    /* Multiply-accumulates of one run, for inspect and profile; NULL: not counted. Shapes are known. */
+    int64_t (*macs)(const tn_node *node, const tn_type *const *in, const tn_type *out);
+} tn_op;
+
+typedef struct tn_op_row {
+    const char *domain, *name;
+    int since;
+    const tn_op *op;
+} tn_op_row;
+
+/* ---- registry ---------------------------------------------------------------------------------------------- */
+
+/* The newest row not above `opset`; NULL when there is none. Domain "ai.onnx" equals "". */
+const tn_op_row *tn_op_find(const char *domain, const char *name, int opset);
+/* All rows, sorted by domain, name and version. */
+const tn_op_row *tn_op_rows(size_t *count);
+/* The newest opset of the domain that the rows cover (28 for ai.onnx); 0: unknown domain. */
+int tn_op_newest_opset(const char *domain);
+/* Sets node->op and node->since and checks the number of inputs and outputs; the error names op, opset and what to do. */
+tern_status tn_op_resolve(tn_node *node, tern_error *err);
+tern_status tn_op_resolve_graph(tn_graph *g, tern_error *err); /* all nodes, subgraphs too */
+
+/* ---- helpers for infer ------------------------------------------------------------------------------------- */
+
+/* Fails unless input i is a tensor of one of `types` (an unknown type passes). */
+tern_status tn_infer_want(tn_infer *c, int i, uint32_t types);
+/* Fails unless two inputs' element types agree (unknown passes). */
+tern_status tn_infer_same_type(tn_infer *c, int a, int b);
+/* Output o is a tensor of that type and shape (shape NULL: rank unknown). */
+void tn_infer_out(tn_infer *c, int o, tern_dtype dtype, const tn_shape *shape);
+void tn_infer_out_like(tn_infer *c, int o, int i);           /* type and shape of input i */
+/* ONNX multidirectional broadcasting of n shapes; unknown dims stay unknown. The error names both shapes. */
+tern_status tn_infer_broadcast(tn_infer *c, const tn_shape *const *shapes, int n, tn_shape *out);
+/* Axis in [-rank, rank) to [0, rank); fails otherwise, naming `what`. */
+tern_status tn_infer_axis(tn_infer *c, int64_t axis, int rank, int *out, const char *what);
+/* Elements of a 0-D or 1-D integer input, dims encoding: from its value or partial value. False when not known.
+ * *count <= max; more is an error for the caller to report. */
+bool tn_infer_ints(tn_infer *c, int i, int64_t *out, int max, int *count);
+/* Stores the partial value of output o (copied into the arena). */
+tern_status tn_infer_set_partial(tn_infer *c, int o, const int64_t *values, int count);
+/* Fails with "input 'name' (float32[2,3]): <text>" style context; use for all messages of infer. */
+tern_status tn_infer_fail(tn_infer *c, tern_status status, const char *format, ...) TN_PRINTF(3, 4);
+
+/* ---- helpers for prepare ----------------------------------------------------------------------------------- */
+
+/* A packed form of constant input `i`, made once per session and shared by all plans: `fn` fills `bytes` bytes. `key`
+ * tells apart different packings of one input. NULL on error (c->err is set). */
+typedef void (*tn_pack_fn)(const void *context, const tern_tensor *value, void *dst);
+const void *tn_pack_get(tn_prepare *c, int i, uint64_t key, size_t bytes, tn_pack_fn fn, const void *context);
+/* State from the arena, cleared; NULL on error (c->err is set). */
+void *tn_prepare_state(tn_prepare *c, size_t bytes);
+
+/* ---- helpers for run --------------------------------------------------------------------------------------- */
+
+/* Gives output o memory (data-dependent shapes). Not cleared. */
+tern_status tn_run_alloc(tn_run *c, int o, tern_dtype dtype, const tn_shape *shape);
+/* Output o becomes another reference to `t` (sequences, optionals, Identity, If). */
+tern_status tn_run_share(tn_run *c, int o, tern_tensor *t);
+/* A string element whose bytes live as long as the run. */
+tern_status tn_run_string(tn_run *c, const char *data, size_t len, tern_string *out);
+/* Runs a subgraph on inputs; fills outputs with references that the caller drops. */
+tern_status tn_run_graph(tn_run *c, tn_graph *g, tern_tensor *const *in, int n_in, tern_tensor **out, int n_out);
+tern_status tn_run_fail(tn_run *c, tern_status status, const char *format, ...) TN_PRINTF(3, 4);
+
+/* ---- one node, evaluated by itself ------------------------------------------------------------------------- */
+
+/* Infers, prepares and runs `node` on concrete inputs with memory from the heap: constant folding and tests.
+ * out[n_out] receives references. */
+tern_status tn_node_eval(const tn_node *node, tern_tensor *const *in, tern_tensor **out, tern_error *err);
+
+#endif
