@@ -64,9 +64,16 @@ typedef struct tn_run {
     int threads;
     tn_arena *strings;                   /* memory of string elements made by this run */
     uint64_t *seed;                      /* of the session's random operators; advance it */
-    struct tn_exec *exec;                /* for the functions below */
+    struct tn_exec *exec;                /* who runs it */
     tern_error *err;
 } tn_run;
+
+/* What run may ask of its executor. */
+typedef struct tn_exec {
+    tern_status (*alloc)(struct tn_exec *e, tern_dtype dtype, const tn_shape *shape, tern_tensor **out, tern_error *err);
+    tern_status (*run_graph)(struct tn_exec *e, const tn_node *node, tn_graph *g, tern_tensor *const *in, int n_in,
+                             tern_tensor **out, int n_out, tern_error *err);
+} tn_exec;
 
 typedef enum tn_op_flags {
     TN_OP_ALIAS = 1 << 0,         /* output 0 is input 0's memory under another shape (Reshape): run has nothing to copy
@@ -74,7 +81,8 @@ typedef enum tn_op_flags {
     TN_OP_INPLACE = 1 << 1,       /* output 0 may overwrite an input of the same stored bytes that nobody reads later */
     TN_OP_BLOCKED = 1 << 2,       /* takes blocked inputs and gives blocked outputs: all rank-4 inputs and outputs have one block */
     TN_OP_RANDOM = 1 << 3,        /* not folded, not merged with an equal node */
-    TN_OP_NO_FOLD = 1 << 4        /* not evaluated at load even when all inputs are constant */
+    TN_OP_NO_FOLD = 1 << 4,       /* not evaluated at load even when all inputs are constant */
+    TN_OP_KERNEL_NAME = 1 << 5    /* the state begins with a `const char *`: the fast kernel chosen, or NULL */
 } tn_op_flags;
 
 typedef struct tn_op {
@@ -90,6 +98,7 @@ typedef struct tn_op {
 
 typedef struct tn_op_row {
     const char *domain, *name;
+    const char *key;                       /* "domain:name" */
     int since;
     const tn_op *op;
 } tn_op_row;
@@ -98,7 +107,7 @@ typedef struct tn_op_row {
 
 /* The newest row not above `opset`; NULL when there is none. Domain "ai.onnx" equals "". */
 const tn_op_row *tn_op_find(const char *domain, const char *name, int opset);
-/* All rows, sorted by domain, name and version. */
+/* All rows; those of one operator stand together, ascending. */
 const tn_op_row *tn_op_rows(size_t *count);
 /* The newest opset of the domain that the rows cover (28 for ai.onnx); 0: unknown domain. */
 int tn_op_newest_opset(const char *domain);
@@ -147,6 +156,36 @@ tern_status tn_run_string(tn_run *c, const char *data, size_t len, tern_string *
 /* Runs a subgraph on inputs; fills outputs with references that the caller drops. */
 tern_status tn_run_graph(tn_run *c, tn_graph *g, tern_tensor *const *in, int n_in, tern_tensor **out, int n_out);
 tern_status tn_run_fail(tn_run *c, tern_status status, const char *format, ...) TN_PRINTF(3, 4);
+
+/* ---- inference over a graph ---------------------------------------------------------------------------------- */
+
+/* What is known of the values of one graph, indexed by tn_value.id. */
+typedef struct tn_infer_env {
+    tern_model *model;
+    const tn_graph *graph;
+    struct tn_infer_env *outer;            /* of the graph around; captured values are looked up there */
+    tn_type *types;
+    const tern_tensor **values;            /* known elements; the env holds a reference to those in `owned` only */
+    const int64_t **partials;
+    tn_arena *arena;
+    tern_tensor **owned;                   /* tensors that inference computed */
+    size_t n_owned, cap_owned;
+    size_t max_value_bytes;                /* computes outputs up to this size from known inputs */
+} tn_infer_env;
+
+/* Everything unknown but constants and, with `declared`, what the file says of inputs. arena must outlive the env. */
+tern_status tn_infer_env_init(tn_infer_env *env, tern_model *model, const tn_graph *g, tn_infer_env *outer,
+                              tn_arena *arena, bool declared, tern_error *err);
+void tn_infer_env_release(tn_infer_env *env);
+/* Infers one node whose inputs are in env; writes its outputs there. The error text has the node's context. */
+tern_status tn_infer_env_node(tn_infer_env *env, const tn_node *node, tern_error *err);
+tern_status tn_infer_env_graph(tn_infer_env *env, tern_error *err); /* all nodes in order */
+
+/* Packed weights of a session. All of its functions may be called by any thread. */
+typedef struct tn_pack_cache tn_pack_cache;
+tn_pack_cache *tn_pack_cache_new(void);
+void tn_pack_cache_free(tn_pack_cache *cache);
+size_t tn_pack_cache_bytes(tn_pack_cache *cache);
 
 /* ---- one node, evaluated by itself ------------------------------------------------------------------------- */
 

@@ -1,0 +1,77 @@
+#include "ops/ops.h"
+
+/* Packed weights, keyed by the constant they come from and a number that tells packings apart. They live as long as
+ * the session: plans of several input shapes share them. */
+typedef struct pack {
+    const tern_tensor *value;
+    uint64_t key;
+    size_t bytes;
+    void *data;
+} pack;
+
+struct tn_pack_cache {
+    tn_mutex mutex;
+    pack *packs;
+    size_t count, cap, bytes;
+};
+
+tn_pack_cache *tn_pack_cache_new(void) {
+    tn_pack_cache *c = tn_calloc(1, sizeof *c);
+    if (c && !tn_mutex_init(&c->mutex)) {
+        tn_free(c);
+        return NULL;
+    }
+    return c;
+}
+
+void tn_pack_cache_free(tn_pack_cache *c) {
+    if (!c) return;
+    for (size_t i = 0; i < c->count; i++) tn_free(c->packs[i].data);
+    tn_free(c->packs);
+    tn_mutex_release(&c->mutex);
+    tn_free(c);
+}
+
+size_t tn_pack_cache_bytes(tn_pack_cache *c) {
+    tn_mutex_lock(&c->mutex);
+    size_t n = c->bytes;
+    tn_mutex_unlock(&c->mutex);
+    return n;
+}
+
+static const void *find_or_make(tn_pack_cache *c, const tern_tensor *value, uint64_t key, size_t bytes, tn_pack_fn fn,
+                                const void *context) {
+    for (size_t i = 0; i < c->count; i++)
+        if (c->packs[i].value == value && c->packs[i].key == key && c->packs[i].bytes == bytes) return c->packs[i].data;
+    if (!tn_grow(&c->packs, &c->cap, c->count + 1, sizeof *c->packs)) return NULL;
+    void *data = tn_alloc_aligned(bytes ? bytes : 1, TN_CACHE_LINE);
+    if (!data) return NULL;
+    fn(context, value, data);
+    c->packs[c->count++] = (pack){value, key, bytes, data};
+    c->bytes += bytes;
+    return data;
+}
+
+const void *tn_pack_get(tn_prepare *p, int i, uint64_t key, size_t bytes, tn_pack_fn fn, const void *context) {
+    const tern_tensor *value = p->value[i];
+    void *data;
+    if (!p->packs) { /* a single evaluation: nothing to share */
+        size_t padded;
+        char *raw = tn_add_size(bytes, TN_CACHE_LINE, &padded) ? tn_arena_alloc(p->arena, padded) : NULL;
+        data = raw ? raw + (-(uintptr_t)raw & (TN_CACHE_LINE - 1)) : NULL;
+        if (data) fn(context, value, data);
+    } else {
+        tn_mutex_lock(&p->packs->mutex);
+        data = (void *)(uintptr_t)find_or_make(p->packs, value, key, bytes, fn, context);
+        tn_mutex_unlock(&p->packs->mutex);
+    }
+    if (!data) tn_fail_oom(p->err, bytes);
+    return data;
+}
+
+void *tn_prepare_state(tn_prepare *c, size_t bytes) {
+    void *s = tn_arena_alloc(c->arena, bytes);
+    if (!s) tn_fail_oom(c->err, bytes);
+    c->state = s;
+    return s;
+}
