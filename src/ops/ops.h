@@ -82,6 +82,7 @@ typedef enum tn_op_flags {
     TN_OP_BLOCKED = 1 << 2,       /* takes blocked inputs and gives blocked outputs: all rank-4 inputs and outputs have one block */
     TN_OP_RANDOM = 1 << 3,        /* not folded, not merged with an equal node */
     TN_OP_NO_FOLD = 1 << 4,       /* not evaluated at load even when all inputs are constant */
+    TN_OP_INPLACE_RESIDUAL = 1 << 6, /* likewise, but only input 3 (tern:Conv) */
     TN_OP_KERNEL_NAME = 1 << 5    /* the state begins with a `const char *`: the fast kernel chosen, or NULL */
 } tn_op_flags;
 
@@ -92,6 +93,8 @@ typedef struct tn_op {
     int8_t min_in, max_in;                 /* max -1: any number */
     int8_t min_out, max_out;
     uint16_t flags;
+    /* With TN_OP_BLOCKED: whether this node can, given the types of its plain-layout inputs; NULL: always. */
+    bool (*blocked_ok)(const tn_node *node, const tn_type *const *in, const tern_tensor *const *value, int block);
     /* Multiply-accumulates of one run, for inspect and profile; NULL: not counted. Shapes are known. */
     int64_t (*macs)(const tn_node *node, const tn_type *const *in, const tn_type *out);
 } tn_op;
