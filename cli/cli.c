@@ -1,0 +1,58 @@
+#include "cli/cli.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/base.h"
+
+static void print_line(const char *format, va_list args, const char *tail) {
+    char text[2048];
+    int n = vsnprintf(text, sizeof text, format, args);
+    if (n < 0) n = 0;
+    if ((size_t)n >= sizeof text) memcpy(text + sizeof text - 4, "...", 4);
+    for (char *p = text; *p; p++) {
+        if ((unsigned char)*p < 32 || *p == 127) *p = '?';
+    }
+    if (isatty(STDERR_FILENO)) fputs("\r\033[K", stderr);
+    fprintf(stderr, "tern: %s%s\n", text, tail);
+}
+
+void cli_error(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    print_line(format, args, "");
+    va_end(args);
+}
+
+int cli_usage_error(const cli_command *command, const char *format, ...) {
+    char tail[80];
+    snprintf(tail, sizeof tail, " (tern %s --help)", command->name);
+    va_list args;
+    va_start(args, format);
+    print_line(format, args, tail);
+    va_end(args);
+    return CLI_USAGE;
+}
+
+int cli_fail(const tern_error *err) {
+    cli_error("%s", err->text);
+    return CLI_FAILED;
+}
+
+void *cli_must(void *ptr) {
+    if (!ptr) {
+        cli_error("out of memory");
+        exit(CLI_FAILED);
+    }
+    return ptr;
+}
+
+tern_options cli_session_options(const cli_common *common) {
+    tern_options options;
+    tern_options_init(&options);
+    options.threads = (int)common->threads;
+    options.optimize = common->optimize;
+    return options;
+}

@@ -1,0 +1,64 @@
+/* tern info: what this build and this machine can do. */
+#include <stdio.h>
+
+#include "base/base.h"
+#include "cli/cli.h"
+#include "cli/json.h"
+#include "cpu/cpu.h"
+
+static void print_text(const tn_cpu_info *cpu) {
+    printf("tern         %s\n", tern_version());
+    printf("processor    %s\n", cpu->name);
+    printf("tier         %s (the machine has %s%s%s)\n", tern_cpu_tier_name(tern_cpu_get_tier()),
+           tern_cpu_tier_name(cpu->tier), cpu->avx_vnni || cpu->avx512_vnni ? ", vnni" : "",
+           cpu->avx512_bf16 ? ", bf16" : "");
+    printf("cores        %d physical, %d logical\n", cpu->physical_cores, cpu->logical_cores);
+    printf("caches       %zu KiB L1d, %zu KiB L2, %zu KiB L3\n", cpu->l1d >> 10, cpu->l2 >> 10, cpu->l3 >> 10);
+}
+
+static void print_json(const tn_cpu_info *cpu) {
+    cJSON *root = cli_json_object(NULL, NULL);
+    cli_json_string(root, "version", tern_version());
+    cJSON *machine = cli_json_object(root, "cpu");
+    cli_json_string(machine, "name", cpu->name);
+    cli_json_string(machine, "tier", tern_cpu_tier_name(tern_cpu_get_tier()));
+    cli_json_string(machine, "machine_tier", tern_cpu_tier_name(cpu->tier));
+    cli_json_bool(machine, "avx_vnni", cpu->avx_vnni);
+    cli_json_bool(machine, "avx512_vnni", cpu->avx512_vnni);
+    cli_json_bool(machine, "avx512_bf16", cpu->avx512_bf16);
+    cli_json_int(machine, "physical_cores", cpu->physical_cores);
+    cli_json_int(machine, "logical_cores", cpu->logical_cores);
+    cli_json_int(machine, "l1d_bytes", (int64_t)cpu->l1d);
+    cli_json_int(machine, "l2_bytes", (int64_t)cpu->l2);
+    cli_json_int(machine, "l3_bytes", (int64_t)cpu->l3);
+    cli_json_print(root);
+}
+
+static int run(void *args, char **operands, int count) {
+    (void)operands;
+    (void)count;
+    const tn_cpu_info *cpu = tn_cpu_get_info();
+    if (((const cli_common *)args)->json) {
+        print_json(cpu);
+    } else {
+        print_text(cpu);
+    }
+    return CLI_OK;
+}
+
+static const cli_option options[] = {CLI_OPT_CPU, CLI_OPT_JSON};
+static const char *const examples[] = {"tern info", "tern info --json", "tern info --cpu avx2", NULL};
+
+const cli_command cli_cmd_info = {
+    .name = "info",
+    .summary = "print what this build and this machine can do",
+    .operands = "",
+    .description = "Prints the version, the CPU, the instruction tier in force, caches and libraries.",
+    .options = options,
+    .n_options = TN_COUNT(options),
+    .examples = examples,
+    .failure = "the machine lacks the tier of --cpu",
+    .max_operands = 0,
+    .args_size = sizeof(cli_common),
+    .run = run,
+};
