@@ -14,13 +14,13 @@
 /* ---- compiler ---------------------------------------------------------------------------------------------- */
 
 #define TN_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
-#define TN_INLINE static inline __attribute__((always_inline))
-#define TN_LIKELY(x) __builtin_expect(!!(x), 1)
-#define TN_UNLIKELY(x) __builtin_expect(!!(x), 0)
-#define TN_COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define TN_MIN(a, b) ((a) < (b) ? (a) : (b))
-#define TN_MAX(a, b) ((a) > (b) ? (a) : (b))
-#define TN_CACHE_LINE 64
+#define TN_INLINE            static inline __attribute__((always_inline))
+#define TN_LIKELY(x)         __builtin_expect(!!(x), 1)
+#define TN_UNLIKELY(x)       __builtin_expect(!!(x), 0)
+#define TN_COUNT(array)      (sizeof(array) / sizeof((array)[0]))
+#define TN_MIN(a, b)         ((a) < (b) ? (a) : (b))
+#define TN_MAX(a, b)         ((a) > (b) ? (a) : (b))
+#define TN_CACHE_LINE        64
 
 /* ---- errors ------------------------------------------------------------------------------------------------ */
 
@@ -30,26 +30,32 @@ tern_status tn_fail_oom(tern_error *err, size_t bytes);
 /* Puts context before the text already in `err`; the caller that knows the file or the node adds it on the way up. */
 void tn_error_prefix(tern_error *err, const char *format, ...) TN_PRINTF(2, 3);
 
+/* What is behind tern_status_name and tern_status_message. */
+const char *tn_status_name(tern_status status);
+const char *tn_status_message(tern_status status);
+
 /* Returns from the calling function when `expr` is not TERN_OK. */
-#define TN_TRY(expr)                                                                                                   \
-    do {                                                                                                               \
-        tern_status tn_try_status_ = (expr);                                                                           \
-        if (TN_UNLIKELY(tn_try_status_ != TERN_OK)) return tn_try_status_;                                             \
+#define TN_TRY(expr)                                                       \
+    do {                                                                   \
+        tern_status tn_try_status_ = (expr);                               \
+        if (TN_UNLIKELY(tn_try_status_ != TERN_OK)) return tn_try_status_; \
     } while (0)
 
 /* ---- memory ------------------------------------------------------------------------------------------------ */
 
 /* All return NULL when there is no memory or the size overflows; size 0 gives a unique pointer. */
-void *tn_alloc(size_t bytes);                                     /* aligned to 16, not cleared */
-void *tn_alloc_aligned(size_t bytes, size_t align);               /* not cleared */
-void *tn_calloc(size_t count, size_t size);                       /* cleared */
-void *tn_alloc_array(size_t count, size_t size);                  /* not cleared */
+void *tn_alloc(size_t bytes);                       /* aligned to 16, not cleared */
+void *tn_alloc_aligned(size_t bytes, size_t align); /* not cleared */
+void *tn_calloc(size_t count, size_t size);         /* cleared */
+void *tn_alloc_array(size_t count, size_t size);    /* not cleared */
 char *tn_strdup(const char *s);
 char *tn_strndup(const char *s, size_t n);
 void tn_free(void *ptr); /* NULL is fine */
 /* Number of live allocations and of allocations made so far; what the no-allocation and leak tests look at. */
 size_t tn_alloc_live(void);
 size_t tn_alloc_total(void);
+/* NULL restores malloc; see tern_set_allocator. */
+void tn_alloc_set_hook(const tern_allocator *allocator);
 
 /* Makes room for at least `need` elements in *array (capacity *cap); doubles. False when there is no memory. */
 bool tn_grow(void *array_pointer, size_t *cap, size_t need, size_t element_size);
@@ -71,8 +77,8 @@ typedef struct tn_arena {
 
 void tn_arena_init(tn_arena *arena, size_t limit);
 void tn_arena_release(tn_arena *arena);
-void *tn_arena_alloc(tn_arena *arena, size_t bytes);               /* cleared, aligned to 16; NULL: no memory */
-void *tn_arena_array(tn_arena *arena, size_t count, size_t size);  /* cleared */
+void *tn_arena_alloc(tn_arena *arena, size_t bytes);              /* cleared, aligned to 16; NULL: no memory */
+void *tn_arena_array(tn_arena *arena, size_t count, size_t size); /* cleared */
 char *tn_arena_strndup(tn_arena *arena, const char *s, size_t n);
 
 /* ---- strings ----------------------------------------------------------------------------------------------- */
@@ -84,8 +90,14 @@ typedef struct tn_str {
 } tn_str;
 
 TN_INLINE tn_str tn_str_c(const char *s) { return (tn_str){s, s ? strlen(s) : 0}; }
-TN_INLINE bool tn_str_eq(tn_str a, tn_str b) { return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0); }
+TN_INLINE bool tn_str_eq(tn_str a, tn_str b) {
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
 bool tn_utf8_valid(const char *s, size_t n);
+/* Length of the valid UTF-8 character at the start of s[0, n); 0 when there is none. */
+size_t tn_utf8_length(const char *s, size_t n);
+/* Makes terminated text fit for one line of UTF-8: control characters and bytes that are not UTF-8 become '?'. */
+void tn_utf8_clean_line(char *s);
 uint64_t tn_hash(const void *data, size_t n, uint64_t seed); /* not cryptographic */
 
 /* Growing text. `failed` is sticky: check it once at the end. Always terminated. */
@@ -107,8 +119,8 @@ typedef struct tn_map {
 } tn_map;
 
 void tn_map_release(tn_map *map);
-void *tn_map_get(const tn_map *map, tn_str key);                 /* NULL when absent */
-bool tn_map_put(tn_map *map, tn_str key, void *value);           /* replaces; false: no memory */
+void *tn_map_get(const tn_map *map, tn_str key);       /* NULL when absent */
+bool tn_map_put(tn_map *map, tn_str key, void *value); /* replaces; false: no memory */
 
 /* ---- small floats ------------------------------------------------------------------------------------------ */
 
@@ -153,6 +165,8 @@ uint64_t tn_clock_ns(void);
 
 /* ---- log --------------------------------------------------------------------------------------------------- */
 
+/* See tern_set_log. */
+void tn_log_set_hook(tern_log_fn fn, void *context, tern_log_level level);
 bool tn_log_enabled(tern_log_level level);
 void tn_log(tern_log_level level, const char *format, ...) TN_PRINTF(2, 3);
 
