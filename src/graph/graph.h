@@ -56,11 +56,12 @@ struct tn_value {
     const char *name;       /* unique in its graph; "" never occurs */
     tn_type type;
     int block;              /* storage of dim 1, see tern_tensor.block; set by the layout pass */
-    tern_tensor *constant;  /* initializer or folded result; NULL otherwise. One reference is held */
+    tern_tensor *constant;  /* initializer or folded result; NULL otherwise. Owned by model->tensors */
     /* Known elements of a small integer tensor (rank 0 or 1) whose elements are partly symbols; NULL otherwise. */
     const int64_t *partial; /* shape.dims[0] (or 1) elements */
     tn_node *producer;      /* NULL: graph input, initializer or captured */
-    tn_value *captured;     /* the outer graph's value that this one stands for; NULL otherwise */
+    tn_value *captured;     /* the value of graph->parent that this one stands for; NULL otherwise */
+    bool is_input;          /* among graph->inputs */
     int n_uses;             /* node inputs, graph outputs and captures that read it */
 };
 
@@ -94,6 +95,8 @@ struct tn_graph {
     int n_values, n_nodes, n_inputs, n_outputs;
     size_t cap_values, cap_nodes, cap_inputs, cap_outputs;
     tn_map by_name;          /* name -> tn_value */
+    uint64_t n_fresh;        /* names made by tn_graph_new_value so far */
+    tn_graph *next;          /* list of all graphs of the model */
 };
 
 typedef struct tn_opset_import {
@@ -115,6 +118,7 @@ typedef struct tn_limits {
 struct tern_model {
     tn_arena arena;            /* everything below, but tensors' memory */
     tn_graph *graph;
+    tn_graph *all_graphs;      /* linked by next; subgraphs too, also those of dropped nodes */
     char *path;                /* for messages; NULL: from memory */
     tn_file *files;            /* mapped: the model and its external data. Initializers point into them */
     size_t n_files, cap_files;
@@ -127,6 +131,7 @@ struct tern_model {
     size_t n_metadata;
     const char **symbols;      /* names of symbolic dims; NULL entries are anonymous */
     size_t n_symbols, cap_symbols;
+    tn_map symbol_by_name;     /* name -> index + 1 */
     tern_tensor **tensors;     /* every tensor that attributes and constants refer to: freed with the model */
     size_t n_tensors, cap_tensors;
     size_t n_nodes_total;
@@ -156,8 +161,10 @@ tn_attr *tn_node_add_attr(tn_node *n, const char *name, tn_attr_type type);
 
 /* ---- editing and checking ---------------------------------------------------------------------------------- */
 
-/* Sorts the nodes topologically, sets producers, ids and use counts, drops nodes that nothing reads; fails on a cycle,
- * on a value with two producers or with none. Call it after import and after each pass that edited. */
+/* Sorts the nodes topologically (an order that is right already stays as it is), sets producers, ids, captures and use
+ * counts, drops nodes and values that nothing reads; fails on a cycle, on a value with two producers or with none. Subgraphs
+ * are finished too. A node that gives a value which has become constant loses that output, and goes when it has no other
+ * one. Call it after import and after each pass that edited. Linear. */
 tern_status tn_graph_finish(tn_graph *g, tern_error *err);
 /* Every use of `from` in nodes, outputs and captures becomes `to`. Linear in the number of nodes: batch where it matters. */
 void tn_graph_replace_uses(tn_graph *g, tn_value *from, tn_value *to);
