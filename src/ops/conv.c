@@ -1,0 +1,259 @@
+#include "kernels/conv.h"
+#include "ops/conv_internal.h"
+#include "ops/fused.h"
+
+typedef struct conv_state {
+    const char *kernel;
+    tern_dtype dtype;
+    tn_act act;
+    tn_conv_plain plain;
+    /* float16 and bfloat16 are computed in float32: copies in the workspace, weights packed when they are constant. */
+    const float *wide_w;
+    size_t at_x, at_w, at_b, at_y, at_plain;
+    /* blocked */
+    const tn_conv_algo *algo;
+    tn_conv conv;
+    const void *packed;
+} conv_state;
+
+/* ---- infer --------------------------------------------------------------------------------------------------- */
+
+static const tn_type *input(const tn_type *const *in, const tn_node *node, int i) {
+    return i < node->n_in ? in[i] : NULL;
+}
+
+static tern_status check_bias(tn_infer *c, int i, const tn_conv_dims *d) {
+    const tn_type *b = input(c->in, c->node, i);
+    if (!b || !b->ranked) return TERN_OK;
+    bool ok =
+        b->shape.rank == 1 && (!tn_dim_known(b->shape.dims[0]) || !tn_dim_known(d->oc) || b->shape.dims[0] == d->oc);
+    if (ok) return TERN_OK;
+    char text[TN_SHAPE_TEXT];
+    return tn_infer_fail(c, TERN_SHAPE_MISMATCH, "the bias has shape %s, the convolution has %lld output channels",
+                         tn_shape_text(&b->shape, text, sizeof text), (long long)d->oc);
+}
+
+static tern_status check_residual(tn_infer *c, const tn_shape *y) {
+    const tn_type *z = input(c->in, c->node, 3);
+    if (!z || !z->ranked) return TERN_OK;
+    bool ok = z->shape.rank == y->rank;
+    for (int i = 0; ok && i < y->rank; i++)
+        ok = !tn_dim_known(z->shape.dims[i]) || !tn_dim_known(y->dims[i]) || z->shape.dims[i] == y->dims[i];
+    if (ok) return TERN_OK;
+    char a[TN_SHAPE_TEXT], b[TN_SHAPE_TEXT];
+    return tn_infer_fail(c, TERN_SHAPE_MISMATCH, "the residual has shape %s, the output %s",
+                         tn_shape_text(&z->shape, a, sizeof a), tn_shape_text(y, b, sizeof b));
+}
+
+static tern_status infer_conv(tn_infer *c, uint32_t types, bool transposed) {
+    for (int i = 0; i < c->node->n_in; i++) {
+        TN_TRY(tn_infer_want(c, i, types));
+        if (i > 0) TN_TRY(tn_infer_same_type(c, 0, i));
+    }
+    const tn_type *x = c->in[0], *w = c->in[1];
+    if (!x || !w || !x->ranked || !w->ranked) {
+        tn_infer_out(c, 0, x ? x->dtype : TERN_UNDEFINED, NULL);
+        return TERN_OK;
+    }
+    tn_conv_dims d;
+    TN_TRY(tn_ops_conv_dims(c->node, &x->shape, &w->shape, transposed, &d, c->err));
+    TN_TRY(check_bias(c, 2, &d));
+    tn_shape y = tn_ops_conv_out_shape(&d);
+    TN_TRY(check_residual(c, &y));
+    tn_infer_out(c, 0, x->dtype, &y);
+    return TERN_OK;
+}
+
+static tern_status conv_infer(tn_infer *c) { return infer_conv(c, TN_TYPES_FLOAT, false); }
+
+static tern_status fused_infer(tn_infer *c) {
+    tn_act act;
+    if (!tn_op_act(c->node, &act)) return tn_infer_fail(c, TERN_INVALID_MODEL, "attribute 'act' names no activation");
+    return infer_conv(c, TN_T(FLOAT), false);
+}
+
+/* ---- blocked ------------------------------------------------------------------------------------------------- */
+
+/* False when the numbers do not fit the fast kernels' types. */
+static bool to_blocked(const tn_conv_dims *d, bool plain_input, bool residual, const tn_act *act, tn_conv *out) {
+    const tn_window *w = &d->w;
+    if (w->rank != 2) return false;
+    *out = (tn_conv){.n = d->n,
+                     .ic = d->ic,
+                     .ih = w->in[0],
+                     .iw = w->in[1],
+                     .oc = d->oc,
+                     .oh = w->out[0],
+                     .ow = w->out[1],
+                     .groups = d->groups,
+                     .kh = (int)w->kernel[0],
+                     .kw = (int)w->kernel[1],
+                     .sh = (int)w->stride[0],
+                     .sw = (int)w->stride[1],
+                     .dh = (int)w->dilation[0],
+                     .dw = (int)w->dilation[1],
+                     .pad_top = (int)w->pad[0],
+                     .pad_left = (int)w->pad[1],
+                     .in_plain = plain_input,
+                     .residual = residual,
+                     .act = *act};
+    for (int i = 0; i < 2; i++) {
+        /* Padding beyond the kernel would make windows that read nothing: left to the plain path. */
+        if (w->pad[i] >= tn_window_extent(w, i) || w->pad_end[i] >= tn_window_extent(w, i)) return false;
+        if (w->in[i] > INT32_MAX || w->out[i] > INT32_MAX || tn_window_extent(w, i) > INT32_MAX) return false;
+    }
+    return true;
+}
+
+bool tn_op_conv_blocked_ok(const tn_node *node, tern_cpu_tier tier, bool plain_input) {
+    const tn_value *xv = node->in[0], *wv = node->in[1];
+    if (!xv || !wv || !wv->constant) return false;
+    const tn_type *x = &xv->type;
+    if (x->dtype != TERN_FLOAT || !x->ranked || x->shape.rank != 4 || wv->constant->shape.rank != 4) return false;
+    tn_act act;
+    if (!tn_op_act(node, &act)) return false;
+    /* Free dims: a small picture and a large one must both find an algorithm. */
+    for (int64_t size = 7; size <= 7 * 64; size *= 64) {
+        tn_shape shape = x->shape;
+        tn_conv_dims d;
+        tn_conv conv;
+        if (!tn_dim_known(shape.dims[0])) shape.dims[0] = 1;
+        for (int i = 2; i < 4; i++)
+            if (!tn_dim_known(shape.dims[i])) shape.dims[i] = size + wv->constant->shape.dims[i] * 8;
+        if (tn_ops_conv_dims(node, &shape, &wv->constant->shape, false, &d, NULL) != TERN_OK) return false;
+        if (!to_blocked(&d, plain_input, false, &act, &conv) || !tn_conv_select(tier, &conv)) return false;
+    }
+    return true;
+}
+
+typedef struct pack_context {
+    const tn_conv_algo *algo;
+    const tn_conv *conv;
+} pack_context;
+
+static void pack_blocked(const void *context, const tern_tensor *value, void *dst) {
+    const pack_context *p = context;
+    p->algo->pack(p->conv, value->data, dst);
+}
+
+static tern_status prepare_blocked(tn_prepare *c, conv_state *s, const tn_conv_dims *d) {
+    bool residual = input(c->in, c->node, 3) != NULL, plain_input = c->in_block[0] == 0;
+    int block = c->out_block[0];
+    if (!c->value[1] || block != tn_conv_block(c->tier) || (!plain_input && c->in_block[0] != block) ||
+        (residual && c->in_block[3] != block))
+        return tn_fail(c->err, TERN_INTERNAL, "blocked convolution with X in blocks of %d, Y in blocks of %d",
+                       c->in_block[0], block);
+    if (to_blocked(d, plain_input, residual, &s->act, &s->conv)) s->algo = tn_conv_select(c->tier, &s->conv);
+    if (!s->algo) return tn_fail(c->err, TERN_INTERNAL, "no blocked algorithm takes this convolution");
+    s->kernel = s->algo->name;
+    pack_context p = {s->algo, &s->conv};
+    uint64_t key = tn_hash(s->algo->name, strlen(s->algo->name), (uint64_t)d->groups * 2 + plain_input);
+    s->packed = tn_pack_get(c, 1, key, s->algo->packed_bytes(&s->conv), pack_blocked, &p);
+    if (!s->packed) return c->err ? c->err->status : TERN_OUT_OF_MEMORY;
+    c->workspace = s->algo->workspace(&s->conv, c->threads);
+    return TERN_OK;
+}
+
+/* ---- prepare ------------------------------------------------------------------------------------------------- */
+
+static void pack_f32(const void *context, const tern_tensor *value, void *dst) {
+    (void)context;
+    tn_ops_to_f32(value, dst);
+}
+
+/* Room for float32 copies of everything that is not float32. */
+static tern_status reserve_wide(tn_prepare *c, conv_state *s, size_t *total) {
+    const tn_conv_plain *p = &s->plain;
+    int64_t w_count = p->d.oc * p->k;
+    if (c->value[1]) {
+        size_t bytes;
+        if (!tn_mul_size((size_t)w_count, sizeof(float), &bytes)) return tn_fail_oom(c->err, SIZE_MAX);
+        s->wide_w = tn_pack_get(c, 1, TERN_FLOAT, bytes, pack_f32, NULL);
+        if (!s->wide_w) return c->err ? c->err->status : TERN_OUT_OF_MEMORY;
+    }
+    bool ok = tn_ops_reserve(total, p->d.n * p->d.ic * p->in_sp, sizeof(float), &s->at_x) &&
+              tn_ops_reserve(total, s->wide_w ? 0 : w_count, sizeof(float), &s->at_w) &&
+              tn_ops_reserve(total, p->d.oc, sizeof(float), &s->at_b) &&
+              tn_ops_reserve(total, p->d.n * p->d.oc * p->out_sp, sizeof(float), &s->at_y);
+    return ok ? TERN_OK : tn_fail_oom(c->err, SIZE_MAX);
+}
+
+static tern_status conv_prepare(tn_prepare *c) {
+    conv_state *s = tn_prepare_state(c, sizeof *s);
+    if (!s) return TERN_OUT_OF_MEMORY;
+    tn_conv_dims d;
+    TN_TRY(tn_ops_conv_dims(c->node, &c->in[0]->shape, &c->in[1]->shape, false, &d, c->err));
+    s->dtype = c->in[0]->dtype;
+    if (!tn_op_act(c->node, &s->act)) return tn_fail(c->err, TERN_INVALID_MODEL, "attribute 'act' names no activation");
+    if (c->out_block[0]) return prepare_blocked(c, s, &d);
+    tn_conv_plain_options options = {.wide = s->dtype == TERN_DOUBLE, .residual = input(c->in, c->node, 3) != NULL};
+    TN_TRY(tn_ops_conv_plain_init(&s->plain, &d, &options, c->tier, c->threads, c->err));
+    size_t total = 0;
+    bool wide = s->dtype == TERN_FLOAT16 || s->dtype == TERN_BFLOAT16;
+    if (wide) TN_TRY(reserve_wide(c, s, &total));
+    if (!tn_ops_reserve(&total, (int64_t)s->plain.workspace, 1, &s->at_plain)) return tn_fail_oom(c->err, SIZE_MAX);
+    c->workspace = total;
+    return TERN_OK;
+}
+
+/* ---- run ----------------------------------------------------------------------------------------------------- */
+
+static void run_wide(tn_run *c, const conv_state *s) {
+    char *ws = c->workspace;
+    float *x = (float *)(ws + s->at_x), *w = (float *)(ws + s->at_w), *b = (float *)(ws + s->at_b);
+    float *y = (float *)(ws + s->at_y);
+    const tern_tensor *bias = c->node->n_in > 2 ? c->in[2] : NULL;
+    tn_ops_to_f32(c->in[0], x);
+    if (!s->wide_w) tn_ops_to_f32(c->in[1], w);
+    if (bias) tn_ops_to_f32(bias, b);
+    tn_ops_conv_plain_f32(&s->plain, x, s->wide_w ? s->wide_w : w, bias ? b : NULL, NULL, &s->act, y, ws + s->at_plain);
+    tn_ops_from_f32(y, c->out[0]);
+}
+
+static tern_status conv_run(tn_run *c) {
+    const conv_state *s = c->state;
+    if (!c->out[0] || tn_shape_count(&c->out[0]->shape) == 0) return TERN_OK;
+    const void *x = c->in[0]->data, *w = c->in[1]->data;
+    const void *bias = c->node->n_in > 2 && c->in[2] ? c->in[2]->data : NULL;
+    const void *residual = c->node->n_in > 3 && c->in[3] ? c->in[3]->data : NULL;
+    void *y = c->out[0]->data;
+    if (s->algo)
+        s->algo->run(&s->conv, x, s->packed, bias, residual, y, c->workspace, c->threads);
+    else if (s->dtype == TERN_DOUBLE)
+        tn_ops_conv_plain_f64(&s->plain, x, w, bias, y);
+    else if (s->dtype == TERN_FLOAT)
+        tn_ops_conv_plain_f32(&s->plain, x, w, bias, residual, &s->act, y, (char *)c->workspace + s->at_plain);
+    else
+        run_wide(c, s);
+    return TERN_OK;
+}
+
+int64_t tn_ops_conv_macs(const tn_node *node, const tn_type *const *in, const tn_type *out) {
+    (void)node;
+    int64_t total = 1;
+    for (int i = 0; i < out->shape.rank; i++)
+        if (!tn_mul_i64(total, out->shape.dims[i], &total)) return INT64_MAX;
+    for (int i = 1; i < in[1]->shape.rank; i++)
+        if (!tn_mul_i64(total, in[1]->shape.dims[i], &total)) return INT64_MAX;
+    return total;
+}
+
+const tn_op tn_op_conv = {.infer = conv_infer,
+                          .prepare = conv_prepare,
+                          .run = conv_run,
+                          .min_in = 2,
+                          .max_in = 3,
+                          .min_out = 1,
+                          .max_out = 1,
+                          .flags = TN_OP_KERNEL_NAME,
+                          .macs = tn_ops_conv_macs};
+
+const tn_op tn_op_fused_conv = {.infer = fused_infer,
+                                .prepare = conv_prepare,
+                                .run = conv_run,
+                                .min_in = 2,
+                                .max_in = 4,
+                                .min_out = 1,
+                                .max_out = 1,
+                                .flags = TN_OP_KERNEL_NAME | TN_OP_INPLACE_RESIDUAL,
+                                .macs = tn_ops_conv_macs};

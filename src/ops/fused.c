@@ -1,0 +1,54 @@
+#include "ops/fused.h"
+
+#include "kernels/layout.h"
+
+static const char *const act_names[] = {"none",        "relu",      "clip", "leaky", "sigmoid",   "silu",
+                                        "hardsigmoid", "hardswish", "tanh", "gelu",  "gelu_tanh", "mish",
+                                        "elu",         "softplus",  "exp",  "erf"};
+_Static_assert(TN_COUNT(act_names) == TN_ACT_COUNT, "a name for every activation");
+
+const char *tn_op_act_name(tn_act_kind kind) { return act_names[kind]; }
+
+bool tn_op_act(const tn_node *node, tn_act *out) {
+    tn_str name = tn_attr_s(node, "act", "none");
+    *out = (tn_act){TN_ACT_NONE, tn_attr_f(node, "act_alpha", 0), tn_attr_f(node, "act_beta", 0)};
+    if (name.len == 0) return true;
+    for (size_t i = 0; i < TN_COUNT(act_names); i++) {
+        if (!tn_str_eq(name, tn_str_c(act_names[i]))) continue;
+        out->kind = (tn_act_kind)i;
+        return true;
+    }
+    return false;
+}
+
+/* ---- Reorder ------------------------------------------------------------------------------------------------- */
+
+static tern_status reorder_infer(tn_infer *c) {
+    TN_TRY(tn_infer_want(c, 0, TN_T(FLOAT)));
+    int64_t block = tn_attr_i(c->node, "block", 0);
+    if (block != 0 && block != 8 && block != 16)
+        return tn_infer_fail(c, TERN_INVALID_MODEL, "attribute 'block' is %lld, not 0, 8 or 16", (long long)block);
+    if (c->in[0] && c->in[0]->ranked && c->in[0]->shape.rank != 4)
+        return tn_infer_fail(c, TERN_SHAPE_MISMATCH, "X has rank %d, not 4", c->in[0]->shape.rank);
+    tn_infer_out_like(c, 0, 0);
+    return TERN_OK;
+}
+
+static tern_status reorder_run(tn_run *c) {
+    const tern_tensor *x = c->in[0];
+    tern_tensor *y = c->out[0];
+    if (!y || tn_shape_count(&y->shape) == 0) return TERN_OK;
+    int64_t n = x->shape.dims[0], channels = x->shape.dims[1], hw = tn_shape_count_range(&x->shape, 2, 4);
+    if (x->block == y->block)
+        memcpy(y->data, x->data, tn_tensor_bytes(x));
+    else if (x->block == 0)
+        tn_layout_block_f32(c->tier, x->data, y->data, n, channels, hw, y->block, c->threads);
+    else if (y->block == 0)
+        tn_layout_unblock_f32(c->tier, x->data, y->data, n, channels, hw, x->block, c->threads);
+    else
+        return tn_run_fail(c, TERN_INTERNAL, "Reorder from blocks of %d to blocks of %d", x->block, y->block);
+    return TERN_OK;
+}
+
+const tn_op tn_op_reorder = {
+    .infer = reorder_infer, .run = reorder_run, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1};

@@ -1,0 +1,22 @@
+/* tern's own operators, domain "tern": what fusion and the layout pass make out of standard ones. All take float32.
+ *
+ *   Conv     X, W, B (optional), Z (optional, added before the activation; shaped like Y). Attributes of the standard's
+ * Conv with explicit pads, and act, act_alpha, act_beta: see tn_op_act. X may be plain where Y is blocked. Gemm     A,
+ * B, C (optional). Attributes of the standard's Gemm, and act, act_alpha, act_beta. Reorder  X (rank 4). Attribute
+ * block: 0 makes it plain, 8 or 16 blocked. */
+#ifndef TN_OPS_FUSED_H
+#define TN_OPS_FUSED_H
+
+#include "kernels/act.h"
+#include "ops/ops.h"
+
+/* The activation named by the string attribute `act` ("" or absent: none) with act_alpha and act_beta. False: no such
+ * name. */
+bool tn_op_act(const tn_node *node, tn_act *out);
+/* The name that tn_op_act understands: "none", "relu", "hardswish", "gelu_tanh" ... */
+const char *tn_op_act_name(tn_act_kind kind);
+/* True when a Conv (standard or tern's) can have a blocked output: float32, rank 4, constant weights, and a fast
+ * algorithm for whatever height and width. `plain_input`: with X in plain layout. Uses the types of node->in. */
+bool tn_op_conv_blocked_ok(const tn_node *node, tern_cpu_tier tier, bool plain_input);
+
+#endif
