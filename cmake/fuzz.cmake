@@ -1,0 +1,18 @@
+# fuzz/fuzz_<name>.c defines LLVMFuzzerTestOneInput. It is always built with a driver that replays files, as
+# build/fuzz/replay_<name>; with TERN_FUZZ=ON also as a libFuzzer program, build/fuzz/fuzz_<name>.
+file(GLOB targets CONFIGURE_DEPENDS fuzz/fuzz_*.c)
+foreach(source IN LISTS targets)
+  get_filename_component(name ${source} NAME_WE)
+  string(REGEX REPLACE "^fuzz_" "" name ${name})
+  add_executable(replay_${name} ${source} fuzz/replay.c)
+  set(programs replay_${name})
+  if(TERN_FUZZ)
+    add_executable(fuzz_${name} ${source})
+    target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+    list(APPEND programs fuzz_${name})
+  endif()
+  foreach(program IN LISTS programs)
+    target_link_libraries(${program} PRIVATE tern_internal)
+    set_target_properties(${program} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz)
+  endforeach()
+endforeach()

@@ -1,0 +1,33 @@
+# Picture formats beyond those that need no library (BMP, PNM). Each one found defines HAVE_<NAME>; what is missing is
+# said once, with the Debian package that brings it, and the formats are then refused by name at run time.
+find_package(PkgConfig)
+add_library(tern_image_libraries INTERFACE)
+
+function(tern_image_library name package debian)
+  if(PKG_CONFIG_FOUND)
+    pkg_check_modules(${name} QUIET IMPORTED_TARGET ${package})
+  endif()
+  if(${name}_FOUND)
+    message(STATUS "${name}: version ${${name}_VERSION}")
+    target_link_libraries(tern_image_libraries INTERFACE PkgConfig::${name})
+    target_compile_definitions(tern_image_libraries INTERFACE HAVE_${name}=1)
+    return()
+  endif()
+  # giflib has no pkg-config file in some releases.
+  if(name STREQUAL "GIF")
+    find_package(GIF QUIET)
+    if(TARGET GIF::GIF)
+      message(STATUS "GIF: version ${GIF_VERSION}")
+      target_link_libraries(tern_image_libraries INTERFACE GIF::GIF)
+      target_compile_definitions(tern_image_libraries INTERFACE HAVE_GIF=1)
+      return()
+    endif()
+  endif()
+  message(STATUS "${name}: not found, so ${name} pictures can not be read (apt install ${debian})")
+endfunction()
+
+tern_image_library(JPEG libjpeg libjpeg-dev)
+tern_image_library(PNG libpng libpng-dev)
+tern_image_library(WEBP libwebp libwebp-dev)
+tern_image_library(TIFF libtiff-4 libtiff-dev)
+tern_image_library(GIF libgif libgif-dev)

@@ -1,0 +1,45 @@
+# tests/<area>/test_<topic>.c is one program, build/tests/<area>/test_<topic>. The other .c files of an area, and those
+# right in tests/, are shared: they become a library which the programs of the area (all areas) link.
+find_path(CMOCKA_INCLUDE cmocka.h)
+find_library(CMOCKA_LIBRARY cmocka)
+if(NOT CMOCKA_INCLUDE OR NOT CMOCKA_LIBRARY)
+  message(STATUS "cmocka: not found, so the unit tests are not built (apt install libcmocka-dev)")
+  return()
+endif()
+
+function(tern_test_library name)
+  add_library(${name} STATIC ${ARGN})
+  target_include_directories(${name} PRIVATE ${CMOCKA_INCLUDE})
+  target_link_libraries(${name} PUBLIC tern_internal)
+endfunction()
+
+file(GLOB common CONFIGURE_DEPENDS tests/*.c)
+if(common)
+  tern_test_library(tern_tests_common ${common})
+endif()
+
+file(GLOB areas CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR}/tests tests/*)
+foreach(area IN LISTS areas)
+  file(GLOB sources CONFIGURE_DEPENDS tests/${area}/*.c)
+  set(programs ${sources})
+  list(FILTER programs INCLUDE REGEX "/test_[^/]*$")
+  list(FILTER sources EXCLUDE REGEX "/test_[^/]*$")
+  if(NOT programs)
+    continue()
+  endif()
+  if(sources)
+    tern_test_library(tern_tests_${area} ${sources})
+  endif()
+  foreach(source IN LISTS programs)
+    get_filename_component(name ${source} NAME_WE)
+    set(target ${area}_${name})
+    add_executable(${target} ${source})
+    set_target_properties(${target} PROPERTIES OUTPUT_NAME ${name}
+      RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests/${area})
+    target_include_directories(${target} PRIVATE ${CMOCKA_INCLUDE})
+    # Assertions of cmocka and of the code under test both count.
+    target_compile_options(${target} PRIVATE -UNDEBUG)
+    target_link_libraries(${target} PRIVATE $<TARGET_NAME_IF_EXISTS:tern_tests_${area}>
+      $<TARGET_NAME_IF_EXISTS:tern_tests_common> tern_internal ${CMOCKA_LIBRARY})
+  endforeach()
+endforeach()
