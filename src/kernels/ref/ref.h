@@ -1,0 +1,22 @@
+/* Naive references for the kernel tests: plain layout, sums in double. Not part of the library. */
+#ifndef TN_KERNELS_REF_H
+#define TN_KERNELS_REF_H
+
+#include "kernels/act.h"
+#include "kernels/conv.h"
+#include "kernels/gemm.h"
+#include "kernels/pool.h"
+
+double tn_ref_act(const tn_act *act, double x);
+
+/* x: (n, c, ih, iw), y: (n, c, oh, ow) */
+void tn_ref_pool2d(const tn_pool2d *p, const float *x, double *y);
+
+/* sum[i]: the exact product before bias and activation, mag[i]: sum of |a * b|; (m, n) dense. */
+void tn_ref_gemm(const tn_gemm_f32 *g, const float *a, const float *b, double *sum, double *mag);
+
+/* x: (n, ic, ih, iw), w: (oc, ic / groups, kh, kw), sum and mag: (n, oc, oh, ow), before bias, residual and activation.
+ */
+void tn_ref_conv(const tn_conv *c, const float *x, const float *w, double *sum, double *mag);
+
+#endif

@@ -1,0 +1,187 @@
+/* Activations over an array; the error of each in ULP is in docs/numerics.md.
+ *
+ * exp(x) = 2^n * exp(r), r = x - n log 2 in [-0.35, 0.35], exp(r) = 1 + r + r^2 P(r) with P a minimax polynomial of
+ * degree 4. log 2 is subtracted in two parts; n times the first is exact, so this is right without fused multiply-add
+ * too. */
+#include "kernels/act.h"
+
+#define LOG2_E  1.44269504f
+#define LN2_HI  0.693359375f
+#define LN2_LO  (-2.12194440e-4f)
+#define EXP_MAX 89.0f     /* exp is infinite in float above 88.73 */
+#define EXP_MIN (-104.0f) /* and zero below -103.98 */
+
+TN_INLINE vf exp_reduce(vf x, vf *n) {
+    *n = vf_round(vf_mul(x, vf_set(LOG2_E)));
+    vf r = vf_fma(*n, vf_set(-LN2_HI), x);
+    return vf_fma(*n, vf_set(-LN2_LO), r);
+}
+
+/* r + r^2 P(r) = exp(r) - 1 */
+TN_INLINE vf expm1_core(vf r) {
+    vf p = vf_set(1.395297004e-03f);
+    p = vf_fma(p, r, vf_set(8.370321244e-03f));
+    p = vf_fma(p, r, vf_set(4.166616872e-02f));
+    p = vf_fma(p, r, vf_set(1.666650623e-01f));
+    p = vf_fma(p, r, vf_set(0.5f));
+    return vf_fma(vf_mul(r, r), p, r);
+}
+
+TN_INLINE vf vexp(vf x) {
+    vf n, r = exp_reduce(vf_min(vf_set(EXP_MAX), vf_max(vf_set(EXP_MIN), x)), &n);
+    return vf_scale(vf_add(expm1_core(r), vf_set(1.0f)), n);
+}
+
+/* For x <= 88; relative error stays small near zero because 2^n - 1 is exact. */
+TN_INLINE vf vexpm1(vf x) {
+    vf n, r = exp_reduce(vf_max(vf_set(-30.0f), x), &n);
+    vf s = vf_scale(vf_set(1.0f), n);
+    return vf_fma(s, expm1_core(r), vf_sub(s, vf_set(1.0f)));
+}
+
+/* With e = exp(-|x|) nothing overflows: 1 / (1 + e) for x >= 0, e / (1 + e) below. */
+TN_INLINE vf vsigmoid(vf x) {
+    vf e = vexp(vf_sub(vf_zero(), vf_abs(x)));
+    vf top = vf_sel(vf_lt(x, vf_zero()), e, vf_set(1.0f));
+    return vf_div(top, vf_add(e, vf_set(1.0f)));
+}
+
+/* tanh |x| = q / (q + 2), q = exp(2 |x|) - 1; 1 in float from 9.02 on. */
+TN_INLINE vf vtanh(vf x) {
+    vf q = vexpm1(vf_min(vf_set(20.0f), vf_mul(vf_abs(x), vf_set(2.0f))));
+    return vf_copysign(vf_div(q, vf_add(q, vf_set(2.0f))), x);
+}
+
+/* |x| < 1: x P(x^2). Above: 1 - exp(-Q(|x|)) with Q fitted to -log(erfc); 1 in float from 3.92 on. */
+TN_INLINE vf verf(vf x) {
+    vf a = vf_abs(x), u = vf_mul(x, x);
+    vf p = vf_set(7.853854186e-05f);
+    p = vf_fma(p, u, vf_set(-8.010191377e-04f));
+    p = vf_fma(p, u, vf_set(5.188327283e-03f));
+    p = vf_fma(p, u, vf_set(-2.685381100e-02f));
+    p = vf_fma(p, u, vf_set(1.128358543e-01f));
+    p = vf_fma(p, u, vf_set(-3.761262596e-01f));
+    p = vf_mul(x, vf_fma(p, u, vf_set(1.128379107e+00f)));
+    vf b = vf_min(vf_set(4.0f), a), q = vf_set(-1.888236147e-04f);
+    q = vf_fma(q, b, vf_set(2.972441958e-03f));
+    q = vf_fma(q, b, vf_set(-2.194043063e-02f));
+    q = vf_fma(q, b, vf_set(1.033273488e-01f));
+    q = vf_fma(q, b, vf_set(6.378830671e-01f));
+    q = vf_fma(q, b, vf_set(1.127251506e+00f));
+    q = vf_fma(q, b, vf_set(3.004283353e-04f));
+    q = vf_sub(vf_set(1.0f), vexp(vf_sub(vf_zero(), q)));
+    return vf_sel(vf_lt(a, vf_set(1.0f)), p, vf_copysign(q, x));
+}
+
+/* log(1 + t) for t in [0, 1]: 2 atanh(s), s = t / (2 + t) <= 1/3. */
+TN_INLINE vf vlog1p(vf t) {
+    vf s = vf_div(t, vf_add(t, vf_set(2.0f))), u = vf_mul(s, s), p = vf_set(1.215046868e-01f);
+    p = vf_fma(p, u, vf_set(1.071382836e-01f));
+    p = vf_fma(p, u, vf_set(1.430844218e-01f));
+    p = vf_fma(p, u, vf_set(1.999943852e-01f));
+    p = vf_fma(p, u, vf_set(3.333333731e-01f));
+    s = vf_add(s, s);
+    return vf_fma(vf_mul(s, u), p, s);
+}
+
+TN_INLINE vf vsoftplus(vf x) {
+    vf e = vexp(vf_sub(vf_zero(), vf_abs(x)));
+    return vf_add(vf_max(vf_zero(), x), vlog1p(e));
+}
+
+/* tanh(log(1 + e)) = w / (w + 2), w = e (e + 2), e = exp(x); 1 in float from 10 on. */
+TN_INLINE vf vmish(vf x) {
+    vf e = vexp(vf_min(vf_set(20.0f), x)), w = vf_mul(e, vf_add(e, vf_set(2.0f)));
+    return vf_mul(x, vf_div(w, vf_add(w, vf_set(2.0f))));
+}
+
+TN_INLINE vf vgelu(vf x) {
+    vf h = vf_mul(x, vf_set(0.5f));
+    return vf_mul(h, vf_add(verf(vf_mul(x, vf_set(0.707106781f))), vf_set(1.0f)));
+}
+
+TN_INLINE vf vgelu_tanh(vf x) {
+    vf u = vf_mul(x, vf_set(0.797884561f)), x2 = vf_mul(x, x);
+    vf t = vtanh(vf_fma(vf_mul(u, x2), vf_set(0.044715f), u));
+    return vf_mul(vf_mul(x, vf_set(0.5f)), vf_add(t, vf_set(1.0f)));
+}
+
+TN_INLINE vf vclip(vf x, vf lo, vf hi) { return vf_min(hi, vf_max(lo, x)); }
+
+TN_INLINE vf act_vector(tn_act_kind kind, vf x, vf alpha, vf beta) {
+    switch (kind) {
+    case TN_ACT_NONE:
+        return x;
+    case TN_ACT_RELU:
+        return vf_max(vf_zero(), x);
+    case TN_ACT_CLIP:
+        return vclip(x, alpha, beta);
+    case TN_ACT_LEAKY:
+        return vf_sel(vf_lt(x, vf_zero()), vf_mul(x, alpha), x);
+    case TN_ACT_SIGMOID:
+        return vsigmoid(x);
+    case TN_ACT_SILU:
+        return vf_mul(x, vsigmoid(vf_mul(x, alpha)));
+    case TN_ACT_HARDSIGMOID:
+        return vclip(vf_add(vf_mul(x, alpha), beta), vf_zero(), vf_set(1.0f));
+    case TN_ACT_HARDSWISH:
+        return vf_mul(x, vclip(vf_add(vf_mul(x, vf_set(1.0f / 6.0f)), vf_set(0.5f)), vf_zero(), vf_set(1.0f)));
+    case TN_ACT_TANH:
+        return vtanh(x);
+    case TN_ACT_GELU:
+        return vgelu(x);
+    case TN_ACT_GELU_TANH:
+        return vgelu_tanh(x);
+    case TN_ACT_MISH:
+        return vmish(x);
+    case TN_ACT_ELU:
+        return vf_sel(vf_lt(x, vf_zero()), vf_mul(alpha, vexpm1(vf_min(vf_zero(), x))), x);
+    case TN_ACT_SOFTPLUS:
+        return vsoftplus(x);
+    case TN_ACT_EXP:
+        return vexp(x);
+    case TN_ACT_ERF:
+        return verf(x);
+    case TN_ACT_COUNT:
+        break;
+    }
+    return x;
+}
+
+TN_INLINE void act_loop(tn_act_kind kind, const tn_act *act, const float *x, float *y, size_t n) {
+    vf alpha = vf_set(act->alpha), beta = vf_set(act->beta);
+    size_t i = 0;
+    for (; i + VEC_W <= n; i += VEC_W) vf_store(y + i, act_vector(kind, vf_load(x + i), alpha, beta));
+    if (i < n) {
+        int64_t rest = (int64_t)(n - i);
+        vf_store_n(y + i, act_vector(kind, vf_load_n(x + i, rest), alpha, beta), rest);
+    }
+}
+
+void VEC_NAME(tn_act_f32)(const tn_act *act, const float *x, float *y, size_t n) {
+#define ACT_CASE(KIND)                \
+    case KIND:                        \
+        act_loop(KIND, act, x, y, n); \
+        break;
+    switch (act->kind) {
+        ACT_CASE(TN_ACT_NONE)
+        ACT_CASE(TN_ACT_RELU)
+        ACT_CASE(TN_ACT_CLIP)
+        ACT_CASE(TN_ACT_LEAKY)
+        ACT_CASE(TN_ACT_SIGMOID)
+        ACT_CASE(TN_ACT_SILU)
+        ACT_CASE(TN_ACT_HARDSIGMOID)
+        ACT_CASE(TN_ACT_HARDSWISH)
+        ACT_CASE(TN_ACT_TANH)
+        ACT_CASE(TN_ACT_GELU)
+        ACT_CASE(TN_ACT_GELU_TANH)
+        ACT_CASE(TN_ACT_MISH)
+        ACT_CASE(TN_ACT_ELU)
+        ACT_CASE(TN_ACT_SOFTPLUS)
+        ACT_CASE(TN_ACT_EXP)
+        ACT_CASE(TN_ACT_ERF)
+    case TN_ACT_COUNT:
+        break;
+    }
+#undef ACT_CASE
+}

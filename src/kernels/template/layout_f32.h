@@ -1,0 +1,32 @@
+/* One block of channels between plain and blocked layout. */
+#include "kernels/layout.h"
+
+/* x: (c <= VEC_W, hw_stride) -> y: (count, VEC_W). */
+void VEC_NAME(tn_layout_block_f32)(const float *x, int64_t hw_stride, float *y, int64_t c, int64_t count) {
+    vf v[VEC_W];
+    for (int64_t p = 0; p < count; p += VEC_W) {
+        int64_t n = TN_MIN(count - p, VEC_W);
+        for (int i = 0; i < VEC_W; i++) {
+            const float *row = x + i * hw_stride + p;
+            v[i] = i >= c ? vf_zero() : n == VEC_W ? vf_load(row) : vf_load_n(row, n);
+        }
+        vf_transpose(v);
+        for (int64_t i = 0; i < n; i++) vf_store(y + (p + i) * VEC_W, v[i]);
+    }
+}
+
+/* x: (count, VEC_W) -> y: (c <= VEC_W, hw_stride). */
+void VEC_NAME(tn_layout_unblock_f32)(const float *x, float *y, int64_t hw_stride, int64_t c, int64_t count) {
+    vf v[VEC_W];
+    for (int64_t p = 0; p < count; p += VEC_W) {
+        int64_t n = TN_MIN(count - p, VEC_W);
+        for (int64_t i = 0; i < VEC_W; i++) v[i] = i < n ? vf_load(x + (p + i) * VEC_W) : vf_zero();
+        vf_transpose(v);
+        for (int64_t i = 0; i < c; i++) {
+            if (n == VEC_W)
+                vf_store(y + i * hw_stride + p, v[i]);
+            else
+                vf_store_n(y + i * hw_stride + p, v[i], n);
+        }
+    }
+}

@@ -1,0 +1,26 @@
+/* The vocabulary that the kernel templates in this folder are written in, and the names they give.
+ *
+ * A tier's file (x86/act_f32_avx512.c, scalar/act_f32_scalar.c) includes that tier's vec_<tier>.h, which defines VEC_W,
+ * VEC_NAME and the vf_ functions, and then one template. So an algorithm is written once, and intrinsics stay in three
+ * small headers.
+ *
+ *   vf, vm          a vector of VEC_W floats; a mask of VEC_W lanes
+ *   vf_load_n/store_n  the first n lanes (0 <= n < VEC_W); memory past them is neither read nor written
+ *   vf_keep         lanes from n on become zero (0 <= n <= VEC_W)
+ *   vf_max(a, b)    a > b ? a : b, so a NaN in b (and in a: b) decides: keep the data in b
+ *   vf_min(a, b)    a < b ? a : b, likewise
+ *   vf_fma          a * b + c; fused on every tier but scalar, which rounds twice
+ *   vf_round        to nearest even, for |x| < 2^22
+ *   vf_scale(p, n)  p * 2^n, n integral in [-150, 128], with one rounding at the end */
+#ifndef TN_KERNELS_VEC_H
+#define TN_KERNELS_VEC_H
+
+#include "base/base.h"
+
+#if defined(__clang__)
+#define TN_UNROLL _Pragma("unroll")
+#else
+#define TN_UNROLL _Pragma("GCC unroll 32")
+#endif
+
+#endif
