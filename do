@@ -1,0 +1,250 @@
+#!/bin/sh
+# The one script: ./do help
+set -u
+cd "$(dirname "$0")" || exit 1
+
+usage() {
+    cat <<'END'
+./do demo     install what is missing, build, and classify the pictures of examples/
+./do test     install what is missing, build with gcc and clang, and run every check and test
+./do build    build build/tern, build/libtern.a and build/libtern.so with what is there
+./do bench    build, and time the embedded model and the models named: ./do bench [MODEL...]
+./do fuzz     build the fuzz targets with clang and run each for a minute: ./do fuzz [NAME [SECONDS]]
+./do format   format the sources as .clang-format says
+./do check    layers, budgets, banned functions, exported symbols, formatting
+./do clean    remove build/
+./do help     this text
+
+CC chooses the compiler, JOBS the number of parallel jobs (one per processor).
+END
+}
+
+jobs=${JOBS:-$(nproc 2>/dev/null || echo 1)}
+export TERN_SHARED="${TERN_SHARED:-$PWD/../shared}"
+
+say() { printf '\n== %s\n' "$*"; }
+fail() {
+    printf './do: %s\n' "$*" >&2
+    exit 1
+}
+
+# ---- packages ------------------------------------------------------------------------------------------------------
+
+# Debian package, how its presence is seen (command or header), what it is for.
+packages_build="
+gcc             command:cc          C compiler
+libc6-dev       header:stdio.h      headers of the C library
+cmake           command:cmake       configures the build
+ninja-build     command:ninja       runs the build
+pkg-config      command:pkg-config  finds the picture libraries
+libjpeg-dev     header:jpeglib.h    reads JPEG pictures
+libpng-dev      header:png.h        reads PNG pictures
+libwebp-dev     header:webp/decode.h reads WebP pictures
+libtiff-dev     header:tiffio.h     reads TIFF pictures
+libgif-dev      header:gif_lib.h    reads GIF pictures
+"
+packages_test="
+libcmocka-dev   header:cmocka.h     unit tests
+clang           command:clang       second compiler, as a check
+g++             command:g++         C++ program in the test of the installation
+clang-format    command:clang-format checks the formatting
+shellcheck      command:shellcheck  checks the shell scripts
+"
+packages_fuzz="
+clang           command:clang       compiler with libFuzzer
+libclang-rt-dev libfuzzer           run-time library of libFuzzer
+"
+
+present() { # PROBE
+    case $1 in
+    command:*) command -v "${1#command:}" >/dev/null 2>&1 ;;
+    header:*)
+        command -v cc >/dev/null 2>&1 &&
+            printf '#include <stdarg.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <setjmp.h>\n#include <%s>\n' \
+                "${1#header:}" | cc -E - >/dev/null 2>&1
+        ;;
+    libfuzzer)
+        command -v clang >/dev/null 2>&1 &&
+            [ -e "$(clang -print-file-name="libclang_rt.fuzzer-$(uname -m).a" 2>/dev/null)" ]
+        ;;
+    esac
+}
+
+# Installs the packages of the lists whose probes fail; does nothing, silently, when all are there.
+need() { # LIST...
+    missing=
+    reasons=
+    lists=$(printf '%s\n' "$@")
+    while read -r package probe why; do
+        [ -n "$package" ] || continue
+        present "$probe" && continue
+        missing="$missing $package"
+        reasons="$reasons$(printf '    %-16s %s' "$package" "$why")
+"
+    done <<END
+$lists
+END
+    [ -n "$missing" ] || return 0
+    printf 'These Debian packages are missing:\n%s' "$reasons"
+    command -v apt-get >/dev/null || fail "there is no apt-get here; install the equivalent of:$missing"
+    as_root=
+    if [ "$(id -u)" -ne 0 ]; then
+        # Without a terminal nobody can type a password.
+        as_root="sudo"
+        [ -t 0 ] || as_root="sudo -n"
+        command -v sudo >/dev/null ||
+            fail "only root may install them and there is no sudo; as root: apt-get install$missing"
+    fi
+    say "installing:$missing"
+    # shellcheck disable=SC2086 # lists of words
+    { $as_root apt-get update -q && $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y \
+        --no-install-recommends $missing; } ||
+        fail "apt-get did not install them; as root: apt-get install$missing"
+}
+
+# ---- building ------------------------------------------------------------------------------------------------------
+
+build() { # DIRECTORY [CMAKE OPTION...]
+    directory=$1
+    shift
+    command -v cmake >/dev/null || fail "cmake is missing; ./do demo installs what a build needs"
+    command -v ninja >/dev/null || fail "ninja is missing; ./do demo installs what a build needs"
+    # A cache of another place (a copied tree) or a broken configuration would fail: start again then.
+    if [ -e "$directory/CMakeCache.txt" ] &&
+        ! grep -qx "CMAKE_HOME_DIRECTORY:INTERNAL=$(pwd -P)" "$directory/CMakeCache.txt"; then
+        rm -rf "$directory"
+    fi
+    cmake -G Ninja -S . -B "$directory" "$@" >"$directory.configure.log" 2>&1 || {
+        cat "$directory.configure.log"
+        return 1
+    }
+    grep -E 'not found, so' "$directory.configure.log"
+    ninja -C "$directory" -j "$jobs"
+}
+
+do_build() {
+    mkdir -p build
+    build build "$@" || fail "the build failed"
+}
+
+do_demo() {
+    need "$packages_build"
+    say "building"
+    do_build -DTERN_TESTS=OFF
+    say "classifying ten pictures of clothes with the embedded model: build/tern classify examples/*.png"
+    build/tern classify --top 5 examples/*.png || fail "the demo failed"
+}
+
+# ---- testing -------------------------------------------------------------------------------------------------------
+
+counts=build/test-counts
+
+# A step that is one test: it passes when the command does.
+step() { # DESCRIPTION COMMAND...
+    description=$1
+    shift
+    say "$description"
+    if "$@" >"build/step.log" 2>&1; then
+        echo "ok     $description"
+        echo "1 0 0" >>"$counts"
+    else
+        cat build/step.log
+        echo "FAILED $description"
+        echo "0 1 0" >>"$counts"
+        return 1
+    fi
+}
+
+run() { # NAME BUILD SECONDS PROGRAM...
+    name=$1 directory=$2 seconds=$3
+    shift 3
+    say "running: $name"
+    TERN_BUILD=$directory tools/run_tests -n "$name" -c "$counts" -t "$seconds" "$@"
+}
+
+# Programs and scripts of the tests; paths have no blanks.
+unit_tests() { find "$1/tests" -type f -name 'test_*' -perm -100 | LC_ALL=C sort; }
+script_tests() { find tests -name 'test_*.sh' | LC_ALL=C sort; }
+replays() {
+    for program in "$1"/fuzz/replay_*; do
+        corpus=fuzz/corpus/${program##*/replay_}
+        [ ! -d "$corpus" ] || echo "$program $corpus"
+    done
+}
+
+# run, with one program a line on stdin.
+run_lines() { # NAME BUILD SECONDS
+    lines=$(cat)
+    [ -n "$lines" ] || return 0
+    name=$1 directory=$2 seconds=$3
+    set --
+    while read -r line; do set -- "$@" "$line"; done <<END
+$lines
+END
+    run "$name" "$directory" "$seconds" "$@"
+}
+
+do_test() {
+    need "$packages_build" "$packages_test"
+    mkdir -p build
+    : >"$counts"
+    begin=$(date +%s)
+    step "build with ${CC:-gcc}, warnings are errors" build build -DTERN_TESTS=ON -DTERN_WERROR=ON
+    run checks build 300 tools/check
+    { unit_tests build && script_tests && replays build; } | run_lines tests build 600
+    step "build with clang, warnings are errors" build build/clang -DCMAKE_C_COMPILER=clang -DTERN_WERROR=ON
+    step "build with the address and undefined behaviour sanitizers" \
+        build build/asan -DTERN_SANITIZE=address,undefined -DTERN_WERROR=ON &&
+        { unit_tests build/asan && script_tests | grep -v '^tests/build/' && replays build/asan; } |
+        run_lines asan build/asan 900
+    step "build with the thread sanitizer" build build/tsan -DTERN_SANITIZE=thread -DTERN_WERROR=ON &&
+        unit_tests build/tsan | grep -E 'thread|concurrent|parallel' | run_lines tsan build/tsan 900
+    say "done in $(($(date +%s) - begin)) seconds"
+    awk '{ p += $1; f += $2; s += $3 } END { printf "%d passed, %d failed, %d skipped\n", p, f, s; exit f > 0 || p == 0 }' \
+        "$counts"
+}
+
+# ---- the rest ------------------------------------------------------------------------------------------------------
+
+do_bench() {
+    do_build
+    build/tern bench --seconds 2 models/fashion.onnx || exit 1
+    for model; do
+        build/tern bench --seconds 2 "$model" || exit 1
+    done
+}
+
+do_fuzz() { # [NAME [SECONDS]]
+    need "$packages_build" "$packages_fuzz"
+    mkdir -p build
+    build build/fuzz-build -DCMAKE_C_COMPILER=clang -DTERN_FUZZ=ON -DTERN_TESTS=OFF || fail "the build failed"
+    for program in build/fuzz-build/fuzz/fuzz_*; do
+        name=${program##*/fuzz_}
+        [ "${1:-$name}" = "$name" ] || continue
+        say "fuzzing $name"
+        mkdir -p "build/fuzz-found/$name" "build/fuzz-corpus/$name" "fuzz/corpus/$name"
+        "$program" -max_total_time="${2:-60}" -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 \
+            -artifact_prefix="build/fuzz-found/$name/" "build/fuzz-corpus/$name" "fuzz/corpus/$name" ||
+            fail "$name failed; the input is in build/fuzz-found/$name"
+    done
+}
+
+do_format() {
+    command -v clang-format >/dev/null || fail "clang-format is missing: apt-get install clang-format"
+    for tree in include src vision cli serve tests fuzz bench examples; do
+        [ ! -d "$tree" ] || find "$tree" -name '*.[ch]'
+    done | xargs clang-format -i
+}
+
+command=${1:-help}
+[ $# -eq 0 ] || shift
+case $command in
+demo | test | build | bench | fuzz | format) "do_$command" "$@" ;;
+check) tools/check "$@" ;;
+clean) rm -rf build ;;
+help | -h | --help) usage ;;
+*)
+    usage >&2
+    exit 2
+    ;;
+esac
