@@ -37,4 +37,11 @@ tern_status tn_args_axis(int64_t axis, int rank, int *out, tern_error *err);
 /* Product, false on overflow. All factors are >= 0. */
 bool tn_args_product(const int64_t *v, int n, int64_t *out);
 
+/* A tn_op without preparation: inputs and outputs are given as least and most. */
+#define TN_ARGS_OP(INFER, RUN, MIN_IN, MAX_IN, MIN_OUT, MAX_OUT, FLAGS)                                         \
+    {                                                                                                           \
+        .infer = INFER, .run = RUN, .min_in = MIN_IN, .max_in = MAX_IN, .min_out = MIN_OUT, .max_out = MAX_OUT, \
+        .flags = FLAGS                                                                                          \
+    }
+
 #endif

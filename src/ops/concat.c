@@ -135,7 +135,7 @@ static tern_status run_concat(tn_run *c) {
     return TERN_OK;
 }
 
-const tn_op tn_op_concat = {infer_concat, NULL, run_concat, 1, -1, 1, 1, TN_OP_BLOCKED, NULL};
+const tn_op tn_op_concat = TN_ARGS_OP(infer_concat, run_concat, 1, -1, 1, 1, TN_OP_BLOCKED);
 
 /* ---- Split ------------------------------------------------------------------------------------------------- */
 
@@ -259,6 +259,6 @@ static tern_status run_split(tn_run *c) {
     return TERN_OK;
 }
 
-const tn_op tn_op_split1 = {infer_split, NULL, run_split, 1, 2, 1, -1, TN_OP_BLOCKED, NULL};
-const tn_op tn_op_split2 = {infer_split, NULL, run_split, 1, 1, 1, -1, TN_OP_BLOCKED, NULL};
-const tn_op tn_op_split = {infer_split, NULL, run_split, 1, 2, 1, -1, TN_OP_BLOCKED, NULL};
+const tn_op tn_op_split1 = TN_ARGS_OP(infer_split, run_split, 1, 2, 1, -1, TN_OP_BLOCKED);
+const tn_op tn_op_split2 = TN_ARGS_OP(infer_split, run_split, 1, 1, 1, -1, TN_OP_BLOCKED);
+const tn_op tn_op_split = TN_ARGS_OP(infer_split, run_split, 1, 2, 1, -1, TN_OP_BLOCKED);

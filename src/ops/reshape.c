@@ -164,8 +164,8 @@ static tern_status infer_reshape(tn_infer *c) {
     return pass_partial(c);
 }
 
-const tn_op tn_op_reshape1 = {infer_reshape, NULL, run_alias, 1, 1, 1, 1, TN_OP_ALIAS, NULL};
-const tn_op tn_op_reshape = {infer_reshape, NULL, run_alias, 2, 2, 1, 1, TN_OP_ALIAS, NULL};
+const tn_op tn_op_reshape1 = TN_ARGS_OP(infer_reshape, run_alias, 1, 1, 1, 1, TN_OP_ALIAS);
+const tn_op tn_op_reshape = TN_ARGS_OP(infer_reshape, run_alias, 2, 2, 1, 1, TN_OP_ALIAS);
 
 /* ---- Flatten ----------------------------------------------------------------------------------------------- */
 
@@ -201,7 +201,7 @@ static tern_status infer_flatten(tn_infer *c) {
     return tn_args_out_shape(c, 0, c->in[0]->dtype, &out);
 }
 
-const tn_op tn_op_flatten = {infer_flatten, NULL, run_alias, 1, 1, 1, 1, TN_OP_ALIAS, NULL};
+const tn_op tn_op_flatten = TN_ARGS_OP(infer_flatten, run_alias, 1, 1, 1, 1, TN_OP_ALIAS);
 
 /* ---- Squeeze, Unsqueeze ------------------------------------------------------------------------------------ */
 
@@ -262,10 +262,10 @@ static tern_status infer_unsqueeze(tn_infer *c) {
     return pass_partial(c);
 }
 
-const tn_op tn_op_squeeze1 = {infer_squeeze, NULL, run_alias, 1, 1, 1, 1, TN_OP_ALIAS, NULL};
-const tn_op tn_op_squeeze = {infer_squeeze, NULL, run_alias, 1, 2, 1, 1, TN_OP_ALIAS, NULL};
-const tn_op tn_op_unsqueeze1 = {infer_unsqueeze, NULL, run_alias, 1, 1, 1, 1, TN_OP_ALIAS, NULL};
-const tn_op tn_op_unsqueeze = {infer_unsqueeze, NULL, run_alias, 2, 2, 1, 1, TN_OP_ALIAS, NULL};
+const tn_op tn_op_squeeze1 = TN_ARGS_OP(infer_squeeze, run_alias, 1, 1, 1, 1, TN_OP_ALIAS);
+const tn_op tn_op_squeeze = TN_ARGS_OP(infer_squeeze, run_alias, 1, 2, 1, 1, TN_OP_ALIAS);
+const tn_op tn_op_unsqueeze1 = TN_ARGS_OP(infer_unsqueeze, run_alias, 1, 1, 1, 1, TN_OP_ALIAS);
+const tn_op tn_op_unsqueeze = TN_ARGS_OP(infer_unsqueeze, run_alias, 2, 2, 1, 1, TN_OP_ALIAS);
 
 /* ---- Identity ---------------------------------------------------------------------------------------------- */
 
@@ -275,7 +275,7 @@ static tern_status infer_identity(tn_infer *c) {
     return TERN_OK;
 }
 
-const tn_op tn_op_identity = {infer_identity, NULL, run_alias, 1, 1, 1, 1, TN_OP_ALIAS | TN_OP_BLOCKED, NULL};
+const tn_op tn_op_identity = TN_ARGS_OP(infer_identity, run_alias, 1, 1, 1, 1, TN_OP_ALIAS | TN_OP_BLOCKED);
 
 /* ---- Dropout ----------------------------------------------------------------------------------------------- */
 
@@ -373,7 +373,6 @@ static tern_status run_dropout(tn_run *c) {
     return train && r != 0 ? run_dropout_training(c, r) : run_dropout_inference(c);
 }
 
-const tn_op tn_op_dropout1 = {infer_dropout, NULL, run_dropout, 1, 1, 1, 2, TN_OP_INPLACE | TN_OP_RANDOM, NULL};
-const tn_op tn_op_dropout7 = {infer_dropout, NULL, run_dropout_inference, 1, 1, 1, 2, TN_OP_ALIAS | TN_OP_BLOCKED,
-                              NULL};
-const tn_op tn_op_dropout = {infer_dropout, NULL, run_dropout, 1, 3, 1, 2, TN_OP_INPLACE | TN_OP_RANDOM, NULL};
+const tn_op tn_op_dropout1 = TN_ARGS_OP(infer_dropout, run_dropout, 1, 1, 1, 2, TN_OP_INPLACE | TN_OP_RANDOM);
+const tn_op tn_op_dropout7 = TN_ARGS_OP(infer_dropout, run_dropout_inference, 1, 1, 1, 2, TN_OP_ALIAS | TN_OP_BLOCKED);
+const tn_op tn_op_dropout = TN_ARGS_OP(infer_dropout, run_dropout, 1, 3, 1, 2, TN_OP_INPLACE | TN_OP_RANDOM);

@@ -128,5 +128,5 @@ static tern_status run_slice(tn_run *c) {
     return TERN_OK;
 }
 
-const tn_op tn_op_slice1 = {infer_slice, NULL, run_slice, 1, 1, 1, 1, 0, NULL};
-const tn_op tn_op_slice = {infer_slice, NULL, run_slice, 3, 5, 1, 1, 0, NULL};
+const tn_op tn_op_slice1 = TN_ARGS_OP(infer_slice, run_slice, 1, 1, 1, 1, 0);
+const tn_op tn_op_slice = TN_ARGS_OP(infer_slice, run_slice, 3, 5, 1, 1, 0);

@@ -52,7 +52,7 @@ static tern_status run_transpose(tn_run *c) {
     return TERN_OK;
 }
 
-const tn_op tn_op_transpose = {infer_transpose, NULL, run_transpose, 1, 1, 1, 1, 0, NULL};
+const tn_op tn_op_transpose = TN_ARGS_OP(infer_transpose, run_transpose, 1, 1, 1, 1, 0);
 
 /* ---- DepthToSpace, SpaceToDepth ---------------------------------------------------------------------------- */
 
@@ -122,8 +122,8 @@ static tern_status run_space_to_depth(tn_run *c) {
     return TERN_OK;
 }
 
-const tn_op tn_op_depth_to_space = {infer_depth_to_space, NULL, run_depth_to_space, 1, 1, 1, 1, 0, NULL};
-const tn_op tn_op_space_to_depth = {infer_space_to_depth, NULL, run_space_to_depth, 1, 1, 1, 1, 0, NULL};
+const tn_op tn_op_depth_to_space = TN_ARGS_OP(infer_depth_to_space, run_depth_to_space, 1, 1, 1, 1, 0);
+const tn_op tn_op_space_to_depth = TN_ARGS_OP(infer_space_to_depth, run_space_to_depth, 1, 1, 1, 1, 0);
 
 /* ---- Expand ------------------------------------------------------------------------------------------------ */
 
@@ -174,7 +174,7 @@ static tern_status run_expand(tn_run *c) {
     return TERN_OK;
 }
 
-const tn_op tn_op_expand = {infer_expand, NULL, run_expand, 2, 2, 1, 1, 0, NULL};
+const tn_op tn_op_expand = TN_ARGS_OP(infer_expand, run_expand, 2, 2, 1, 1, 0);
 
 /* ---- Tile -------------------------------------------------------------------------------------------------- */
 
@@ -254,5 +254,5 @@ static tern_status run_tile(tn_run *c) {
     return TERN_OK;
 }
 
-const tn_op tn_op_tile1 = {infer_tile1, NULL, run_tile, 3, 3, 1, 1, 0, NULL};
-const tn_op tn_op_tile = {infer_tile, NULL, run_tile, 2, 2, 1, 1, 0, NULL};
+const tn_op tn_op_tile1 = TN_ARGS_OP(infer_tile1, run_tile, 3, 3, 1, 1, 0);
+const tn_op tn_op_tile = TN_ARGS_OP(infer_tile, run_tile, 2, 2, 1, 1, 0);
