@@ -37,6 +37,8 @@ libc6-dev       header:stdio.h      headers of the C library
 cmake           command:cmake       configures the build
 ninja-build     command:ninja       runs the build
 pkg-config      command:pkg-config  finds the picture libraries
+libcjson-dev    header:cjson/cJSON.h reads and writes JSON
+zlib1g-dev      header:zlib.h       reads .gz data sets
 libjpeg-dev     header:jpeglib.h    reads JPEG pictures
 libpng-dev      header:png.h        reads PNG pictures
 libwebp-dev     header:webp/decode.h reads WebP pictures
