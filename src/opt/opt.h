@@ -1,0 +1,48 @@
+/* L4: graph optimisation. A pass edits the graph of one model and leaves it finished (tn_graph_finish); pass_list.inc
+ * says in which order they run. Passes are linear in the number of nodes. */
+#ifndef TN_OPT_H
+#define TN_OPT_H
+
+#include "graph/graph.h"
+#include "ops/ops.h"
+
+/* A copy of the graph that passes may edit: nodes and values are new, tensors are shared. `src` must outlive it. */
+tern_status tn_opt_clone(tern_model **out, const tern_model *src, tern_error *err);
+
+/* What a pass works with. */
+typedef struct tn_opt {
+    tern_model *model;
+    tn_graph *graph;
+    tern_cpu_tier tier;
+    tn_arena scratch;      /* released after each pass */
+    tn_node **sole_user;   /* by value id: the one node that reads it once, NULL when there are more readers or none */
+    tern_error *err;
+} tn_opt;
+
+/* Resolves operators, infers types, and runs all passes; without `fuse` only folding and clean-up. */
+tern_status tn_opt_run(tern_model *model, tern_cpu_tier tier, bool fuse, tern_error *err);
+
+/* ---- for passes ------------------------------------------------------------------------------------------------ */
+
+/* Rebuilds sole_user after tn_graph_finish. */
+tern_status tn_opt_index(tn_opt *o);
+bool tn_opt_is(const tn_node *n, const char *domain, const char *op_type);
+/* The value's elements when it is a constant tensor; NULL otherwise. */
+const tern_tensor *tn_opt_const(const tn_value *v);
+/* True and the number when v is a constant float tensor with one element. */
+bool tn_opt_scalar(const tn_value *v, float *out);
+/* A new node at position `at` of the list, in place of what was there; outputs are taken over from `old` when given.
+ * Inputs are set by the caller. NULL: out of memory (err is set). */
+tn_node *tn_opt_replace(tn_opt *o, int at, const char *domain, const char *op_type, int opset, int n_in, tn_node *old);
+/* The node vanishes; its outputs must have no readers any more. */
+void tn_opt_remove(tn_node *n);
+/* A constant value made of `t` (the reference is taken over); NULL: out of memory (err is set). */
+tn_value *tn_opt_new_const(tn_opt *o, const char *base_name, tern_tensor *t);
+tern_status tn_opt_set_i(tn_opt *o, tn_node *n, const char *name, int64_t value);
+tern_status tn_opt_set_f(tn_opt *o, tn_node *n, const char *name, float value);
+tern_status tn_opt_set_s(tn_opt *o, tn_node *n, const char *name, const char *value);
+tern_status tn_opt_set_ints(tn_opt *o, tn_node *n, const char *name, const int64_t *values, size_t count);
+/* Notes in node->fused that `what` was merged into it. */
+tern_status tn_opt_note(tn_opt *o, tn_node *n, const char *what);
+
+#endif

@@ -1,0 +1,160 @@
+#include "opt/match.h"
+
+#include "kernels/conv.h"
+#include "ops/fused.h"
+
+/* Blocked layout. Convolutions write it; operators that can (TN_OP_BLOCKED) keep it; a Reorder stands at the border of such
+ * a region and nowhere inside. A value may end up in both forms: the plain one keeps its name. */
+
+tern_status tn_pass_layout(tn_opt *o);
+
+typedef struct layout {
+    tn_opt *o;
+    int block;
+    int n_values;       /* ids below this had a place before the pass */
+    tn_value **blocked; /* by id: the blocked form, NULL when there is none yet */
+    bool *plain;        /* by id: the plain form exists */
+    tn_node **list;     /* the new node order */
+    size_t count, cap;
+} layout;
+
+static tern_status emit(layout *l, tn_node *n) {
+    if (!tn_grow(&l->list, &l->cap, l->count + 1, sizeof(tn_node *))) return tn_fail_oom(l->o->err, sizeof(tn_node *));
+    l->list[l->count++] = n;
+    return TERN_OK;
+}
+
+static tern_status reorder(layout *l, tn_value *from, tn_value *to) {
+    tn_graph *g = l->o->graph;
+    tn_node *n = tn_graph_add_node(g, "tern", "Reorder", 1, 1, 1);
+    if (!n) return tn_fail_oom(l->o->err, sizeof *n);
+    g->n_nodes--; /* it goes to the new list */
+    n->in[0] = from;
+    n->out[0] = to;
+    to->producer = n;
+    TN_TRY(tn_opt_set_i(l->o, n, "block", to->block));
+    return emit(l, n);
+}
+
+static tn_value *new_blocked(layout *l, const tn_value *v) {
+    tn_value *b = tn_graph_new_value(l->o->graph, v->name);
+    if (!b) {
+        tn_fail_oom(l->o->err, sizeof *b);
+        return NULL;
+    }
+    b->type = v->type;
+    b->block = l->block;
+    return b;
+}
+
+static tern_status want_plain(layout *l, tn_value *v) {
+    if (!v || v->id >= l->n_values || l->plain[v->id]) return TERN_OK;
+    l->plain[v->id] = true;
+    return reorder(l, l->blocked[v->id], v);
+}
+
+static tern_status want_blocked(layout *l, tn_value **input) {
+    tn_value *v = *input;
+    if (!l->blocked[v->id]) {
+        tn_value *b = new_blocked(l, v);
+        if (!b) return TERN_OUT_OF_MEMORY;
+        TN_TRY(reorder(l, v, b));
+        l->blocked[v->id] = b;
+    }
+    *input = l->blocked[v->id];
+    return TERN_OK;
+}
+
+static tern_status block_output(layout *l, tn_node *n, int i) {
+    tn_value *v = n->out[i], *b = new_blocked(l, v);
+    if (!b) return TERN_OUT_OF_MEMORY;
+    l->blocked[v->id] = b;
+    l->plain[v->id] = false;
+    v->producer = NULL;
+    n->out[i] = b;
+    b->producer = n;
+    return TERN_OK;
+}
+
+static bool is_map(const tn_value *v) { /* float32 (n, c, h, w) with a known number of channels */
+    return v->type.kind == TERN_KIND_TENSOR && v->type.dtype == TERN_FLOAT && v->type.ranked &&
+           v->type.shape.rank == 4 && tn_dim_known(v->type.shape.dims[1]) && v->type.shape.dims[1] > 0;
+}
+
+static tern_status place_conv(layout *l, tn_node *n) {
+    tn_value *x = n->in[0];
+    /* The first layer reads the picture as it is. */
+    bool first = !l->blocked[x->id] && x->type.shape.dims[1] <= 4 && tn_attr_i(n, "group", 1) == 1;
+    if (!first) TN_TRY(want_blocked(l, &n->in[0]));
+    if (n->in[3]) TN_TRY(want_blocked(l, &n->in[3]));
+    TN_TRY(emit(l, n));
+    return block_output(l, n, 0);
+}
+
+/* Whether the node may work on blocked tensors, and whether it would gain: one of its inputs is blocked already. */
+static tern_status keeps_blocked(layout *l, const tn_node *n, bool *keeps) {
+    *keeps = false;
+    if (!(n->op->flags & TN_OP_BLOCKED) || n->n_captures || !n->n_in) return TERN_OK;
+    int64_t channels = -1;
+    bool any = false, concat = tn_opt_is(n, "", "Concat"), resize = n->op->blocked_ok != NULL && !concat;
+    const tn_type **types = tn_arena_array(&l->o->scratch, (size_t)n->n_in, sizeof *types);
+    const tern_tensor **values = tn_arena_array(&l->o->scratch, (size_t)n->n_in, sizeof *values);
+    if (!types || !values) return tn_fail_oom(l->o->err, (size_t)n->n_in * sizeof *types);
+    for (int i = 0; i < n->n_in; i++) {
+        const tn_value *v = n->in[i];
+        if (!v) continue;
+        types[i] = &v->type;
+        values[i] = tn_opt_const(v);
+        if (is_map(v)) {
+            if (v->id < l->n_values && l->blocked[v->id]) any = true;
+            if (channels >= 0 && channels != v->type.shape.dims[1] && !concat) return TERN_OK;
+            channels = v->type.shape.dims[1];
+        } else if (!(values[i] && tn_shape_count(&values[i]->shape) == 1) && !(resize && i > 0)) {
+            return TERN_OK;
+        }
+    }
+    for (int i = 0; i < n->n_out; i++)
+        if (n->out[i] && !is_map(n->out[i])) return TERN_OK;
+    *keeps = any && (!n->op->blocked_ok || n->op->blocked_ok(n, types, values, l->block));
+    return TERN_OK;
+}
+
+static tern_status place(layout *l, tn_node *n) {
+    if (tn_opt_is(n, "tern", "Conv") && is_map(n->in[0]) && is_map(n->out[0]) && tn_op_conv_blocked_ok(n, l->o->tier))
+        return place_conv(l, n);
+    bool keeps;
+    TN_TRY(keeps_blocked(l, n, &keeps));
+    if (keeps) {
+        for (int i = 0; i < n->n_in; i++)
+            if (n->in[i] && is_map(n->in[i])) TN_TRY(want_blocked(l, &n->in[i]));
+        TN_TRY(emit(l, n));
+        for (int i = 0; i < n->n_out; i++)
+            if (n->out[i]) TN_TRY(block_output(l, n, i));
+        return TERN_OK;
+    }
+    for (int i = 0; i < n->n_in; i++) TN_TRY(want_plain(l, n->in[i]));
+    for (int i = 0; i < n->n_captures; i++) TN_TRY(want_plain(l, n->captures[i]));
+    return emit(l, n);
+}
+
+static tern_status place_all(layout *l) {
+    tn_graph *g = l->o->graph;
+    int n_nodes = g->n_nodes;
+    for (int i = 0; i < n_nodes; i++) TN_TRY(place(l, g->nodes[i]));
+    for (int i = 0; i < g->n_outputs; i++) TN_TRY(want_plain(l, g->outputs[i]));
+    if (!tn_grow(&g->nodes, &g->cap_nodes, l->count, sizeof(tn_node *))) return tn_fail_oom(l->o->err, l->count);
+    memcpy(g->nodes, l->list, l->count * sizeof(tn_node *));
+    g->n_nodes = (int)l->count;
+    return TERN_OK;
+}
+
+tern_status tn_pass_layout(tn_opt *o) {
+    layout l = {.o = o, .block = tn_conv_block(o->tier), .n_values = o->graph->n_values};
+    l.blocked = tn_arena_array(&o->scratch, (size_t)l.n_values + 1, sizeof(tn_value *));
+    l.plain = tn_arena_array(&o->scratch, (size_t)l.n_values + 1, sizeof(bool));
+    if (!l.blocked || !l.plain) return tn_fail_oom(o->err, (size_t)l.n_values * sizeof(tn_value *));
+    for (int i = 0; i < l.n_values; i++) l.plain[i] = true;
+    tern_status s = place_all(&l);
+    tn_free(l.list);
+    return s;
+}
