@@ -1,6 +1,7 @@
 #include "opt/opt.h"
 
-/* Copies graphs into a new model. Strings, attribute lists and tensors stay where they are: the source outlives the copy. */
+/* Copies graphs into a new model. Strings, attribute lists and tensors stay where they are: the source outlives the
+ * copy. */
 typedef struct cloner {
     tern_model *model;
     tern_error *err;
@@ -87,8 +88,10 @@ tern_status tn_opt_clone(tern_model **out, const tern_model *src, tern_error *er
     tern_status s = TERN_OK;
     /* Symbols are numbered by position: copied in order, so that types keep their meaning. */
     for (size_t i = 0; s == TERN_OK && i < src->n_symbols; i++) {
-        if (!tn_grow(&m->symbols, &m->cap_symbols, i + 1, sizeof *m->symbols)) s = tn_fail_oom(err, sizeof(char *));
-        else m->symbols[m->n_symbols++] = src->symbols[i];
+        if (!tn_grow(&m->symbols, &m->cap_symbols, i + 1, sizeof *m->symbols))
+            s = tn_fail_oom(err, sizeof(char *));
+        else
+            m->symbols[m->n_symbols++] = src->symbols[i];
     }
     if (s == TERN_OK) s = clone_graph(&c, src->graph, NULL, NULL, &m->graph);
     if (s == TERN_OK) s = tn_graph_finish(m->graph, err);

@@ -130,7 +130,8 @@ tern_status tn_opt_set_ints(tn_opt *o, tn_node *n, const char *name, const int64
 
 tern_status tn_opt_note(tn_opt *o, tn_node *n, const char *what) {
     char text[200];
-    int len = n->fused ? snprintf(text, sizeof text, "%s, %s", n->fused, what) : snprintf(text, sizeof text, "%s", what);
+    int len =
+        n->fused ? snprintf(text, sizeof text, "%s, %s", n->fused, what) : snprintf(text, sizeof text, "%s", what);
     if (len < 0 || (size_t)len >= sizeof text) len = (int)sizeof text - 1;
     n->fused = tn_arena_strndup(&o->model->arena, text, (size_t)len);
     return n->fused ? TERN_OK : tn_fail_oom(o->err, (size_t)len);
@@ -138,8 +139,8 @@ tern_status tn_opt_note(tn_opt *o, tn_node *n, const char *what) {
 
 /* ---- the driver ------------------------------------------------------------------------------------------------ */
 
-/* Types and partial values of every value, as far as they can be told before a run. What the file declares of an inner value fills
- * the dims that inference can not tell. */
+/* Types and partial values of every value, as far as they can be told before a run. What the file declares of an inner
+ * value fills the dims that inference can not tell. */
 static tern_status infer_types(tn_opt *o) {
     tn_infer_env env;
     tern_status s = tn_infer_env_init(&env, o->model, o->graph, NULL, &o->model->arena, true, o->err);

@@ -14,8 +14,8 @@ typedef struct tn_opt {
     tern_model *model;
     tn_graph *graph;
     tern_cpu_tier tier;
-    tn_arena scratch;      /* released after each pass */
-    tn_node **sole_user;   /* by value id: the one node that reads it once, NULL when there are more readers or none */
+    tn_arena scratch;    /* released after each pass */
+    tn_node **sole_user; /* by value id: the one node that reads it once, NULL when there are more readers or none */
     tern_error *err;
 } tn_opt;
 

@@ -2,9 +2,9 @@
 
 #include <math.h>
 
-/* What follows a convolution per channel becomes part of its weights: BatchNormalization, and multiplication or addition of a
- * constant per channel. With y = conv(x) the next node gives s[c] * y + t[c]: weights of output channel c are scaled by s[c],
- * its bias becomes s[c] * b[c] + t[c]. Computed in double. */
+/* What follows a convolution per channel becomes part of its weights: BatchNormalization, and multiplication or
+ * addition of a constant per channel. With y = conv(x) the next node gives s[c] * y + t[c]: weights of output channel c
+ * are scaled by s[c], its bias becomes s[c] * b[c] + t[c]. Computed in double. */
 
 tern_status tn_pass_batchnorm(tn_opt *o);
 

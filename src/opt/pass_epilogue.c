@@ -23,11 +23,10 @@ static bool activation_of(const tn_node *n, activation *a) {
     static const struct {
         const char *op, *act;
         float alpha, beta; /* defaults of the operator's attributes */
-    } table[] = {{"Relu", "relu", 0, 0},         {"LeakyRelu", "leaky", 0.01f, 0},
-                 {"Sigmoid", "sigmoid", 0, 0},   {"Swish", "silu", 1, 0},
-                 {"Tanh", "tanh", 0, 0},         {"HardSigmoid", "hardsigmoid", 0.2f, 0.5f},
-                 {"HardSwish", "hardswish", 0, 0}, {"Mish", "mish", 0, 0},
-                 {"Elu", "elu", 1, 0}};
+    } table[] = {
+        {"Relu", "relu", 0, 0},           {"LeakyRelu", "leaky", 0.01f, 0}, {"Sigmoid", "sigmoid", 0, 0},
+        {"Swish", "silu", 1, 0},          {"Tanh", "tanh", 0, 0},           {"HardSigmoid", "hardsigmoid", 0.2f, 0.5f},
+        {"HardSwish", "hardswish", 0, 0}, {"Mish", "mish", 0, 0},           {"Elu", "elu", 1, 0}};
     if (*n->domain || n->n_out != 1 || !n->in[0]) return false;
     for (size_t i = 0; i < TN_COUNT(table); i++) {
         if (strcmp(n->op_type, table[i].op)) continue;

@@ -3,8 +3,8 @@
 #include "kernels/conv.h"
 #include "ops/fused.h"
 
-/* Blocked layout. Convolutions write it; operators that can (TN_OP_BLOCKED) keep it; a Reorder stands at the border of such
- * a region and nowhere inside. A value may end up in both forms: the plain one keeps its name. */
+/* Blocked layout. Convolutions write it; operators that can (TN_OP_BLOCKED) keep it; a Reorder stands at the border of
+ * such a region and nowhere inside. A value may end up in both forms: the plain one keeps its name. */
 
 tern_status tn_pass_layout(tn_opt *o);
 
@@ -81,11 +81,19 @@ static bool is_map(const tn_value *v) { /* float32 (n, c, h, w) with a known num
            v->type.shape.rank == 4 && tn_dim_known(v->type.shape.dims[1]) && v->type.shape.dims[1] > 0;
 }
 
+/* The first layer reads the picture as it is. */
+static bool reads_plain(const layout *l, const tn_node *conv) {
+    const tn_value *x = conv->in[0];
+    return !l->blocked[x->id] && x->type.shape.dims[1] <= 4 && tn_op_conv_blocked_ok(conv, l->o->tier, true);
+}
+
+static bool is_blocked_conv(const layout *l, const tn_node *n) {
+    return tn_opt_is(n, "tern", "Conv") && is_map(n->in[0]) && is_map(n->out[0]) &&
+           (reads_plain(l, n) || tn_op_conv_blocked_ok(n, l->o->tier, false));
+}
+
 static tern_status place_conv(layout *l, tn_node *n) {
-    tn_value *x = n->in[0];
-    /* The first layer reads the picture as it is. */
-    bool first = !l->blocked[x->id] && x->type.shape.dims[1] <= 4 && tn_attr_i(n, "group", 1) == 1;
-    if (!first) TN_TRY(want_blocked(l, &n->in[0]));
+    if (!reads_plain(l, n)) TN_TRY(want_blocked(l, &n->in[0]));
     if (n->in[3]) TN_TRY(want_blocked(l, &n->in[3]));
     TN_TRY(emit(l, n));
     return block_output(l, n, 0);
@@ -120,8 +128,7 @@ static tern_status keeps_blocked(layout *l, const tn_node *n, bool *keeps) {
 }
 
 static tern_status place(layout *l, tn_node *n) {
-    if (tn_opt_is(n, "tern", "Conv") && is_map(n->in[0]) && is_map(n->out[0]) && tn_op_conv_blocked_ok(n, l->o->tier))
-        return place_conv(l, n);
+    if (is_blocked_conv(l, n)) return place_conv(l, n);
     bool keeps;
     TN_TRY(keeps_blocked(l, n, &keeps));
     if (keeps) {

@@ -1,0 +1,71 @@
+/* L4: a graph prepared for one set of input types: which node runs when, with which kernel, and where each value lives.
+ */
+#ifndef TN_PLAN_H
+#define TN_PLAN_H
+
+#include "graph/graph.h"
+#include "ops/ops.h"
+
+/* Where a value's memory comes from. */
+typedef enum tn_place {
+    TN_PLACE_NONE = 0, /* nothing reads it */
+    TN_PLACE_GIVEN,    /* graph input, captured value: the caller's tensor */
+    TN_PLACE_CONSTANT, /* initializer, or computed while planning */
+    TN_PLACE_ARENA,    /* at a fixed offset in the run's arena */
+    TN_PLACE_RESULT,   /* a graph output of known type: in the tensor that the caller receives */
+    TN_PLACE_DYNAMIC   /* allocated when it is computed: its shape depends on data, or it is no tensor */
+} tn_place;
+
+typedef struct tn_slot {
+    tn_place place;
+    tn_type type; /* known shape for ARENA and RESULT */
+    int block;
+    size_t bytes, offset; /* ARENA: offset in the arena */
+    int result;           /* RESULT: index of the graph output */
+    const tern_tensor *constant;
+} tn_slot;
+
+typedef struct tn_step {
+    const tn_node *node;
+    const void *state; /* from prepare; unused when dynamic */
+    bool dynamic;      /* types are inferred, and the operator prepared, when it runs */
+    const char *kernel;
+    int64_t macs, bytes;
+    int *release; /* DYNAMIC values that nobody reads after this step */
+    int n_release;
+} tn_step;
+
+typedef struct tn_plan {
+    tn_arena arena; /* all of the plan's memory but the tensors of env */
+    tn_infer_env env;
+    const tn_graph *graph;
+    tn_slot *slots; /* by value id */
+    tn_step *steps;
+    int n_steps;
+    size_t arena_bytes;     /* of a run's values */
+    size_t workspace_bytes; /* the largest scratch memory of a step */
+    size_t value_bytes;     /* what the values would take without reuse */
+    size_t lower_bound;     /* most bytes alive at one step: no plan can take less */
+} tn_plan;
+
+typedef struct tn_plan_options {
+    tern_cpu_tier tier;
+    int threads;
+    tn_pack_cache *packs;
+} tn_plan_options;
+
+/* `inputs`: types of graph->inputs, then `captured`: of the values that stand for outer ones, in value order; both with
+ * known shapes. `constants`: elements of captured values that never change, or NULL each. */
+tern_status tn_plan_create(tn_plan **out, const tn_graph *g, const tn_type *inputs, const tn_type *captured,
+                           const tern_tensor *const *constants, const tn_plan_options *options, tern_error *err);
+void tn_plan_free(tn_plan *plan);
+
+/* Places intervals of `bytes` at offsets so that those which live at the same time do not overlap; see memory.c. */
+typedef struct tn_interval {
+    int first, last; /* steps, both included */
+    size_t bytes;    /* multiple of 64 */
+    size_t offset;   /* result */
+} tn_interval;
+tern_status tn_plan_memory(tn_interval *intervals, size_t count, size_t *total, size_t *lower_bound, tern_error *err);
+
+#endif

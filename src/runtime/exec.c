@@ -1,0 +1,295 @@
+#include "runtime/runtime.h"
+
+tern_status tn_exec_alloc(tn_exec *e, tern_dtype dtype, const tn_shape *shape, tern_tensor **out, tern_error *err) {
+    tn_run_state *run = ((tn_context *)e)->run;
+    size_t bytes, limit = run->session->options.memory_limit;
+    if (!tn_bytes_for(dtype, shape, 0, &bytes) || !tn_add_size(run->dynamic_bytes, bytes, &run->dynamic_bytes))
+        return tn_fail(err, TERN_LIMIT_EXCEEDED, "the shape of a result is too large");
+    if (limit && run->dynamic_bytes > limit)
+        return tn_fail(err, TERN_LIMIT_EXCEEDED, "values of dynamic shape need more than the limit of %zu bytes",
+                       limit);
+    return tn_tensor_new(out, dtype, shape, err);
+}
+
+static tern_status alloc_like(tn_context *c, const tn_type *t, int block, tern_tensor **out, tern_error *err) {
+    if (!block) return tn_exec_alloc(&c->exec, t->dtype, &t->shape, out, err);
+    /* Room for the padded channels: the stored shape, shown under the logical one. */
+    tern_tensor shaped = {.kind = TERN_KIND_TENSOR, .dtype = t->dtype, .block = block, .shape = t->shape};
+    tn_shape stored = tn_tensor_stored_shape(&shaped);
+    TN_TRY(tn_exec_alloc(&c->exec, t->dtype, &stored, out, err));
+    (*out)->shape = t->shape;
+    (*out)->block = block;
+    return TERN_OK;
+}
+
+/* ---- one step -------------------------------------------------------------------------------------------------- */
+
+/* Memory for outputs of known shape that are not planned. */
+static tern_status alloc_outputs(tn_context *c, const tn_step *step, const tn_type *types, tern_tensor **out,
+                                 tern_error *err) {
+    for (int i = 0; i < step->node->n_out; i++) {
+        const tn_value *v = step->node->out[i];
+        if (!v || out[i]) continue;
+        const tn_type *t = types ? &types[i] : &c->cached->plan->slots[v->id].type;
+        if (t->kind != TERN_KIND_TENSOR || !t->ranked || !tn_shape_known(&t->shape) || t->dtype == TERN_UNDEFINED)
+            continue;
+        TN_TRY(alloc_like(c, t, v->block, &out[i], err));
+    }
+    return TERN_OK;
+}
+
+/* What run made goes to the frame; what it put in place of planned memory is copied there. */
+static tern_status store_outputs(tn_context *c, const tn_step *step, tern_tensor **out, tern_error *err) {
+    tern_status status = TERN_OK;
+    for (int i = 0; i < step->node->n_out; i++) {
+        const tn_value *v = step->node->out[i];
+        if (!v) continue;
+        const tn_slot *slot = &c->cached->plan->slots[v->id];
+        if (slot->place == TN_PLACE_DYNAMIC) {
+            c->frame->values[v->id] = out[i];
+            if (!out[i] && v->n_uses && status == TERN_OK)
+                status = tn_fail(err, TERN_INTERNAL, "output %d was not computed", i);
+        } else if (slot->place == TN_PLACE_CONSTANT || slot->place == TN_PLACE_NONE) {
+            tn_tensor_unref(out[i]);
+        } else if (out[i] != c->frame->values[v->id]) {
+            tern_tensor *to = c->frame->values[v->id];
+            if (!out[i] || out[i]->dtype != to->dtype || tn_tensor_bytes(out[i]) != tn_tensor_bytes(to))
+                status = tn_fail(err, TERN_INTERNAL, "output %d is not of the planned type", i);
+            else
+                memcpy(to->data, out[i]->data, tn_tensor_bytes(to));
+            tn_tensor_unref(out[i]);
+        }
+        out[i] = NULL;
+    }
+    return status;
+}
+
+static void drop_outputs(tn_context *c, const tn_step *step, tern_tensor **out) {
+    for (int i = 0; i < step->node->n_out; i++) {
+        const tn_value *v = step->node->out[i];
+        if (v && out[i] != c->frame->values[v->id]) tn_tensor_unref(out[i]);
+        out[i] = NULL;
+    }
+}
+
+/* Infers and prepares with the tensors as they are. */
+static tern_status prepare_dynamic(tn_context *c, const tn_step *step, tern_tensor **in, tern_tensor **out,
+                                   tn_arena *arena, tn_prepare *pc, tern_error *err) {
+    const tn_node *n = step->node;
+    size_t n_in = (size_t)n->n_in, n_out = (size_t)n->n_out, n_cap = (size_t)n->n_captures;
+    tn_type *types = tn_arena_array(arena, n_in + n_cap + n_out + 1, sizeof *types);
+    const tn_type **in_types = tn_arena_array(arena, n_in + n_cap + 1, sizeof *in_types);
+    const int64_t **partial = tn_arena_array(arena, n_in + n_out + 1, sizeof *partial);
+    int *blocks = tn_arena_array(arena, n_in + n_out + 1, sizeof *blocks);
+    const tern_tensor **constants = tn_arena_array(arena, n_in + 1, sizeof *constants);
+    if (!types || !in_types || !partial || !blocks || !constants) return tn_fail_oom(err, sizeof *types * n_in);
+    for (size_t i = 0; i < n_in + n_cap; i++) {
+        const tern_tensor *t = i < n_in ? in[i] : c->frame->values[n->captures[i - n_in]->id];
+        if (!t) continue;
+        types[i] = tn_type_of_tensor(t);
+        in_types[i] = &types[i];
+        if (i >= n_in) continue;
+        blocks[i] = t->block;
+        constants[i] = n->in[i]->constant;
+    }
+    for (size_t i = 0; i < n_out; i++) blocks[n_in + i] = n->out[i] ? n->out[i]->block : 0;
+    tn_type *out_types = types + n_in + n_cap;
+    tn_infer ic = {.node = n,
+                   .model = c->run->session->model,
+                   .in = in_types,
+                   .value = (const tern_tensor *const *)in,
+                   .partial = partial,
+                   .captured = in_types + n_in,
+                   .out = out_types,
+                   .out_partial = partial + n_in,
+                   .arena = arena,
+                   .err = err};
+    TN_TRY(n->op->infer(&ic));
+    *pc = (tn_prepare){.node = n,
+                       .in = in_types,
+                       .value = constants,
+                       .out = out_types,
+                       .in_block = blocks,
+                       .out_block = blocks + n_in,
+                       .tier = c->run->session->tier,
+                       .threads = c->run->session->options.threads,
+                       .arena = arena,
+                       .packs = c->run->session->packs,
+                       .err = err};
+    if (n->op->prepare) TN_TRY(n->op->prepare(pc));
+    return alloc_outputs(c, step, out_types, out, err);
+}
+
+static tern_status call_run(tn_context *c, const tn_step *step, const void *state, void *workspace, tern_error *err) {
+    const tn_node *n = step->node;
+    tn_run rc = {.node = n,
+                 .state = state,
+                 .in = c->frame->args,
+                 .out = c->frame->args + n->n_in,
+                 .workspace = workspace,
+                 .tier = c->run->session->tier,
+                 .threads = c->run->session->options.threads,
+                 .strings = &c->run->strings,
+                 .seed = &c->run->seed,
+                 .exec = &c->exec,
+                 .err = err};
+    return n->op->run(&rc);
+}
+
+static tern_status run_dynamic(tn_context *c, const tn_step *step, tern_tensor **out, tern_error *err) {
+    tn_arena arena;
+    tn_arena_init(&arena, 0);
+    tn_prepare pc = {0};
+    void *workspace = NULL;
+    tern_status s = prepare_dynamic(c, step, c->frame->args, out, &arena, &pc, err);
+    if (s == TERN_OK && pc.workspace && !(workspace = tn_alloc_aligned(pc.workspace, TN_CACHE_LINE)))
+        s = tn_fail_oom(err, pc.workspace);
+    if (s == TERN_OK) s = call_run(c, step, pc.state, workspace, err);
+    tn_free(workspace);
+    tn_arena_release(&arena);
+    return s;
+}
+
+static tern_status run_step(tn_context *c, const tn_step *step, tern_error *err) {
+    const tn_node *n = step->node;
+    tn_frame *f = c->frame;
+    tern_tensor **in = f->args, **out = f->args + n->n_in;
+    for (int i = 0; i < n->n_in; i++) in[i] = n->in[i] ? f->values[n->in[i]->id] : NULL;
+    for (int i = 0; i < n->n_out; i++) {
+        tn_place place = n->out[i] ? c->cached->plan->slots[n->out[i]->id].place : TN_PLACE_NONE;
+        out[i] = place == TN_PLACE_ARENA || place == TN_PLACE_RESULT ? f->values[n->out[i]->id] : NULL;
+    }
+    tern_status s;
+    if (step->dynamic) {
+        s = run_dynamic(c, step, out, err);
+    } else {
+        s = alloc_outputs(c, step, NULL, out, err);
+        if (s == TERN_OK) s = call_run(c, step, step->state, f->memory + c->cached->plan->arena_bytes, err);
+    }
+    if (s == TERN_OK) return store_outputs(c, step, out, err);
+    drop_outputs(c, step, out);
+    return s;
+}
+
+static void report(const tn_context *c, const tn_step *step, uint64_t start) {
+    const tern_options *o = &c->run->session->options;
+    tern_profile_event e = {.node = step->node->name,
+                            .op_type = step->node->op_type,
+                            .kernel = step->kernel,
+                            .start_ns = start,
+                            .end_ns = tn_clock_ns(),
+                            .macs = step->macs,
+                            .bytes = step->bytes};
+    o->profile(o->profile_context, &e);
+}
+
+tern_status tn_exec_steps(tn_context *c, tern_error *err) {
+    const tn_plan *plan = c->cached->plan;
+    bool profile = c->run->session->options.profile != NULL;
+    for (int i = 0; i < plan->n_steps; i++) {
+        const tn_step *step = &plan->steps[i];
+        uint64_t start = profile ? tn_clock_ns() : 0;
+        tern_status s = run_step(c, step, err);
+        if (s != TERN_OK) {
+            char where[TN_NODE_TEXT];
+            tn_error_prefix(err, "%s: ", tn_node_text(step->node, where, sizeof where));
+            return s;
+        }
+        if (profile) report(c, step, start);
+        for (int k = 0; k < step->n_release; k++) {
+            tn_tensor_unref(c->frame->values[step->release[k]]);
+            c->frame->values[step->release[k]] = NULL;
+        }
+    }
+    return TERN_OK;
+}
+
+void tn_exec_clear(tn_context *c) {
+    const tn_plan *plan = c->cached->plan;
+    for (int i = 0; i < plan->graph->n_values; i++) {
+        tn_place place = plan->slots[i].place;
+        if (place == TN_PLACE_DYNAMIC) tn_tensor_unref(c->frame->values[i]);
+        if (place == TN_PLACE_DYNAMIC || place == TN_PLACE_GIVEN) c->frame->values[i] = NULL;
+    }
+    for (int i = 0; i < plan->graph->n_outputs; i++) {
+        tn_tensor_unref(c->frame->results[i]);
+        c->frame->results[i] = NULL;
+    }
+}
+
+/* ---- subgraphs ------------------------------------------------------------------------------------------------- */
+
+static tern_status make_results(tn_context *c, tern_error *err) {
+    const tn_plan *plan = c->cached->plan;
+    for (int i = 0; i < plan->graph->n_values; i++) {
+        const tn_slot *s = &plan->slots[i];
+        if (s->place != TN_PLACE_RESULT) continue;
+        if (!c->frame->results[s->result]) {
+            const tn_type *t = &plan->slots[plan->graph->outputs[s->result]->id].type;
+            TN_TRY(tn_exec_alloc(&c->exec, t->dtype, &t->shape, &c->frame->results[s->result], err));
+        }
+        c->frame->headers[i].data = c->frame->results[s->result]->data;
+    }
+    return TERN_OK;
+}
+
+static tern_status take_outputs(tn_context *c, tern_tensor **out, int n_out, tern_error *err) {
+    const tn_graph *g = c->cached->graph;
+    for (int i = 0; i < n_out; i++) {
+        const tn_slot *s = &c->cached->plan->slots[g->outputs[i]->id];
+        tern_tensor *t = c->frame->values[g->outputs[i]->id];
+        if (s->place == TN_PLACE_RESULT && s->result == i)
+            out[i] = tn_tensor_ref(c->frame->results[i]);
+        else if (s->place == TN_PLACE_RESULT || s->place == TN_PLACE_ARENA)
+            TN_TRY(tn_tensor_copy(&out[i], t, err));
+        else
+            out[i] = tn_tensor_ref(t);
+    }
+    return TERN_OK;
+}
+
+static tern_status run_inner(tn_context *c, tern_tensor *const *given, tern_tensor **out, int n_out, tern_error *err) {
+    const tn_graph *g = c->cached->graph;
+    for (int i = 0; i < g->n_inputs; i++)
+        if (c->cached->plan->slots[g->inputs[i]->id].place == TN_PLACE_GIVEN)
+            c->frame->values[g->inputs[i]->id] = given[i];
+    for (int i = 0, k = g->n_inputs; i < g->n_values; i++) {
+        if (!g->values[i]->captured) continue;
+        if (c->cached->plan->slots[i].place == TN_PLACE_GIVEN) c->frame->values[i] = given[k];
+        k++;
+    }
+    tern_status s = make_results(c, err);
+    if (s == TERN_OK) s = tn_exec_steps(c, err);
+    if (s == TERN_OK) s = take_outputs(c, out, n_out, err);
+    tn_exec_clear(c);
+    return s;
+}
+
+tern_status tn_exec_run_graph(tn_exec *e, const tn_node *node, tn_graph *g, tern_tensor *const *in, int n_in,
+                              tern_tensor **out, int n_out, tern_error *err) {
+    tn_context *outer = (tn_context *)e;
+    (void)node;
+    for (int i = 0; i < n_out; i++) out[i] = NULL;
+    if (n_in != g->n_inputs || n_out > g->n_outputs)
+        return tn_fail(err, TERN_INVALID_MODEL, "subgraph '%s' has %d inputs and %d outputs; %d and %d are needed",
+                       g->name, g->n_inputs, g->n_outputs, n_in, n_out);
+    tern_tensor **given = tn_alloc_array((size_t)n_in + (size_t)g->n_values + 1, sizeof(tern_tensor *));
+    if (!given) return tn_fail_oom(err, (size_t)g->n_values * sizeof *given);
+    int n_given = 0;
+    for (int i = 0; i < n_in; i++) given[n_given++] = in[i];
+    for (int i = 0; i < g->n_values; i++)
+        if (g->values[i]->captured) given[n_given++] = outer->frame->values[g->values[i]->captured->id];
+    tn_context c = {.exec = {tn_exec_alloc, tn_exec_run_graph}, .run = outer->run};
+    tern_status s = tn_session_plan(outer->run->session, g, given, n_given, &c.cached, err);
+    if (s == TERN_OK) {
+        s = tn_session_take_frame(outer->run->session, c.cached, &c.frame, err);
+        if (s == TERN_OK) s = run_inner(&c, given, out, n_out, err);
+        tn_session_release_plan(outer->run->session, c.cached, c.frame);
+    }
+    tn_free(given);
+    for (int i = 0; s != TERN_OK && i < n_out; i++) {
+        tn_tensor_unref(out[i]);
+        out[i] = NULL;
+    }
+    return s;
+}

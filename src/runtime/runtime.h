@@ -1,0 +1,79 @@
+/* L5: sessions. A session owns an optimised copy of the model's graph, the packed weights, and a plan per set of input
+ * types; runs share all of it and own a frame each. */
+#ifndef TN_RUNTIME_H
+#define TN_RUNTIME_H
+
+#include "opt/opt.h"
+#include "plan/plan.h"
+#include "tern/session.h"
+
+/* The memory of one run: made once, then passed from run to run of its plan. */
+typedef struct tn_frame {
+    struct tn_frame *next; /* in the plan's list of idle frames */
+    tern_tensor **values;  /* by value id; NULL: not there (yet) */
+    tern_tensor *headers;  /* by value id: tensors over planned memory */
+    tern_tensor **args;    /* inputs, then outputs of the step that runs */
+    tern_tensor **results; /* by graph output */
+    uint8_t *memory;       /* plan->arena_bytes, then plan->workspace_bytes */
+} tn_frame;
+
+typedef struct tn_cached_plan {
+    const tn_graph *graph;
+    tn_type *inputs; /* graph inputs, then captured values */
+    int n_inputs;
+    tn_plan *plan;
+    tn_frame *idle;
+    int n_users; /* runs under way */
+    uint64_t last_use;
+    int max_args;
+} tn_cached_plan;
+
+struct tern_session {
+    tern_model *source; /* the caller's model: initializers' memory */
+    tern_model *model;  /* the optimised copy */
+    tern_options options;
+    tern_cpu_tier tier;
+    tn_pack_cache *packs;
+    tn_mutex mutex; /* guards what follows, and planning */
+    tn_cached_plan **plans;
+    size_t n_plans, cap_plans;
+    uint64_t uses, seed;
+};
+
+tern_status tn_session_create(tern_session **out, tern_model *model, const tern_options *options, tern_error *err);
+void tn_session_free(tern_session *s);
+tern_status tn_session_run(tern_session *s, const tern_feed *inputs, size_t n_inputs, const char *const *names,
+                           tern_tensor **outputs, size_t n_outputs, tern_error *err);
+
+/* The plan for inputs of these types; made when there is none. Hand it back with tn_session_release_plan. */
+tern_status tn_session_plan(tern_session *s, const tn_graph *g, tern_tensor *const *given, int n_given,
+                            tn_cached_plan **out, tern_error *err);
+/* A frame of the plan, and back; frame NULL: there was none. */
+tern_status tn_session_take_frame(tern_session *s, tn_cached_plan *c, tn_frame **out, tern_error *err);
+void tn_session_release_plan(tern_session *s, tn_cached_plan *c, tn_frame *frame);
+
+/* What all nested graphs of one run share. */
+typedef struct tn_run_state {
+    tern_session *session;
+    tn_arena strings;
+    uint64_t seed;
+    size_t dynamic_bytes; /* allocated for dynamic values so far */
+} tn_run_state;
+
+/* One graph being run. */
+typedef struct tn_context {
+    tn_exec exec; /* first: operators see this part */
+    tn_run_state *run;
+    tn_cached_plan *cached;
+    tn_frame *frame;
+} tn_context;
+
+/* Runs all steps. frame->values of given slots and frame->results of RESULT slots are set by the caller. */
+tern_status tn_exec_steps(tn_context *c, tern_error *err);
+tern_status tn_exec_run_graph(tn_exec *e, const tn_node *node, tn_graph *g, tern_tensor *const *in, int n_in,
+                              tern_tensor **out, int n_out, tern_error *err);
+tern_status tn_exec_alloc(tn_exec *e, tern_dtype dtype, const tn_shape *shape, tern_tensor **out, tern_error *err);
+/* Drops references to everything the run made. */
+void tn_exec_clear(tn_context *c);
+
+#endif
