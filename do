@@ -220,6 +220,7 @@ do_fuzz() { # [NAME [SECONDS]]
     need "$packages_build" "$packages_fuzz"
     mkdir -p build
     build build/fuzz-build -DCMAKE_C_COMPILER=clang -DTERN_FUZZ=ON -DTERN_TESTS=OFF || fail "the build failed"
+    [ -z "${1:-}" ] || [ -e "fuzz/fuzz_$1.c" ] || fail "there is no fuzz target called $1"
     for program in build/fuzz-build/fuzz/fuzz_*; do
         name=${program##*/fuzz_}
         [ "${1:-$name}" = "$name" ] || continue
