@@ -9,6 +9,7 @@ static tern_status read_ints(const tn_node *node, const char *name, size_t want,
                              int64_t *dst, tern_error *err) {
     size_t count = 0;
     const int64_t *values = tn_attr_ints(node, name, &count);
+    if (count == 0) values = NULL;
     if (values && count != want)
         return tn_fail(err, TERN_INVALID_MODEL, "attribute '%s' has %zu values, the input's spatial rank asks for %zu",
                        name, count, want);
