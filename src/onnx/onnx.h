@@ -1,0 +1,38 @@
+/* L3: ONNX files: models in and out, and the tensor files of test data. */
+#ifndef TN_ONNX_H
+#define TN_ONNX_H
+
+#include "graph/graph.h"
+#include "tern/model.h"
+
+#define TN_ONNX_NEWEST_IR 14
+
+/* Reads a model, with functions inlined and graphs not yet finished (tn_graph_finish). The rules:
+ *  - An initializer is a constant, also where it is listed as an input of the graph: such an input can not be fed.
+ *  - Large tensors point into the mapped file where they are aligned to their elements; the model keeps the map.
+ *  - Sparse tensors become dense, types of less than 8 bits take a byte per element.
+ *  - Names that no graph input, initializer or node of a subgraph gives are values of the graphs around it: they get a
+ * value in every graph in between, tied by `captured`. `options` may be NULL. */
+tern_status tn_onnx_load(tern_model **out, const char *path, const tern_model_options *options, tern_error *err);
+/* `data` must outlive the model. `folder`: where external data is; NULL: there is none. */
+tern_status tn_onnx_load_memory(tern_model **out, const void *data, size_t size, const char *folder,
+                                const tern_model_options *options, tern_error *err);
+
+/* Writes a finished model: no graph may hold nodes of the domain "tern", blocked tensors or nodes whose opset differs
+ * from the model's import. Weights go to `<file>.data` beside it when the whole would not fit into 2 GB, or when
+ * `external` says so. */
+tern_status tn_onnx_write_model(const tern_model *model, const char *path, bool external, tern_error *err);
+/* The same into memory that the caller frees with tn_free; fails when it would be more than 2 GB. */
+tern_status tn_onnx_write_memory(const tern_model *model, void **data, size_t *size, tern_error *err);
+
+/* A TensorProto, SequenceProto, OptionalProto or MapProto, as `kind` says. The tensor owns its memory. `name` (may be
+ * NULL) receives the name in the file, allocated; "" when there is none. */
+tern_status tn_onnx_read_value(tern_tensor **out, tern_kind kind, const void *data, size_t size, char **name,
+                               tern_error *err);
+/* The other way; memory that the caller frees with tn_free. */
+tern_status tn_onnx_write_value(const tern_tensor *t, const char *name, void **data, size_t *size, tern_error *err);
+/* The same from and to a file. */
+tern_status tn_onnx_read_value_file(tern_tensor **out, tern_kind kind, const char *path, tern_error *err);
+tern_status tn_onnx_write_value_file(const tern_tensor *t, const char *path, tern_error *err);
+
+#endif
