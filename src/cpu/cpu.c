@@ -88,7 +88,7 @@ static bool read_line(const char *path, char *line, size_t size) {
 static int core_of(int cpu) {
     char path[128], line[256];
     snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
-    return read_line(path, line, sizeof line) ? atoi(line) : cpu;
+    return read_line(path, line, sizeof line) ? (int)strtol(line, NULL, 10) : cpu;
 }
 
 // CPUs that a container's quota amounts to, rounded up; 0 when there is none.
@@ -96,12 +96,14 @@ static int quota_cores(void) {
     char line[128];
     long long quota, period;
     if (read_line("/sys/fs/cgroup/cpu.max", line, sizeof line)) {
-        if (sscanf(line, "%lld %lld", &quota, &period) != 2) return 0;
+        char *end; // "200000 100000", or "max 100000", which gives 0
+        quota = strtoll(line, &end, 10);
+        period = strtoll(end, NULL, 10);
     } else {
         if (!read_line("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", line, sizeof line)) return 0;
-        quota = atoll(line);
+        quota = strtoll(line, NULL, 10);
         if (!read_line("/sys/fs/cgroup/cpu/cpu.cfs_period_us", line, sizeof line)) return 0;
-        period = atoll(line);
+        period = strtoll(line, NULL, 10);
     }
     if (quota <= 0 || period <= 0) return 0;
     long long cores = quota / period + (quota % period != 0);
