@@ -3,6 +3,8 @@
 
 static const tn_kernels scalar_kernels = {
     .width = 8,
+    .tile_m = 2,
+    .tile_m_wide = 1,
 #define TN_KERNEL(name, result, args) .name = tn_##name##_scalar,
 #include "kernels/kernel_list.inc"
 #undef TN_KERNEL
@@ -11,6 +13,8 @@ static const tn_kernels scalar_kernels = {
 #if defined(__x86_64__)
 static const tn_kernels avx2_kernels = {
     .width = 8,
+    .tile_m = 6,
+    .tile_m_wide = 2,
 #define TN_KERNEL(name, result, args) .name = tn_##name##_avx2,
 #include "kernels/kernel_list.inc"
 #undef TN_KERNEL
@@ -18,6 +22,8 @@ static const tn_kernels avx2_kernels = {
 
 static const tn_kernels avx512_kernels = {
     .width = 16,
+    .tile_m = 14,
+    .tile_m_wide = 6,
 #define TN_KERNEL(name, result, args) .name = tn_##name##_avx512,
 #include "kernels/kernel_list.inc"
 #undef TN_KERNEL

@@ -36,7 +36,7 @@ static void layout_task(void *context, int64_t begin, int64_t end, int worker) {
         bool fast = j->block == j->k->width;
         if (j->to_blocked) {
             if (fast)
-                j->k->layout_block_f32(j->x + plain, j->hw, j->y + blocked, c, count);
+                j->k->layout_block_f32(j->x + plain, j->hw, j->y + blocked, j->block, c, count);
             else
                 block_plain(j->x + plain, j->hw, j->y + blocked, c, count, j->block);
         } else {

@@ -1,8 +1,9 @@
 /* One block of channels between plain and blocked layout. */
 #include "kernels/layout.h"
 
-/* x: (c <= VEC_W, hw_stride) -> y: (count, VEC_W). */
-void VEC_NAME(tn_layout_block_f32)(const float *x, int64_t hw_stride, float *y, int64_t c, int64_t count) {
+/* x: (c <= VEC_W, hw_stride) -> y: (count, y_step), of which VEC_W floats are written. */
+void VEC_NAME(tn_layout_block_f32)(const float *x, int64_t hw_stride, float *y, int64_t y_step, int64_t c,
+                                   int64_t count) {
     vf v[VEC_W];
     for (int64_t p = 0; p < count; p += VEC_W) {
         int64_t n = TN_MIN(count - p, VEC_W);
@@ -11,7 +12,7 @@ void VEC_NAME(tn_layout_block_f32)(const float *x, int64_t hw_stride, float *y, 
             v[i] = i >= c ? vf_zero() : n == VEC_W ? vf_load(row) : vf_load_n(row, n);
         }
         vf_transpose(v);
-        for (int64_t i = 0; i < n; i++) vf_store(y + (p + i) * VEC_W, v[i]);
+        for (int64_t i = 0; i < n; i++) vf_store(y + (p + i) * y_step, v[i]);
     }
 }
 

@@ -1,0 +1,116 @@
+/* The register tile (tile.h), instantiated for every height and for one, two and four vectors of width. */
+#include "kernels/tile.h"
+
+TN_INLINE void tile_begin(const tn_tile *a, const int m, const int nv, vf *acc) {
+    TN_UNROLL
+    for (int i = 0; i < m * nv; i++) acc[i] = vf_zero();
+    if (!a->resume) return;
+    TN_UNROLL
+    for (int i = 0; i < m; i++) {
+        TN_UNROLL
+        for (int j = 0; j < nv; j++) {
+            const float *y = a->y + i * a->y_pixel + j * a->y_vec;
+            acc[i * nv + j] = j == nv - 1 && a->valid < VEC_W ? vf_load_n(y, a->valid) : vf_load(y);
+        }
+    }
+}
+
+TN_INLINE void tile_sum(const tn_tile *a, const int m, const int nv, const tn_tile_kind kind, vf *acc) {
+    const int64_t pixel_step = kind == TN_TILE_BLOCKED ? VEC_W : 1;
+    const int64_t lane_step = kind == TN_TILE_BLOCKED ? 1 : a->lane_step;
+    const int64_t w_step = kind == TN_TILE_BLOCKED ? TN_MIN(nv, 2) * VEC_W : a->w_step;
+    const float *w = a->w, *w2 = a->w2;
+    for (int64_t t = 0; t < a->taps + a->last_taps; t++) {
+        const float *x = a->x + a->tap[t];
+        for (int64_t n = t < a->taps ? a->lanes : a->last_lanes; n > 0; n--) {
+            vf wv[4];
+            TN_UNROLL
+            for (int j = 0; j < nv; j++) wv[j] = vf_load((j < 2 ? w : w2) + (j & 1) * VEC_W);
+            TN_UNROLL
+            for (int i = 0; i < m; i++) {
+                vf b = vf_set(x[i * pixel_step]);
+                TN_UNROLL
+                for (int j = 0; j < nv; j++) acc[i * nv + j] = vf_fma(b, wv[j], acc[i * nv + j]);
+            }
+            x += lane_step;
+            w += w_step;
+            if (nv > 2) w2 += w_step;
+        }
+    }
+}
+
+TN_INLINE void tile_end(const tn_tile *a, const int m, const int nv, const bool partial, vf *acc) {
+    vf lo = vf_set(a->lo), hi = vf_set(a->hi);
+    TN_UNROLL
+    for (int j = 0; j < nv; j++) {
+        const bool cut = partial && j == nv - 1;
+        vf bias = vf_zero();
+        if (a->bias) bias = cut ? vf_load_n(a->bias + j * VEC_W, a->valid) : vf_load(a->bias + j * VEC_W);
+        TN_UNROLL
+        for (int i = 0; i < m; i++) {
+            const ptrdiff_t at = i * a->y_pixel + j * a->y_vec;
+            vf v = vf_add(acc[i * nv + j], bias);
+            if (a->bias_m) v = vf_add(v, vf_set(a->bias_m[i]));
+            if (a->residual) v = vf_add(v, vf_load(a->residual + at));
+            v = vf_min(hi, vf_max(lo, v));
+            if (!cut)
+                vf_store(a->y + at, v);
+            else if (a->keep_rest)
+                vf_store_n(a->y + at, v, a->valid);
+            else
+                vf_store(a->y + at, vf_keep(v, a->valid));
+        }
+    }
+}
+
+TN_INLINE void tile_run(const tn_tile *a, const int m, const int nv, const tn_tile_kind kind) {
+    vf acc[TILE_M * 2];
+    tile_begin(a, m, nv, acc);
+    tile_sum(a, m, nv, kind, acc);
+    if (a->valid == VEC_W)
+        tile_end(a, m, nv, false, acc);
+    else
+        tile_end(a, m, nv, true, acc);
+}
+
+#if TILE_M == 14
+#define TILE_NARROW(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
+#elif TILE_M == 6
+#define TILE_NARROW(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#elif TILE_M == 2
+#define TILE_NARROW(X) X(1) X(2)
+#endif
+#if TILE_M_WIDE == 6
+#define TILE_WIDE(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#elif TILE_M_WIDE == 2
+#define TILE_WIDE(X) X(1) X(2)
+#elif TILE_M_WIDE == 1
+#define TILE_WIDE(X) X(1)
+#endif
+
+#define TILE_DEFINE(m, nv)                                                                    \
+    static void blocked_##m##x##nv(const tn_tile *a) { tile_run(a, m, nv, TN_TILE_BLOCKED); } \
+    static void panel_##m##x##nv(const tn_tile *a) { tile_run(a, m, nv, TN_TILE_PANEL); }
+#define TILE_DEFINE_1(m) TILE_DEFINE(m, 1)
+#define TILE_DEFINE_2(m) TILE_DEFINE(m, 2)
+#define TILE_DEFINE_4(m) TILE_DEFINE(m, 4)
+TILE_NARROW(TILE_DEFINE_1)
+TILE_NARROW(TILE_DEFINE_2)
+TILE_WIDE(TILE_DEFINE_4)
+
+#define TILE_BLOCKED_1(m) [m] = blocked_##m##x1,
+#define TILE_BLOCKED_2(m) [m] = blocked_##m##x2,
+#define TILE_BLOCKED_4(m) [m] = blocked_##m##x4,
+#define TILE_PANEL_1(m)   [m] = panel_##m##x1,
+#define TILE_PANEL_2(m)   [m] = panel_##m##x2,
+#define TILE_PANEL_4(m)   [m] = panel_##m##x4,
+
+/* NULL when there is no such tile. */
+tn_tile_fn VEC_NAME(tn_tile_f32)(tn_tile_kind kind, int m, int nv) {
+    static const tn_tile_fn table[TN_TILE_KINDS][3][TILE_M + 1] = {
+        [TN_TILE_BLOCKED] = {{TILE_NARROW(TILE_BLOCKED_1)}, {TILE_NARROW(TILE_BLOCKED_2)}, {TILE_WIDE(TILE_BLOCKED_4)}},
+        [TN_TILE_PANEL] = {{TILE_NARROW(TILE_PANEL_1)}, {TILE_NARROW(TILE_PANEL_2)}, {TILE_WIDE(TILE_PANEL_4)}},
+    };
+    if (m < 1 || m > TILE_M || (nv != 1 && nv != 2 && nv != 4)) return NULL;
+    return table[kind][nv >> 1][m];
+}

@@ -1,0 +1,189 @@
+/* Matrix product against double precision.
+ *
+ * Tolerance: a chain of k fused multiply-adds errs by at most k roundings of partial sums, each at most the sum of |a
+ * b|; alpha and the bias add two more, the scalar tier (which rounds products too) one more per term. So (k + 4) eps
+ * (sum |a b| + |bias|), first order. */
+#include "kernels/check.h"
+
+#include "kernels/gemm.h"
+#include "kernels/kernels_internal.h"
+#include "kernels/ref/ref.h"
+
+typedef struct problem {
+    tn_gemm_f32 g;
+    ck_buf a, b, bias;
+} problem;
+
+static problem make(int64_t m, int64_t n, int64_t k, bool ta, bool tb, int bias) {
+    problem p = {.g = {.m = m, .n = n, .k = k, .alpha = 1, .bias_n = bias == 1, .bias_m = bias == 2}};
+    int64_t lda = (ta ? m : k) + ck_int(0, 3), ldb = (tb ? k : n) + ck_int(0, 3);
+    p.g.a_rs = ta ? 1 : lda, p.g.a_cs = ta ? lda : 1;
+    p.g.b_rs = tb ? 1 : ldb, p.g.b_cs = tb ? ldb : 1;
+    p.g.ldc = n + ck_int(0, 5);
+    /* Exactly as much memory as is addressed. */
+    size_t na = m && k ? (size_t)((m - 1) * p.g.a_rs + (k - 1) * p.g.a_cs + 1) : 0;
+    size_t nb = n && k ? (size_t)((k - 1) * p.g.b_rs + (n - 1) * p.g.b_cs + 1) : 0;
+    p.a = ck_random(na, 4), p.b = ck_random(nb, 4);
+    p.bias = ck_random((size_t)(bias == 1 ? n : bias == 2 ? m : 0), 4);
+    return p;
+}
+
+static void release(problem *p) {
+    ck_free(&p->a);
+    ck_free(&p->b);
+    ck_free(&p->bias);
+}
+
+static size_t c_count(const tn_gemm_f32 *g) { return (size_t)((g->m - 1) * g->ldc + g->n); }
+
+static ck_buf run(tern_cpu_tier t, const problem *p, bool packed, int threads) {
+    const tn_gemm_f32 *g = &p->g;
+    ck_buf c = ck_alloc(c_count(g), 4), ws = ck_alloc(tn_gemm_f32_workspace(t, g, packed, threads) / 4, 64), pb = {0};
+    if (packed) {
+        pb = ck_alloc(tn_gemm_f32_packed_bytes(t, g) / 4, 64);
+        tn_gemm_f32_pack(t, g, p->b.p, pb.p);
+    }
+    tn_gemm_f32_run(t, g, p->a.p, packed ? NULL : p->b.p, packed ? pb.p : NULL, p->bias.n ? p->bias.p : NULL, c.p, ws.p,
+                    threads);
+    /* What lies between the rows is untouched. */
+    for (int64_t i = 0; i + 1 < g->m; i++)
+        for (int64_t j = g->n; j < g->ldc; j++) {
+            uint32_t bits;
+            memcpy(&bits, &c.p[i * g->ldc + j], 4);
+            assert_int_equal(bits, CK_CANARY);
+        }
+    ck_free(&ws);
+    if (packed) ck_free(&pb);
+    return c;
+}
+
+static void check(tern_cpu_tier t, const problem *p, const ck_buf *c) {
+    const tn_gemm_f32 *g = &p->g;
+    double *sum = malloc((size_t)(g->m * g->n) * 8), *mag = malloc((size_t)(g->m * g->n) * 8);
+    tn_ref_gemm(g, p->a.p, p->b.p, sum, mag);
+    double terms = (double)g->k * (t == TERN_CPU_SCALAR ? 2 : 1) + 4;
+    for (int64_t i = 0; i < g->m; i++) {
+        for (int64_t j = 0; j < g->n; j++) {
+            double bias = g->bias_n ? (double)p->bias.p[j] : g->bias_m ? (double)p->bias.p[i] : 0;
+            double want = tn_ref_act(&g->act, sum[i * g->n + j] + bias), got = (double)c->p[i * g->ldc + j];
+            double tol = terms * CK_EPS * (mag[i * g->n + j] + fabs(bias));
+            /* Every activation tested here has a slope of at most 1.1; its own error is test_act's matter: 8 ULP. */
+            if (g->act.kind != TN_ACT_NONE) tol = 1.1 * tol + 8 * ck_ulp(fabs(want) + tol);
+            if (!(fabs(got - want) <= tol))
+                fail_msg("tier %d, %ldx%ldx%ld at %ld,%ld: %.9g instead of %.9g (+- %.3g)", t, (long)g->m, (long)g->n,
+                         (long)g->k, (long)i, (long)j, got, want, tol);
+        }
+    }
+    free(sum);
+    free(mag);
+}
+
+static void same_bits(const tn_gemm_f32 *g, const ck_buf *a, const ck_buf *b) {
+    for (int64_t i = 0; i < g->m; i++) assert_memory_equal(a->p + i * g->ldc, b->p + i * g->ldc, (size_t)g->n * 4);
+}
+
+static const tn_act acts[] = {
+    {TN_ACT_NONE, 0, 0}, {TN_ACT_RELU, 0, 0}, {TN_ACT_CLIP, -0.5f, 0.75f}, {TN_ACT_SILU, 1, 0}, {TN_ACT_GELU, 0, 0}};
+
+static void one_shape(int64_t m, int64_t n, int64_t k) {
+    problem p = make(m, n, k, ck_int(0, 1), ck_int(0, 1), ck_int(0, 2));
+    p.g.act = acts[ck_int(0, TN_COUNT(acts) - 1)];
+    p.g.alpha = ck_int(0, 3) ? 1.0f : 0.37f;
+    for (tern_cpu_tier t = 0; t <= ck_top(); t++) {
+        ck_buf c = run(t, &p, false, 1), d = run(t, &p, true, 1);
+        check(t, &p, &c);
+        same_bits(&p.g, &c, &d);
+        ck_free(&c);
+        ck_free(&d);
+    }
+    release(&p);
+}
+
+static void small_shapes(void **state) {
+    (void)state;
+    for (int m = 1; m <= 30; m++) one_shape(m, ck_int(1, 80), ck_int(1, 70));
+    for (int n = 1; n <= 70; n++) one_shape(ck_int(1, 16), n, ck_int(1, 40));
+    for (int k = 0; k <= 20; k++) one_shape(ck_int(1, 16), ck_int(1, 40), k);
+}
+
+static void large_shapes(void **state) {
+    (void)state;
+    one_shape(1, 700, 1100);
+    one_shape(3, 130, 513);
+    one_shape(29, 64, 512);
+    one_shape(115, 97, 1025);
+    one_shape(230, 200, 64);
+}
+
+/* Bits depend neither on the number of threads nor on the rows that are computed along with a row. */
+static void threads_and_rows(void **state) {
+    (void)state;
+    static const int64_t shapes[][3] = {{1, 1000, 300}, {5, 333, 600}, {40, 200, 530}, {250, 90, 70}};
+    for (size_t s = 0; s < TN_COUNT(shapes); s++) {
+        problem p = make(shapes[s][0], shapes[s][1], shapes[s][2], false, s % 2, 1);
+        p.g.act = acts[s];
+        for (tern_cpu_tier t = 0; t <= ck_top(); t++) {
+            for (int packed = 0; packed <= 1; packed++) {
+                ck_buf c = run(t, &p, packed, 1);
+                static const int threads[] = {2, 3, 7};
+                for (size_t i = 0; i < TN_COUNT(threads); i++) {
+                    ck_buf d = run(t, &p, packed, threads[i]);
+                    same_bits(&p.g, &c, &d);
+                    ck_free(&d);
+                }
+                problem one = p;
+                one.g.m = 1;
+                int64_t row = ck_int(0, (int)p.g.m - 1);
+                one.a.p += row * p.g.a_rs;
+                ck_buf d = run(t, &one, packed, 1);
+                assert_memory_equal(d.p, c.p + row * p.g.ldc, (size_t)p.g.n * 4);
+                ck_free(&d);
+                ck_free(&c);
+            }
+        }
+        release(&p);
+    }
+}
+
+/* Cancellation: the largest terms come first and last and cancel; NaN and infinity go through. */
+static void worst_case(void **state) {
+    (void)state;
+    problem p = make(17, 45, 64, false, false, 0);
+    for (int64_t i = 0; i < p.g.m; i++) {
+        p.a.p[i * p.g.a_rs] = 1e6f;
+        p.a.p[i * p.g.a_rs + 63] = -1e6f;
+    }
+    for (int64_t j = 0; j < p.g.n; j++) p.b.p[j] = p.b.p[63 * p.g.b_rs + j] = 1.0f;
+    for (tern_cpu_tier t = 0; t <= ck_top(); t++) {
+        ck_buf c = run(t, &p, true, 1);
+        check(t, &p, &c);
+        ck_free(&c);
+    }
+    p.a.p[3 * p.g.a_rs + 5] = NAN;
+    p.g.act = acts[1];
+    for (tern_cpu_tier t = 0; t <= ck_top(); t++) {
+        ck_buf c = run(t, &p, true, 1);
+        for (int64_t j = 0; j < p.g.n; j++) assert_true(isnan(c.p[3 * p.g.ldc + j]) && !isnan(c.p[4 * p.g.ldc + j]));
+        ck_free(&c);
+    }
+    release(&p);
+}
+
+static void tile_table(void **state) {
+    (void)state;
+    for (tern_cpu_tier t = 0; t <= ck_top(); t++) {
+        const tn_kernels *k = tn_kernels_get(t);
+        for (int kind = 0; kind < TN_TILE_KINDS; kind++) {
+            for (int m = 1; m <= k->tile_m; m++) assert_true(k->tile_f32(kind, m, 1) && k->tile_f32(kind, m, 2));
+            for (int m = 1; m <= k->tile_m_wide; m++) assert_non_null(k->tile_f32(kind, m, 4));
+            assert_null(k->tile_f32(kind, k->tile_m + 1, 2));
+        }
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(tile_table), cmocka_unit_test(small_shapes),
+                                       cmocka_unit_test(large_shapes), cmocka_unit_test(threads_and_rows),
+                                       cmocka_unit_test(worst_case)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
