@@ -160,6 +160,8 @@ tern_status tn_file_map(tn_file *file, const char *path, tern_error *err);
 void tn_file_unmap(tn_file *file);
 /* Writes beside `path` under a temporary name, then renames: never half a file. */
 tern_status tn_file_write(const char *path, const void *data, size_t size, tern_error *err);
+/* The same for a file in several parts. */
+tern_status tn_file_write_parts(const char *path, const tn_str *parts, size_t count, tern_error *err);
 /* Monotonic nanoseconds. */
 uint64_t tn_clock_ns(void);
 

@@ -50,27 +50,28 @@ void tn_file_unmap(tn_file *file) {
     *file = (tn_file){NULL, 0};
 }
 
-static bool write_all(int fd, const uint8_t *data, size_t size) {
-    while (size) {
-        ssize_t n = write(fd, data, TN_MIN(size, (size_t)1 << 30));
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return false;
-        data += n;
-        size -= (size_t)n;
+static bool write_all(int fd, const tn_str *parts, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        for (size_t done = 0; done < parts[i].len;) {
+            ssize_t n = write(fd, parts[i].data + done, TN_MIN(parts[i].len - done, (size_t)1 << 30));
+            if (n < 0 && errno == EINTR) continue;
+            if (n <= 0) return false;
+            done += (size_t)n;
+        }
     }
     return true;
 }
 
 // Devices, pipes and the like can not be replaced, only written to.
-static tern_status write_in_place(const char *path, const void *data, size_t size, tern_error *err) {
+static tern_status write_in_place(const char *path, const tn_str *parts, size_t count, tern_error *err) {
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0) return fail_errno(err, path, "can not be opened for writing");
-    bool ok = write_all(fd, data, size);
+    bool ok = write_all(fd, parts, count);
     if (close(fd) != 0) ok = false;
     return ok ? TERN_OK : fail_errno(err, path, "can not be written");
 }
 
-static tern_status write_and_rename(const char *path, const struct stat *old, const void *data, size_t size,
+static tern_status write_and_rename(const char *path, const struct stat *old, const tn_str *parts, size_t count,
                                     tern_error *err) {
     static atomic_uint counter;
     char temporary[4096];
@@ -83,7 +84,7 @@ static tern_status write_and_rename(const char *path, const struct stat *old, co
         if (fd < 0 && errno != EEXIST) break;
     }
     if (fd < 0) return fail_errno(err, path, "can not be created");
-    bool ok = write_all(fd, data, size) && (!old || fchmod(fd, old->st_mode & 0777) == 0);
+    bool ok = write_all(fd, parts, count) && (!old || fchmod(fd, old->st_mode & 0777) == 0);
     if (close(fd) != 0) ok = false;
     if (ok && rename(temporary, path) == 0) return TERN_OK;
     tern_status status = fail_errno(err, path, "can not be written");
@@ -91,12 +92,16 @@ static tern_status write_and_rename(const char *path, const struct stat *old, co
     return status;
 }
 
-tern_status tn_file_write(const char *path, const void *data, size_t size, tern_error *err) {
+tern_status tn_file_write_parts(const char *path, const tn_str *parts, size_t count, tern_error *err) {
     struct stat st;
-    if (stat(path, &st) != 0) return write_and_rename(path, NULL, data, size, err);
+    if (stat(path, &st) != 0) return write_and_rename(path, NULL, parts, count, err);
     if (S_ISDIR(st.st_mode)) return tn_fail(err, TERN_IO, "%s: is a directory", path);
-    if (!S_ISREG(st.st_mode)) return write_in_place(path, data, size, err);
+    if (!S_ISREG(st.st_mode)) return write_in_place(path, parts, count, err);
     // The file behind a symbolic link is replaced, not the link.
     char real[PATH_MAX];
-    return write_and_rename(realpath(path, real) ? real : path, &st, data, size, err);
+    return write_and_rename(realpath(path, real) ? real : path, &st, parts, count, err);
+}
+
+tern_status tn_file_write(const char *path, const void *data, size_t size, tern_error *err) {
+    return tn_file_write_parts(path, &(tn_str){data, size}, 1, err);
 }
