@@ -48,10 +48,10 @@ void tn_type_text(const tern_model *m, const tn_type *t, tn_text *out) {
     int closing = 0;
     for (; t && t->kind != TERN_KIND_TENSOR; t = t->element, closing++) {
         tn_text_add(out, "%s(", names[t->kind]);
-        if (t->kind == TERN_KIND_MAP) tn_text_add(out, "%s,", tern_dtype_name(t->dtype));
+        if (t->kind == TERN_KIND_MAP) tn_text_add(out, "%s,", tn_dtype_name(t->dtype));
     }
     if (t) {
-        tn_text_add(out, "%s", t->dtype == TERN_UNDEFINED ? "?" : tern_dtype_name(t->dtype));
+        tn_text_add(out, "%s", t->dtype == TERN_UNDEFINED ? "?" : tn_dtype_name(t->dtype));
         add_shape(m, t, out);
     } else {
         tn_text_add(out, "?");
