@@ -116,18 +116,16 @@ build() { # DIRECTORY [CMAKE OPTION...]
         ! grep -qx "CMAKE_HOME_DIRECTORY:INTERNAL=$(pwd -P)" "$directory/CMakeCache.txt"; then
         rm -rf "$directory"
     fi
-    cmake -G Ninja -S . -B "$directory" "$@" >"$directory.configure.log" 2>&1 || {
-        cat "$directory.configure.log"
+    mkdir -p "$directory"
+    cmake -G Ninja -S . -B "$directory" "$@" >"$directory/configure.log" 2>&1 || {
+        cat "$directory/configure.log"
         return 1
     }
-    grep -E 'not found, so' "$directory.configure.log"
+    grep -E 'not found, so' "$directory/configure.log"
     ninja -C "$directory" -j "$jobs"
 }
 
-do_build() {
-    mkdir -p build
-    build build "$@" || fail "the build failed"
-}
+do_build() { build build "$@" || fail "the build failed"; }
 
 do_demo() {
     need "$packages_build"
@@ -218,7 +216,6 @@ do_bench() {
 
 do_fuzz() { # [NAME [SECONDS]]
     need "$packages_build" "$packages_fuzz"
-    mkdir -p build
     build build/fuzz-build -DCMAKE_C_COMPILER=clang -DTERN_FUZZ=ON -DTERN_TESTS=OFF || fail "the build failed"
     [ -z "${1:-}" ] || [ -e "fuzz/fuzz_$1.c" ] || fail "there is no fuzz target called $1"
     for program in build/fuzz-build/fuzz/fuzz_*; do
