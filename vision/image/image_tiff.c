@@ -54,6 +54,21 @@ static int close_nothing(thandle_t handle) {
     return 0;
 }
 
+/* The file is in memory, so the library needs no copies of strips; besides, libtiff 4.5 can not read tiles of less than
+ * 1,024 bytes from a file that is not mapped. */
+static int map_bytes(thandle_t handle, void **base, toff_t *size) {
+    tiff_reader *r = handle;
+    *base = (void *)(uintptr_t)r->src->data;
+    *size = r->src->size;
+    return 1;
+}
+
+static void unmap_nothing(thandle_t handle, void *base, toff_t size) {
+    (void)handle;
+    (void)base;
+    (void)size;
+}
+
 static toff_t get_size(thandle_t handle) { return ((tiff_reader *)handle)->src->size; }
 
 /* The library's handlers are process-wide in old versions, hence the handle as context. */
@@ -87,8 +102,8 @@ static TIFF *open_tiff(tiff_reader *r) {
     TIFFOpenOptionsSetMaxSingleMemAlloc(options, (tmsize_t)TN_MAX(r->src->max_pixels * 8, (uint64_t)16 << 20));
     TIFFOpenOptionsSetErrorHandlerExtR(options, on_error_of, r);
     TIFFOpenOptionsSetWarningHandlerExtR(options, on_warning, r);
-    TIFF *tiff = TIFFClientOpenExt("picture", "rm", r, read_bytes, write_bytes, seek_bytes, close_nothing, get_size,
-                                   NULL, NULL, options);
+    TIFF *tiff = TIFFClientOpenExt("picture", "r", r, read_bytes, write_bytes, seek_bytes, close_nothing, get_size,
+                                   map_bytes, unmap_nothing, options);
     TIFFOpenOptionsFree(options);
     return tiff;
 }
@@ -97,7 +112,8 @@ static TIFF *open_tiff(tiff_reader *r) {
     TIFFSetErrorHandler(NULL);
     TIFFSetWarningHandler(NULL);
     TIFFSetErrorHandlerExt(on_error);
-    return TIFFClientOpen("picture", "rm", r, read_bytes, write_bytes, seek_bytes, close_nothing, get_size, NULL, NULL);
+    return TIFFClientOpen("picture", "r", r, read_bytes, write_bytes, seek_bytes, close_nothing, get_size, map_bytes,
+                          unmap_nothing);
 }
 #endif
 
