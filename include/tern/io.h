@@ -17,5 +17,11 @@ TERN_API tern_status tern_tensor_save_npy(const tern_tensor *tensor, const char 
 TERN_API tern_status tern_tensor_load_raw(tern_tensor **out, const char *path, tern_dtype dtype, int rank,
                                           const int64_t *dims, tern_error *err);
 
+/* Reads an ONNX TensorProto, SequenceProto, OptionalProto or MapProto (.pb), as `kind` says: the file does not. The
+ * caller frees *out with tern_tensor_free. */
+TERN_API tern_status tern_tensor_load_pb(tern_tensor **out, const char *path, tern_kind kind, tern_error *err);
+/* Writes one of these, replacing an old file only when all is written. */
+TERN_API tern_status tern_tensor_save_pb(const tern_tensor *tensor, const char *path, tern_error *err);
+
 TERN_END_DECLS
 #endif

@@ -46,6 +46,7 @@ struct tn_attr {
         const tn_str *strings;
         tern_tensor **tensors;
         tn_graph **graphs;
+        tn_type **type_protos;
     };
 };
 

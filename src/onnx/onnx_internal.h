@@ -28,6 +28,13 @@ tern_status tn_onnx_tensor(tn_tensor_source *source, tn_str message, tern_tensor
 tern_status tn_onnx_sparse_tensor(tn_tensor_source *source, tn_str message, tern_tensor **out, tn_str *name,
                                   tern_error *err);
 
+/* The other way. `name` may be "". */
+tern_status tn_onnx_put_tensor(tn_pb_writer *w, const tern_tensor *t, const char *name, tern_error *err);
+tern_status tn_onnx_put_external(tn_pb_writer *w, const tern_tensor *t, const char *name, const char *location,
+                                 size_t offset, tern_error *err);
+size_t tn_onnx_raw_bytes(const tern_tensor *t); /* not for strings */
+void tn_onnx_store_raw(const tern_tensor *t, uint8_t *dst);
+
 /* ---- import ------------------------------------------------------------------------------------------------ */
 
 typedef struct tn_opsets {
