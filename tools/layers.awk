@@ -2,7 +2,7 @@
 # lower levels. Of another folder only <folder>/<folder>.h is public, except that kernels/ has one header per family
 # and cli/, vision/ their own; headers that end in _internal.h stay at home.
 BEGIN {
-    n = split("base 0 cpu 1 thread 1 tensor 1 kernels 2 proto 2 graph 2 ops 3 onnx 3 opt 4 plan 4 runtime 5 api 6", w, " ")
+    n = split("base 0 cpu 1 thread 1 tensor 1 kernels 2 proto 2 graph 2 io 2 ops 3 onnx 3 opt 4 plan 4 runtime 5 api 6", w, " ")
     for (i = 1; i < n; i += 2) level[w[i]] = w[i + 1]
     public["ops/fused.h"] # attributes of tern's own operators, which the passes of opt/ write
 }
