@@ -284,7 +284,8 @@ static int run(void *args, char **operands, int count) {
         cli_json_int(root, "skipped", t.skipped);
         cli_json_print(root);
     } else {
-        printf("%lld passed, %lld failed, %lld skipped\n", (long long)t.passed, (long long)t.failed, (long long)t.skipped);
+        printf("%lld passed, %lld failed, %lld skipped\n", (long long)t.passed, (long long)t.failed,
+               (long long)t.skipped);
     }
     free_paths(&cases);
     return ok && t.failed == 0 ? CLI_OK : CLI_FAILED;
@@ -315,10 +316,11 @@ const cli_command cli_cmd_verify = {
     .name = "verify",
     .summary = "run test cases in ONNX's form and compare",
     .operands = "DIR...",
-    .description =
-        "A test case is a folder with model.onnx and test_data_set_<k>/{input,output}_<i>.pb. DIR is one, or holds some\n"
-        "at any depth. An element passes when |got - expected| <= atol + rtol * |expected|. Every failure is a line that\n"
-        "shows the first element which differs; the last line counts data sets.",
+    .description = "A test case is a folder with model.onnx and test_data_set_<k>/{input,output}_<i>.pb. DIR is one, "
+                   "or holds some\n"
+                   "at any depth. An element passes when |got - expected| <= atol + rtol * |expected|. Every failure "
+                   "is a line that\n"
+                   "shows the first element which differs; the last line counts data sets.",
     .options = options,
     .n_options = TN_COUNT(options),
     .examples = examples,

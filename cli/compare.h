@@ -11,7 +11,8 @@
  * is wanted, strings byte by byte. Otherwise the first difference is described in `why`. */
 bool cli_compare(const tern_tensor *got, const tern_tensor *want, double rtol, double atol, char *why, size_t size);
 
-/* Index of the largest element along the last axis, for each row; used for "same top-1". The tensors have equal shapes. */
+/* Index of the largest element along the last axis, for each row; used for "same top-1". The tensors have equal shapes.
+ */
 bool cli_same_top1(const tern_tensor *got, const tern_tensor *want, char *why, size_t size);
 
 /* Element i of a numeric tensor as a number. */

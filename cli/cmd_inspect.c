@@ -1,0 +1,420 @@
+/* tern inspect: what a model is, and what tern makes of it. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/inputs.h"
+#include "cli/json.h"
+#include "runtime/runtime.h"
+
+typedef struct inspect_args {
+    cli_common common;
+    cli_strings shapes;
+    bool dot, optimized;
+} inspect_args;
+
+/* ---- what is counted ------------------------------------------------------------------------------------------- */
+
+typedef struct name_count {
+    char name[200];
+    int64_t count;
+} name_count;
+
+typedef struct name_counts {
+    name_count *items;
+    size_t count, cap;
+} name_counts;
+
+static void count_name(name_counts *c, const char *name) {
+    for (size_t i = 0; i < c->count; i++) {
+        if (strncmp(c->items[i].name, name, sizeof c->items[i].name - 1)) continue;
+        c->items[i].count++;
+        return;
+    }
+    if (!tn_grow(&c->items, &c->cap, c->count + 1, sizeof *c->items)) cli_must(NULL);
+    name_count *n = &c->items[c->count++];
+    snprintf(n->name, sizeof n->name, "%s", name);
+    n->count = 1;
+}
+
+static int most_first(const void *a, const void *b) {
+    const name_count *x = a, *y = b;
+    if (x->count != y->count) return x->count < y->count ? 1 : -1;
+    return strcmp(x->name, y->name);
+}
+
+static void sort_counts(name_counts *c) {
+    if (c->count) qsort(c->items, c->count, sizeof *c->items, most_first);
+}
+
+typedef struct graph_facts {
+    name_counts ops, fused;
+    int64_t nodes, parameters, parameter_bytes;
+} graph_facts;
+
+static void count_tensor(graph_facts *f, const tern_tensor *t) {
+    if (!t || t->kind != TERN_KIND_TENSOR) return;
+    f->parameters += tn_shape_count(&t->shape);
+    f->parameter_bytes += (int64_t)tn_tensor_bytes(t);
+}
+
+static void count_graph(graph_facts *f, const tn_graph *g) {
+    f->nodes += g->n_nodes;
+    for (int i = 0; i < g->n_values; i++) count_tensor(f, g->values[i]->constant);
+    for (int i = 0; i < g->n_nodes; i++) {
+        const tn_node *n = g->nodes[i];
+        char name[200];
+        snprintf(name, sizeof name, "%s%s%s", n->domain, *n->domain ? ":" : "", n->op_type);
+        count_name(&f->ops, name);
+        if (n->fused) {
+            snprintf(name, sizeof name, "%s + %s", n->op_type, n->fused);
+            count_name(&f->fused, name);
+        }
+        for (int a = 0; a < n->n_attrs; a++) {
+            const tn_attr *at = &n->attrs[a];
+            if (at->type == TN_ATTR_TENSOR) count_tensor(f, at->t);
+            if (at->type == TN_ATTR_GRAPH) count_graph(f, at->g);
+            for (size_t k = 0; at->type == TN_ATTR_GRAPHS && k < at->count; k++) count_graph(f, at->graphs[k]);
+        }
+    }
+}
+
+static graph_facts facts_of(const tn_graph *g) {
+    graph_facts f = {0};
+    count_graph(&f, g);
+    sort_counts(&f.ops);
+    sort_counts(&f.fused);
+    return f;
+}
+
+static void release_facts(graph_facts *f) {
+    tn_free(f->ops.items);
+    tn_free(f->fused.items);
+}
+
+/* ---- the plan -------------------------------------------------------------------------------------------------- */
+
+typedef struct plan_facts {
+    bool known;
+    int64_t macs;
+    int steps, dynamic_steps;
+    size_t peak, values, lower_bound, workspace, packed;
+    name_counts kernels;
+} plan_facts;
+
+/* Plans for the shapes of --shape; free dims are 1. Tensors without data do: planning looks at types alone. */
+static tern_status plan_model(const inspect_args *a, tern_session *session, const tern_model *model, plan_facts *out,
+                              tern_error *err) {
+    cli_input_options io = {.shapes = &a->shapes, .fill = CLI_FILL_ZEROS, .free_dim = 1};
+    cli_inputs in = {0};
+    tn_cached_plan *cached = NULL;
+    tern_status s = cli_inputs_make(&in, model, &io, err);
+    if (s == TERN_OK) s = tn_session_plan(session, session->model->graph, in.tensors, (int)in.count, &cached, err);
+    if (s == TERN_OK) {
+        const tn_plan *p = cached->plan;
+        *out = (plan_facts){.known = true,
+                            .steps = p->n_steps,
+                            .peak = p->arena_bytes,
+                            .values = p->value_bytes,
+                            .lower_bound = p->lower_bound,
+                            .workspace = p->workspace_bytes,
+                            .packed = tn_pack_cache_bytes(session->packs)};
+        for (int i = 0; i < p->n_steps; i++) {
+            out->macs += p->steps[i].macs;
+            out->dynamic_steps += p->steps[i].dynamic;
+            if (p->steps[i].kernel) count_name(&out->kernels, p->steps[i].kernel);
+        }
+        sort_counts(&out->kernels);
+        tn_session_release_plan(session, cached, NULL);
+    }
+    cli_inputs_release(&in);
+    return s;
+}
+
+/* ---- text ------------------------------------------------------------------------------------------------------ */
+
+static void print_counts(const char *label, const name_counts *c) {
+    if (!c->count) return;
+    printf("%-12s", label);
+    size_t column = 12;
+    for (size_t i = 0; i < c->count; i++) {
+        char item[240];
+        int n = snprintf(item, sizeof item, "%s%s %" PRId64, i ? ", " : "", c->items[i].name, c->items[i].count);
+        if (i && column + (size_t)n > 110) {
+            printf(",\n%-12s%s", "", item + 2);
+            column = 12 + (size_t)n - 2;
+        } else {
+            printf("%s", item);
+            column += (size_t)n;
+        }
+    }
+    printf("\n");
+}
+
+static const char *amount(double x, char *buffer, size_t size) {
+    static const char *const units[] = {"", " k", " M", " G", " T"};
+    size_t u = 0;
+    for (; x >= 1000 && u + 1 < TN_COUNT(units); u++) x /= 1000;
+    snprintf(buffer, size, u ? "%.2f%s" : "%.0f%s", x, units[u]);
+    return buffer;
+}
+
+static void print_values(const char *label, const tern_model *m, int n,
+                         tern_status (*get)(const tern_model *, int, tern_value_info *, tern_error *)) {
+    for (int i = 0; i < n; i++) {
+        tern_value_info info;
+        tern_error err;
+        char text[400];
+        if (get(m, i, &info, &err) != TERN_OK) continue;
+        printf("%-12s%s %s\n", i ? "" : label, info.name, cli_value_text(&info, text, sizeof text));
+    }
+}
+
+static void print_model(const tern_model *m, const graph_facts *f) {
+    char a[40], b[40];
+    printf("%-12s%s\n", "model", m->path ? m->path : "");
+    printf("%-12s%s %s, IR version %" PRId64 "\n", "producer", m->producer_name ? m->producer_name : "unknown",
+           m->producer_version ? m->producer_version : "", m->ir_version);
+    for (size_t i = 0; i < m->n_opsets; i++)
+        printf("%-12s%s %d\n", i ? "" : "opset", *m->opsets[i].domain ? m->opsets[i].domain : "ai.onnx",
+               m->opsets[i].version);
+    print_values("inputs", m, tern_model_input_count(m), tern_model_input);
+    print_values("outputs", m, tern_model_output_count(m), tern_model_output);
+    for (size_t i = 0; i < m->n_metadata; i++)
+        printf("%-12s%s = %.100s%s\n", i ? "" : "metadata", m->metadata[i].key, m->metadata[i].value,
+               strlen(m->metadata[i].value) > 100 ? "..." : "");
+    printf("%-12s%s (%sB)\n", "parameters", amount((double)f->parameters, a, sizeof a),
+           amount((double)f->parameter_bytes, b, sizeof b));
+    printf("%-12s%" PRId64 "\n", "nodes", f->nodes);
+    print_counts("", &f->ops);
+}
+
+static void print_plan(const graph_facts *f, const plan_facts *p) {
+    char a[40], b[40], c[40], d[40];
+    printf("\n%-12s%" PRId64 " nodes for %s\n", "optimised", f->nodes, tern_cpu_tier_name(tern_cpu_get_tier()));
+    print_counts("", &f->ops);
+    print_counts("fused", &f->fused);
+    if (!p->known) return;
+    printf("%-12s%s multiply-accumulates\n", "work", amount((double)p->macs, a, sizeof a));
+    printf("%-12s%sB at most for %sB of values (%.0f %% reused; lower bound %sB), %sB scratch\n", "memory",
+           amount((double)p->peak, a, sizeof a), amount((double)p->values, b, sizeof b),
+           p->values ? 100.0 * (1 - (double)p->peak / (double)p->values) : 0,
+           amount((double)p->lower_bound, c, sizeof c), amount((double)p->workspace, d, sizeof d));
+    printf("%-12s%sB of packed weights\n", "", amount((double)p->packed, a, sizeof a));
+    if (p->dynamic_steps)
+        printf("%-12s%d of %d steps have shapes that depend on data\n", "dynamic", p->dynamic_steps, p->steps);
+    print_counts("kernels", &p->kernels);
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------------------------ */
+
+static void json_counts(cJSON *parent, const char *key, const name_counts *c) {
+    cJSON *o = cli_json_object(parent, key);
+    for (size_t i = 0; i < c->count; i++) cli_json_int(o, c->items[i].name, c->items[i].count);
+}
+
+static void json_values(cJSON *parent, const char *key, const tern_model *m, int n,
+                        tern_status (*get)(const tern_model *, int, tern_value_info *, tern_error *)) {
+    cJSON *list = cli_json_array(parent, key);
+    for (int i = 0; i < n; i++) {
+        tern_value_info info;
+        tern_error err;
+        if (get(m, i, &info, &err) != TERN_OK) continue;
+        cJSON *o = cli_json_object(list, NULL);
+        cli_json_string(o, "name", info.name);
+        cli_json_string(o, "dtype", tern_dtype_name(info.dtype));
+        if (info.rank < 0) continue;
+        cJSON *shape = cli_json_array(o, "shape");
+        for (int d = 0; d < info.rank; d++) {
+            if (info.dims[d] >= 0)
+                cli_json_int(shape, NULL, info.dims[d]);
+            else
+                cli_json_string(shape, NULL, info.dim_names[d]);
+        }
+    }
+}
+
+static cJSON *json_model(const tern_model *m, const graph_facts *f) {
+    cJSON *root = cli_json_object(NULL, NULL);
+    cli_json_string(root, "model", m->path);
+    cli_json_string(root, "producer", m->producer_name);
+    cli_json_string(root, "producer_version", m->producer_version);
+    cli_json_int(root, "ir_version", m->ir_version);
+    cJSON *opsets = cli_json_object(root, "opsets");
+    for (size_t i = 0; i < m->n_opsets; i++)
+        cli_json_int(opsets, *m->opsets[i].domain ? m->opsets[i].domain : "ai.onnx", m->opsets[i].version);
+    json_values(root, "inputs", m, tern_model_input_count(m), tern_model_input);
+    json_values(root, "outputs", m, tern_model_output_count(m), tern_model_output);
+    cJSON *metadata = cli_json_object(root, "metadata");
+    for (size_t i = 0; i < m->n_metadata; i++) cli_json_string(metadata, m->metadata[i].key, m->metadata[i].value);
+    cli_json_int(root, "parameters", f->parameters);
+    cli_json_int(root, "parameter_bytes", f->parameter_bytes);
+    cli_json_int(root, "nodes", f->nodes);
+    json_counts(root, "operators", &f->ops);
+    return root;
+}
+
+static void json_plan(cJSON *root, const graph_facts *f, const plan_facts *p) {
+    cJSON *o = cli_json_object(root, "optimized");
+    cli_json_string(o, "cpu", tern_cpu_tier_name(tern_cpu_get_tier()));
+    cli_json_int(o, "nodes", f->nodes);
+    json_counts(o, "operators", &f->ops);
+    json_counts(o, "fused", &f->fused);
+    if (!p->known) return;
+    json_counts(o, "kernels", &p->kernels);
+    cli_json_int(o, "macs", p->macs);
+    cli_json_int(o, "steps", p->steps);
+    cli_json_int(o, "dynamic_steps", p->dynamic_steps);
+    cJSON *memory = cli_json_object(o, "memory");
+    cli_json_int(memory, "peak_bytes", (int64_t)p->peak);
+    cli_json_int(memory, "value_bytes", (int64_t)p->values);
+    cli_json_int(memory, "reused_bytes", (int64_t)(p->values - p->peak));
+    cli_json_int(memory, "lower_bound_bytes", (int64_t)p->lower_bound);
+    cli_json_int(memory, "scratch_bytes", (int64_t)p->workspace);
+    cli_json_int(memory, "packed_weight_bytes", (int64_t)p->packed);
+}
+
+/* ---- Graphviz -------------------------------------------------------------------------------------------------- */
+
+static void dot_text(const char *s) {
+    putchar('"');
+    for (; *s; s++) {
+        if (*s == '"' || *s == '\\') putchar('\\');
+        putchar((unsigned char)*s < 32 ? ' ' : *s);
+    }
+    putchar('"');
+}
+
+static void dot_edge(const tern_model *m, const char *from_kind, int from, const char *to_kind, int to,
+                     const tn_value *v) {
+    tn_text label;
+    tn_text_init(&label);
+    tn_type_text(m, &v->type, &label);
+    printf("  %s%d -> %s%d [label=", from_kind, from, to_kind, to);
+    dot_text(label.failed || v->type.dtype == TERN_UNDEFINED ? v->name : label.data);
+    printf("];\n");
+    tn_text_release(&label);
+}
+
+static void dot_source(const tern_model *m, const tn_graph *g, const char *to_kind, int to, const tn_value *v) {
+    if (!v || v->constant) return;
+    if (v->producer) {
+        dot_edge(m, "n", v->producer->id, to_kind, to, v);
+        return;
+    }
+    for (int k = 0; k < g->n_inputs; k++)
+        if (g->inputs[k] == v) dot_edge(m, "in", k, to_kind, to, v);
+}
+
+static void print_dot(const tern_model *m) {
+    const tn_graph *g = m->graph;
+    printf("digraph model {\n  node [shape=box, style=rounded, fontname=\"sans-serif\", fontsize=11];\n"
+           "  edge [fontname=\"sans-serif\", fontsize=9];\n");
+    for (int i = 0; i < g->n_inputs; i++) {
+        printf("  in%d [shape=oval, label=", i);
+        dot_text(g->inputs[i]->name);
+        printf("];\n");
+    }
+    for (int i = 0; i < g->n_nodes; i++) {
+        const tn_node *n = g->nodes[i];
+        char label[400];
+        snprintf(label, sizeof label, "%s%s%s%s%s", n->op_type, n->fused ? " + " : "", n->fused ? n->fused : "",
+                 *n->name ? "  " : "", n->name);
+        printf("  n%d [label=", i);
+        dot_text(label);
+        printf("];\n");
+        for (int k = 0; k < n->n_in; k++) dot_source(m, g, "n", i, n->in[k]);
+        for (int k = 0; k < n->n_captures; k++) dot_source(m, g, "n", i, n->captures[k]);
+    }
+    for (int i = 0; i < g->n_outputs; i++) {
+        printf("  out%d [shape=oval, label=", i);
+        dot_text(g->outputs[i]->name);
+        printf("];\n");
+        dot_source(m, g, "out", i, g->outputs[i]);
+    }
+    printf("}\n");
+}
+
+/* ---- the command ----------------------------------------------------------------------------------------------- */
+
+static int report(const inspect_args *a, const tern_model *model, tern_session *session, const graph_facts *before) {
+    graph_facts after = facts_of(session->model->graph);
+    plan_facts plan = {0};
+    tern_error err;
+    tern_status s = plan_model(a, session, model, &plan, &err);
+    if (a->common.json) {
+        cJSON *root = json_model(model, before);
+        json_plan(root, &after, &plan);
+        cli_json_print(root);
+    } else {
+        print_model(model, before);
+        print_plan(&after, &plan);
+    }
+    tn_free(plan.kernels.items);
+    release_facts(&after);
+    return s == TERN_OK ? CLI_OK : cli_fail(&err);
+}
+
+static int run(void *args, char **operands, int count) {
+    const inspect_args *a = args;
+    tern_model *model = NULL;
+    tern_session *session = NULL;
+    tern_error err;
+    (void)count;
+    if (tern_model_load(&model, operands[0], NULL, &err) != TERN_OK) return cli_fail(&err);
+    graph_facts before = facts_of(model->graph);
+    tern_options options = cli_session_options(&a->common);
+    int code = CLI_OK;
+    if (a->dot && !a->optimized) {
+        print_dot(model);
+    } else if (tern_session_create(&session, model, &options, &err) != TERN_OK) {
+        /* What the file says is worth reading even when tern can not run it. */
+        if (a->common.json)
+            cli_json_print(json_model(model, &before));
+        else if (!a->dot)
+            print_model(model, &before);
+        fflush(stdout);
+        code = cli_fail(&err);
+    } else if (a->dot) {
+        print_dot(session->model);
+    } else {
+        code = report(a, model, session, &before);
+    }
+    release_facts(&before);
+    tern_session_free(session);
+    tern_model_free(model);
+    return code;
+}
+
+static const cli_option options[] = {
+    {"shape", 's', CLI_STRINGS, "NAME=1x3x224x224", "shape of an input for work and memory; free dims are 1 otherwise",
+     offsetof(inspect_args, shapes), .min = 0},
+    {"dot", 0, CLI_FLAG, NULL, "print the graph for Graphviz", offsetof(inspect_args, dot), .min = 0},
+    {"optimized", 0, CLI_FLAG, NULL, "with --dot: the graph that runs instead of the one in the file",
+     offsetof(inspect_args, optimized), .min = 0},
+    CLI_OPT_CPU,
+    CLI_OPT_NO_FUSE,
+    CLI_OPT_JSON,
+};
+static const char *const examples[] = {"tern inspect net.onnx",
+                                       "tern inspect net.onnx --shape images=1x3x320x320 --json",
+                                       "tern inspect net.onnx --dot | dot -Tsvg > net.svg", NULL};
+
+const cli_command cli_cmd_inspect = {
+    .name = "inspect",
+    .summary = "show what a model is and what tern makes of it",
+    .operands = "MODEL",
+    .description =
+        "Producer, opsets, inputs and outputs, operators, parameters; then the optimised graph: what was fused,\n"
+        "multiply-accumulates, kernels, and the memory plan.",
+    .options = options,
+    .n_options = TN_COUNT(options),
+    .examples = examples,
+    .failure = "the model can not be read, or not be run",
+    .min_operands = 1,
+    .max_operands = 1,
+    .args_size = sizeof(inspect_args),
+    .run = run,
+};
