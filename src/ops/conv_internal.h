@@ -52,6 +52,20 @@ TN_INLINE int64_t tn_exact_chunk(int64_t max_product) {
     return TN_MAX((int64_t)1, ((int64_t)1 << 24) / TN_MAX(max_product, (int64_t)1));
 }
 
+/* The outputs for which one tap of a window reads inside the input: a box, walked line by line (all dims but the last).
+ */
+typedef struct tn_tap_box {
+    int64_t first[TN_MAX_SPATIAL], last[TN_MAX_SPATIAL];
+    int64_t tap[TN_MAX_SPATIAL];
+} tn_tap_box;
+
+/* False when the tap reads padding only. */
+bool tn_ops_tap_init(const tn_window *w, int64_t tap, tn_tap_box *b);
+/* `at` starts as a copy of b->first; false after the last line. */
+bool tn_ops_tap_next_line(const tn_tap_box *b, int rank, int64_t *at);
+/* Offsets in planes of the input and the output. */
+void tn_ops_tap_offsets(const tn_window *w, const tn_tap_box *b, const int64_t *at, int64_t *x, int64_t *y);
+
 /* dst[i] = the value of element i of a float16, bfloat16 or float32 tensor. */
 void tn_ops_to_f32(const tern_tensor *t, float *dst);
 void tn_ops_from_f32(const float *src, tern_tensor *t);

@@ -124,14 +124,7 @@ static void unravel(int64_t i, int rank, const int64_t *dims, int64_t *at) {
 
 /* ---- direct ------------------------------------------------------------------------------------------------------ */
 
-/* Where one tap reads and writes: spans of outputs per dim, offsets of the first line and steps. */
-typedef struct tap_box {
-    int64_t first[TN_MAX_SPATIAL], last[TN_MAX_SPATIAL];
-    int64_t tap[TN_MAX_SPATIAL];
-} tap_box;
-
-/* False when the tap reads padding only. */
-static bool tap_init(const tn_window *w, int64_t tap, tap_box *b) {
+bool tn_ops_tap_init(const tn_window *w, int64_t tap, tn_tap_box *b) {
     unravel(tap, w->rank, w->kernel, b->tap);
     for (int i = 0; i < w->rank; i++) {
         tn_ops_window_span(w, i, b->tap[i], &b->first[i], &b->last[i]);
@@ -140,8 +133,7 @@ static bool tap_init(const tn_window *w, int64_t tap, tap_box *b) {
     return true;
 }
 
-/* The next line (all dims but the last one) of the box; false after the last. */
-static bool next_line(const tap_box *b, int rank, int64_t *at) {
+bool tn_ops_tap_next_line(const tn_tap_box *b, int rank, int64_t *at) {
     for (int d = rank - 2; d >= 0; d--) {
         if (++at[d] < b->last[d]) return true;
         at[d] = b->first[d];
@@ -149,7 +141,7 @@ static bool next_line(const tap_box *b, int rank, int64_t *at) {
     return false;
 }
 
-static void line_offsets(const tn_window *w, const tap_box *b, const int64_t *at, int64_t *x, int64_t *y) {
+void tn_ops_tap_offsets(const tn_window *w, const tn_tap_box *b, const int64_t *at, int64_t *x, int64_t *y) {
     *x = 0, *y = 0;
     for (int d = 0; d < w->rank; d++) {
         *x = *x * w->in[d] + at[d] * w->stride[d] + b->tap[d] * w->dilation[d] - w->pad[d];
@@ -163,12 +155,12 @@ static void line_offsets(const tn_window *w, const tap_box *b, const int64_t *at
         int last = win->rank - 1;                                                                               \
         for (int64_t i = 0; i < p->out_sp; i++) y[i] = bias;                                                    \
         for (int64_t t = 0; t < p->taps; t++) {                                                                 \
-            tap_box box;                                                                                        \
-            if (!tap_init(win, t, &box)) continue;                                                              \
+            tn_tap_box box;                                                                                     \
+            if (!tn_ops_tap_init(win, t, &box)) continue;                                                       \
             int64_t at[TN_MAX_SPATIAL], xo, yo, n = box.last[last] - box.first[last], step = win->stride[last]; \
             memcpy(at, box.first, sizeof at);                                                                   \
             do {                                                                                                \
-                line_offsets(win, &box, at, &xo, &yo);                                                          \
+                tn_ops_tap_offsets(win, &box, at, &xo, &yo);                                                    \
                 for (int64_t c = 0; c < p->icg; c++) {                                                          \
                     const T *restrict xr = x + c * p->in_sp + xo;                                               \
                     T *restrict yr = y + yo;                                                                    \
@@ -178,7 +170,7 @@ static void line_offsets(const tn_window *w, const tap_box *b, const int64_t *at
                     else                                                                                        \
                         for (int64_t i = 0; i < n; i++) yr[i] += wv * xr[i * step];                             \
                 }                                                                                               \
-            } while (next_line(&box, win->rank, at));                                                           \
+            } while (tn_ops_tap_next_line(&box, win->rank, at));                                                \
         }                                                                                                       \
     }
 DIRECT_PLANE(direct_plane_f32, float)
@@ -241,7 +233,7 @@ static void direct_tasks_i32(void *context, int64_t begin, int64_t end, int work
 }
 
 /* One row of the unrolled matrix: outputs [c0, c1) of one channel seen through one tap. */
-static void unroll_row(const tn_window *w, const tap_box *b, bool any, const float *x, int64_t c0, int64_t c1,
+static void unroll_row(const tn_window *w, const tn_tap_box *b, bool any, const float *x, int64_t c0, int64_t c1,
                        float *dst) {
     if (!any) {
         memset(dst, 0, (size_t)(c1 - c0) * sizeof *dst);
@@ -277,8 +269,8 @@ static void unroll_row(const tn_window *w, const tap_box *b, bool any, const flo
 /* Rows [k0, k1) of columns [c0, c1): x (icg, in...) to col (k1 - k0, c1 - c0). */
 static void unroll(const tn_conv_plain *p, const float *x, int64_t k0, int64_t k1, int64_t c0, int64_t c1, float *col) {
     for (int64_t k = k0; k < k1; k++) {
-        tap_box box;
-        bool any = tap_init(&p->d.w, k % p->taps, &box);
+        tn_tap_box box;
+        bool any = tn_ops_tap_init(&p->d.w, k % p->taps, &box);
         unroll_row(&p->d.w, &box, any, x + k / p->taps * p->in_sp, c0, c1, col + (k - k0) * (c1 - c0));
     }
 }
