@@ -109,6 +109,14 @@ void tern_image_formats(tern_image_format out[TERN_IMAGE_FORMATS]) {
     }
 }
 
+const char *tern_image_format_of(const void *data, size_t size) {
+    tn_image_source src = {.data = data, .size = size};
+    for (size_t i = 0; i < TN_COUNT(formats); i++) {
+        if (formats[i].is(&src)) return formats[i].name;
+    }
+    return NULL;
+}
+
 tern_status tern_image_decode(tern_image *out, const void *data, size_t size, const tern_image_options *options,
                               tern_error *err) {
     *out = (tern_image){0};

@@ -23,6 +23,8 @@ typedef struct tern_image_options {
 tern_status tern_image_load(tern_image *out, const char *path, const tern_image_options *options, tern_error *err);
 tern_status tern_image_decode(tern_image *out, const void *data, size_t size, const tern_image_options *options,
                               tern_error *err);
+/* "JPEG" and so on, told by the first bytes; NULL when they are of no known format. */
+const char *tern_image_format_of(const void *data, size_t size);
 /* An image of that size, black. */
 tern_status tern_image_create(tern_image *out, int width, int height, tern_error *err);
 void tern_image_release(tern_image *image);
