@@ -12,7 +12,18 @@
 /* ---- pairs of C types ---------------------------------------------------------------------------------------- */
 
 #define TRUNCATE(T, x) ((T)(x))
-#define SATURATE(T, x) TN_F64_TO(T, (double)(x))
+/* What an integer can not hold is undefined in the standard. Here, as with most others: narrow types and negative
+ * numbers in unsigned ones lose their higher bits, wide types take their nearest value; NaN is 0. */
+#define FROM_FLOAT(T, x)                               \
+    _Generic((T)0, int8_t                              \
+             : (T)tn_f64_to_i32((double)(x)), int16_t  \
+             : (T)tn_f64_to_i32((double)(x)), uint8_t  \
+             : (T)tn_f64_to_i32((double)(x)), uint16_t \
+             : (T)tn_f64_to_i32((double)(x)), int32_t  \
+             : tn_f64_to_i32((double)(x)), uint32_t    \
+             : (T)tn_f64_to_i64((double)(x)), int64_t  \
+             : tn_f64_to_i64((double)(x)), uint64_t    \
+             : (x) < 0 ? (uint64_t)tn_f64_to_i64((double)(x)) : tn_f64_to_u64((double)(x)))
 
 /* The loops from one type; INT is how an integer is made of it. */
 #define CASTS(FROM, T, INT)                                              \
@@ -30,8 +41,8 @@
 #define ENTRIES(FROM) \
     [TERN_##FROM] = {TN_EACH_NUMERIC(TN_LOOP_ENTRY, cast_##FROM) TN_EACH_BOOL(TN_LOOP_ENTRY, cast_##FROM)},
 
-CASTS(FLOAT, float, SATURATE)
-CASTS(DOUBLE, double, SATURATE)
+CASTS(FLOAT, float, FROM_FLOAT)
+CASTS(DOUBLE, double, FROM_FLOAT)
 CASTS(BOOL, uint8_t, TRUNCATE)
 CASTS(INT8, int8_t, TRUNCATE)
 CASTS(INT16, int16_t, TRUNCATE)
@@ -110,19 +121,15 @@ static void to_f32_odd(tern_dtype from, const void *src, float *dst, size_t n) {
     }
 }
 
-/* 8-bit elements to the range of a narrower type: integers lose their higher bits, floats were cut to 8 bits and are
- * cut further. */
-static void narrow(tern_dtype to, bool saturate, void *data, size_t n) {
+/* 8-bit elements lose the bits that the narrower type has not. */
+static void narrow(tern_dtype to, void *data, size_t n) {
     int8_t *s = data;
     uint8_t *u = data;
-    const bool is_signed = to == TERN_INT4 || to == TERN_INT2;
-    const int bits = to == TERN_INT4 || to == TERN_UINT4 ? 4 : 2, half = 1 << (bits - 1), mask = 2 * half - 1;
-    for (size_t i = 0; i < n; i++) {
-        if (is_signed) {
-            s[i] = (int8_t)(saturate ? TN_MAX(-half, TN_MIN(half - 1, s[i])) : (((s[i] & mask) ^ half) - half));
-        } else {
-            u[i] = (uint8_t)(saturate ? TN_MIN(mask, u[i]) : (u[i] & mask));
-        }
+    const int half = to == TERN_INT4 || to == TERN_UINT4 ? 8 : 2, mask = 2 * half - 1;
+    if (to == TERN_INT4 || to == TERN_INT2) {
+        for (size_t i = 0; i < n; i++) s[i] = (int8_t)(((s[i] & mask) ^ half) - half);
+    } else {
+        for (size_t i = 0; i < n; i++) u[i] = (uint8_t)(u[i] & mask);
     }
 }
 
@@ -130,7 +137,6 @@ static void narrow(tern_dtype to, bool saturate, void *data, size_t n) {
 static void cast_chunk(const tn_cast *cast, const void *src, void *dst, size_t n) {
     float f[CHUNK];
     tern_dtype from = storage(cast->from), to = storage(cast->to);
-    const bool from_float = tn_type_in(from, TN_TYPES_SMALL_FLOAT) || from == TERN_FLOAT || from == TERN_DOUBLE;
     if (tn_type_in(from, TN_TYPES_SMALL_FLOAT)) {
         tn_small_to_f32(from, src, f, n);
         src = f;
@@ -142,7 +148,7 @@ static void cast_chunk(const tn_cast *cast, const void *src, void *dst, size_t n
         return;
     }
     cast_direct(from, src, to, dst, n);
-    if (to != cast->to) narrow(cast->to, from_float, dst, n);
+    if (to != cast->to) narrow(cast->to, dst, n);
 }
 
 void tn_cast_numbers(const tn_cast *cast, const void *src, void *dst, size_t n) {

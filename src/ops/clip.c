@@ -58,7 +58,20 @@ static tern_status clip_infer(tn_infer *c) {
     return TERN_OK;
 }
 
-static void set_bound(scalar *s, tern_dtype type, double v) { tn_cast_elements(TERN_DOUBLE, &v, type, s, 1); }
+/* What the type can not hold becomes its nearest value. */
+static void set_bound(scalar *s, tern_dtype type, double v) {
+    switch (type) {
+#define X(NAME, T, P, F)           \
+    case TERN_##NAME:              \
+        *(T *)s = TN_F64_TO(T, v); \
+        break;
+        TN_EACH_INT(X, bound)
+#undef X
+    default:
+        tn_cast_elements(TERN_DOUBLE, &v, type, s, 1);
+        break;
+    }
+}
 
 static tern_status clip_prepare(tn_prepare *c) {
     clip *s = tn_prepare_state(c, sizeof *s);
