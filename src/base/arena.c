@@ -6,7 +6,8 @@
 #if __has_feature(address_sanitizer)
 #define ARENA_ASAN 1
 #endif
-#elif defined(__SANITIZE_ADDRESS__)
+#endif
+#if defined(__SANITIZE_ADDRESS__) && !defined(ARENA_ASAN)
 #define ARENA_ASAN 1
 #endif
 
