@@ -1,5 +1,5 @@
 # tests/<area>/test_<topic>.c is one program, build/tests/<area>/test_<topic>. The other .c files of an area, and those
-# right in tests/, are shared: they become a library which the programs of the area (all areas) link.
+# right in tests/ or in src/<area>/ref/, are shared: they become a library which the programs of the area (all areas) link.
 find_path(CMOCKA_INCLUDE cmocka.h)
 find_library(CMOCKA_LIBRARY cmocka)
 if(NOT CMOCKA_INCLUDE OR NOT CMOCKA_LIBRARY)
@@ -24,6 +24,8 @@ foreach(area IN LISTS areas)
   set(programs ${sources})
   list(FILTER programs INCLUDE REGEX "/test_[^/]*$")
   list(FILTER sources EXCLUDE REGEX "/test_[^/]*$")
+  file(GLOB references CONFIGURE_DEPENDS src/${area}/ref/*.c)
+  list(APPEND sources ${references})
   if(NOT programs)
     continue()
   endif()

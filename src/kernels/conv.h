@@ -1,8 +1,9 @@
 /* Convolution, float32, 2-D, in blocked layout.
  *
- * Blocked layout: (n, ceil(c/B), h, w, B), B = tn_conv_block(tier): 16 on avx512, 8 on avx2 and scalar; the lanes past c of the last
- * block are written as zeros by every kernel, and read by none for its result (they may be multiplied by zero weights).
- * What has no fast kernel here (1-D, 3-D, odd groups, other types) is done by ops/conv.c in plain layout. */
+ * Blocked layout: (n, ceil(c/B), h, w, B), B = tn_conv_block(tier): 16 on avx512, 8 on avx2 and scalar; the lanes past
+ * c of the last block are written as zeros by every kernel, and read by none for its result (they may be multiplied by
+ * zero weights). What has no fast kernel here (1-D, 3-D, odd groups, other types) is done by ops/conv.c in plain
+ * layout. */
 #ifndef TN_KERNELS_CONV_H
 #define TN_KERNELS_CONV_H
 
@@ -10,24 +11,26 @@
 
 typedef struct tn_conv {
     int64_t n, ic, ih, iw, oc, oh, ow;
-    int64_t groups;               /* 1, or == ic == oc (depthwise), or groups whose ic and oc are multiples of B; see tn_conv_select */
-    int kh, kw, sh, sw, dh, dw;   /* kernel, stride, dilation */
-    int pad_top, pad_left;        /* bottom and right follow from oh and ow */
-    bool in_plain;                /* x is NCHW (first layers); y is always blocked */
-    bool residual;                /* y = act(conv + bias + residual) */
+    int64_t
+        groups; /* 1, or == ic == oc (depthwise), or groups whose ic and oc are multiples of B; see tn_conv_select */
+    int kh, kw, sh, sw, dh, dw; /* kernel, stride, dilation */
+    int pad_top, pad_left;      /* bottom and right follow from oh and ow */
+    bool in_plain;              /* x is NCHW (first layers); y is always blocked */
+    bool residual;              /* y = act(conv + bias + residual) */
     tn_act act;
 } tn_conv;
 
 /* A way to compute it; static, chosen by shape and tier. */
 typedef struct tn_conv_algo {
-    const char *name;             /* "conv_f32_1x1_avx512": shown by profile and inspect */
+    const char *name; /* "conv_f32_1x1_avx512": shown by profile and inspect */
     size_t (*packed_bytes)(const tn_conv *c);
     /* w: (oc, ic/groups, kh, kw), dense. dst is aligned to 64 and as long as packed_bytes says. */
     void (*pack)(const tn_conv *c, const float *w, void *dst);
     size_t (*workspace)(const tn_conv *c, int threads);
-    /* x, y, residual: blocked (x plain with in_plain), aligned to 64. bias: oc floats or NULL. y may be the residual itself. */
-    void (*run)(const tn_conv *c, const float *x, const void *packed, const float *bias, const float *residual, float *y,
-                void *workspace, int threads);
+    /* x, y, residual: blocked (x plain with in_plain), aligned to 64. bias: oc floats or NULL. y may be the residual
+     * itself. */
+    void (*run)(const tn_conv *c, const float *x, const void *packed, const float *bias, const float *residual,
+                float *y, void *workspace, int threads);
 } tn_conv_algo;
 
 /* The best algorithm for the shape; NULL when none takes it. */

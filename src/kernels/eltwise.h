@@ -5,9 +5,18 @@
 #include "base/base.h"
 #include "cpu/cpu.h"
 
-typedef enum tn_bin_kind { TN_BIN_ADD, TN_BIN_SUB, TN_BIN_MUL, TN_BIN_DIV, TN_BIN_MIN, TN_BIN_MAX, TN_BIN_COUNT } tn_bin_kind;
+typedef enum tn_bin_kind {
+    TN_BIN_ADD,
+    TN_BIN_SUB,
+    TN_BIN_MUL,
+    TN_BIN_DIV,
+    TN_BIN_MIN,
+    TN_BIN_MAX,
+    TN_BIN_COUNT
+} tn_bin_kind;
 
 /* y[i] = a[i * a_step] op b[i * b_step]; y may be a or b. IEEE results; MIN and MAX give NaN when either is NaN. */
-void tn_bin_f32(tern_cpu_tier tier, tn_bin_kind op, const float *a, int a_step, const float *b, int b_step, float *y, size_t n);
+void tn_bin_f32(tern_cpu_tier tier, tn_bin_kind op, const float *a, int a_step, const float *b, int b_step, float *y,
+                size_t n);
 
 #endif

@@ -3,6 +3,7 @@
 #define TN_KERNELS_INTERNAL_H
 
 #include "kernels/act.h"
+#include "kernels/dwconv.h"
 #include "kernels/eltwise.h"
 #include "kernels/layout.h"
 #include "kernels/pool.h"

@@ -1,0 +1,104 @@
+/* Which algorithm for which shape, and the algorithms' tables, one entry for each tier. */
+#include "kernels/conv.h"
+
+#include "kernels/conv_internal.h"
+
+/* Best first: the first one that takes a shape is used. */
+#define CONV_METHODS(X) \
+    X(depthwise)        \
+    X(first)            \
+    X(1x1)              \
+    X(direct)
+
+#if defined(__x86_64__)
+#define CONV_TIERS(X, method) \
+    X(method, scalar, TERN_CPU_SCALAR) X(method, avx2, TERN_CPU_AVX2) X(method, avx512, TERN_CPU_AVX512)
+#else
+#define CONV_TIERS(X, method) X(method, scalar, TERN_CPU_SCALAR)
+#endif
+
+#define CONV_WRAP(method, tier, id)                                                                            \
+    static size_t packed_bytes_##method##_##tier(const tn_conv *c) {                                           \
+        return tn_conv_##method.packed_bytes(tn_kernels_get(id), c);                                           \
+    }                                                                                                          \
+    static void pack_##method##_##tier(const tn_conv *c, const float *w, void *dst) {                          \
+        tn_conv_##method.pack(tn_kernels_get(id), c, w, dst);                                                  \
+    }                                                                                                          \
+    static size_t workspace_##method##_##tier(const tn_conv *c, int threads) {                                 \
+        return tn_conv_##method.workspace(tn_kernels_get(id), c, threads);                                     \
+    }                                                                                                          \
+    static void run_##method##_##tier(const tn_conv *c, const float *x, const void *packed, const float *bias, \
+                                      const float *residual, float *y, void *workspace, int threads) {         \
+        tn_conv_##method.run(tn_kernels_get(id), c, x, packed, bias, residual, y, workspace, threads);         \
+    }
+#define CONV_WRAP_TIERS(method) CONV_TIERS(CONV_WRAP, method)
+CONV_METHODS(CONV_WRAP_TIERS)
+
+typedef struct conv_entry {
+    const tn_conv_method *method;
+    tern_cpu_tier tier;
+    tn_conv_algo algo;
+} conv_entry;
+
+#define CONV_ENTRY(method_, tier_, id)                                                             \
+    {&tn_conv_##method_,                                                                           \
+     id,                                                                                           \
+     {"conv_f32_" #method_ "_" #tier_, packed_bytes_##method_##_##tier_, pack_##method_##_##tier_, \
+      workspace_##method_##_##tier_, run_##method_##_##tier_}},
+#define CONV_ENTRY_TIERS(method) CONV_TIERS(CONV_ENTRY, method)
+static const conv_entry entries[] = {CONV_METHODS(CONV_ENTRY_TIERS)};
+
+/* Nothing that could make the algorithms' size arithmetic overflow; tensors of such sizes do not exist. */
+static bool is_sane(const tn_conv *c) {
+    const int64_t limit = INT32_MAX;
+    if (c->n < 0 || c->ic < 1 || c->oc < 1 || c->groups < 1 || c->ih < 0 || c->iw < 0 || c->oh < 0 || c->ow < 0)
+        return false;
+    if (c->n > limit || c->ic > limit || c->oc > limit || c->ih > limit || c->iw > limit || c->oh > limit ||
+        c->ow > limit)
+        return false;
+    if (c->kh < 1 || c->kw < 1 || c->sh < 1 || c->sw < 1 || c->dh < 1 || c->dw < 1) return false;
+    if (c->ic % c->groups || c->oc % c->groups) return false;
+    /* A row of windows in the strip buffer: at most 256 Mi elements. */
+    double row =
+        ((double)c->ow + (double)(c->kw - 1) * c->dw + 1) * ((double)(c->kh - 1) * c->dh + 1) * (double)(c->ic + 15);
+    return row <= 0x1p28 && (double)c->ic * (double)c->oc * c->kh * c->kw <= 0x1p40;
+}
+
+int tn_conv_candidates(tern_cpu_tier tier, const tn_conv *c, const tn_conv_algo **out, int max) {
+    const tn_kernels *k = tn_kernels_get(tier);
+    int found = 0;
+    if (!is_sane(c)) return 0;
+    for (size_t i = 0; i < TN_COUNT(entries) && found < max; i++)
+        if (tn_kernels_get(entries[i].tier) == k && entries[i].method->takes(k, c)) out[found++] = &entries[i].algo;
+    return found;
+}
+
+const tn_conv_algo *tn_conv_select(tern_cpu_tier tier, const tn_conv *c) {
+    const tn_conv_algo *algo = NULL;
+    return tn_conv_candidates(tier, c, &algo, 1) ? algo : NULL;
+}
+
+int tn_conv_block(tern_cpu_tier tier) { return tn_kernels_get(tier)->width; }
+
+void tn_conv_finish(const tn_kernels *k, const tn_act *act, float *y, int64_t count, int64_t lanes) {
+    if (tn_act_is_clamp(act->kind)) return;
+    k->act_f32(act, y, y, (size_t)(count * k->width));
+    for (int64_t p = 0; p < count && lanes < k->width; p++)
+        memset(y + p * k->width + lanes, 0, (size_t)(k->width - lanes) * sizeof(float));
+}
+
+void tn_conv_pack_panels(const tn_kernels *k, const tn_conv *c, bool plain, const float *w, float *dst) {
+    int64_t ic = c->ic / c->groups, oc = c->oc / c->groups, taps = (int64_t)c->kh * c->kw;
+    int64_t lanes = plain ? 1 : k->width;
+    for (int64_t o = 0; o < oc; o += 2 * k->width) {
+        int64_t width = oc - o > k->width ? 2 * k->width : k->width;
+        for (int64_t i0 = 0; i0 < ic; i0 += lanes) {
+            for (int64_t t = 0; t < taps; t++) {
+                for (int64_t i = i0; i < TN_MIN(i0 + lanes, ic); i++) {
+                    for (int64_t j = 0; j < width; j++) dst[j] = o + j < oc ? w[((o + j) * ic + i) * taps + t] : 0.0f;
+                    dst += width;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+/* Depthwise convolution, any kernel, stride and dilation. Weights: (channel block, kh, kw, B). A task is a few rows of
+ * one block. */
+#include "kernels/conv_internal.h"
+
+typedef struct dw_job {
+    const tn_kernels *k;
+    const tn_conv *c;
+    const float *x, *w, *bias, *residual;
+    float *y;
+    int64_t blocks, strip, strips;
+} dw_job;
+
+static bool takes(const tn_kernels *k, const tn_conv *c) {
+    (void)k;
+    return !c->in_plain && c->groups == c->ic && c->groups == c->oc && c->groups > 1;
+}
+
+static size_t packed_bytes(const tn_kernels *k, const tn_conv *c) {
+    return (size_t)tn_round_up(tn_round_up(c->oc, k->width) * c->kh * c->kw * (int64_t)sizeof(float), 64);
+}
+
+static void pack(const tn_kernels *k, const tn_conv *c, const float *w, float *dst) {
+    int64_t taps = (int64_t)c->kh * c->kw;
+    for (int64_t cb = 0; cb < c->oc; cb += k->width)
+        for (int64_t t = 0; t < taps; t++)
+            for (int64_t l = cb; l < cb + k->width; l++) *dst++ = l < c->oc ? w[l * taps + t] : 0.0f;
+}
+
+static size_t workspace(const tn_kernels *k, const tn_conv *c, int threads) {
+    (void)k;
+    (void)c;
+    (void)threads;
+    return 0;
+}
+
+/* The kernel rows of output row oy that lie inside x, as [*begin, *end). */
+static void inside_rows(const tn_conv *c, int64_t oy, int64_t *begin, int64_t *end) {
+    int64_t iy = oy * c->sh - c->pad_top;
+    *end = iy >= c->ih ? 0 : TN_MIN((c->ih - iy + c->dh - 1) / c->dh, c->kh);
+    *begin = iy >= 0 ? 0 : TN_MIN((-iy + c->dh - 1) / c->dh, *end);
+}
+
+static void dw_row(const dw_job *j, const tn_dwconv_row *shared, int64_t plane, int64_t oy) {
+    const tn_conv *c = j->c;
+    int64_t b = j->k->width, ky0, ky1, cb = plane % j->blocks;
+    tn_dwconv_row r = *shared;
+    inside_rows(c, oy, &ky0, &ky1);
+    r.rows = ky1 - ky0;
+    int64_t iy = oy * c->sh - c->pad_top + ky0 * c->dh;
+    /* Only pixels inside are ever read; the base itself may lie before them. */
+    r.x = j->x + plane * c->ih * c->iw * b + (r.rows ? (iy * c->iw - c->pad_left) * b : 0);
+    r.w = j->w + (cb * c->kh + ky0) * c->kw * b;
+    int64_t at = (plane * c->oh + oy) * c->ow * b;
+    r.y = j->y + at;
+    r.residual = j->residual ? j->residual + at : NULL;
+    j->k->dwconv_row_f32(&r);
+    tn_conv_finish(j->k, &c->act, r.y, c->ow, r.lanes);
+}
+
+static void dw_task(void *context, int64_t begin, int64_t end, int worker) {
+    const dw_job *j = context;
+    const tn_conv *c = j->c;
+    int64_t b = j->k->width, ew = conv_extent_w(c);
+    (void)worker;
+    tn_dwconv_row r = {.x_row = c->dh * c->iw * b, .iw = c->iw, .ow = c->ow, .kw = c->kw, .sw = c->sw, .dw = c->dw};
+    r.pad_left = c->pad_left;
+    r.inside0 = TN_MIN((c->pad_left + c->sw - 1) / c->sw, c->ow);
+    int64_t room = c->iw + c->pad_left - ew; /* last column where a window may begin */
+    r.inside1 = room < 0 ? r.inside0 : TN_MAX(TN_MIN(room / c->sw + 1, c->ow), r.inside0);
+    tn_act_clamp(&c->act, &r.lo, &r.hi);
+    for (int64_t task = begin; task < end; task++) {
+        int64_t plane = task / j->strips, s = task % j->strips, cb = plane % j->blocks;
+        float bias[16] = {0};
+        r.lanes = TN_MIN(c->oc - cb * b, b);
+        r.bias = bias;
+        if (j->bias) memcpy(bias, j->bias + cb * b, (size_t)r.lanes * sizeof(float));
+        for (int64_t oy = s * j->strip; oy < TN_MIN((s + 1) * j->strip, c->oh); oy++) dw_row(j, &r, plane, oy);
+    }
+}
+
+static void run(const tn_kernels *k, const tn_conv *c, const float *x, const float *packed, const float *bias,
+                const float *residual, float *y, void *ws, int threads) {
+    (void)ws;
+    if (c->n == 0 || c->oh == 0 || c->ow == 0) return;
+    dw_job j = {.k = k, .c = c, .x = x, .w = packed, .bias = bias, .residual = c->residual ? residual : NULL, .y = y};
+    j.blocks = tn_ceil_div(c->oc, k->width);
+    double row_work = (double)c->ow * c->kh * c->kw * k->width;
+    j.strip = TN_MIN(TN_MAX((int64_t)(CONV_TASK_WORK / 4 / row_work), 1), c->oh);
+    j.strips = tn_ceil_div(c->oh, j.strip);
+    tn_parallel_for(threads, c->n * j.blocks * j.strips, dw_task, &j);
+}
+
+const tn_conv_method tn_conv_depthwise = {takes, packed_bytes, pack, workspace, run};

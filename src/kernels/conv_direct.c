@@ -1,0 +1,285 @@
+/* Direct convolution over the register tile: 1x1, k x k with any stride and dilation, grouped, and first layers from
+ * plain NCHW.
+ *
+ * A convolution is a sum over taps (block of input channels, row, column of the kernel); a tile adds up, for some
+ * pixels of an output row, all lanes of all taps, each found at a constant offset from the pixel. For that the pixels
+ * of a row must be one vector apart in memory and padding must be there. Where x is not like this, a strip of rows is
+ * copied into the thread's workspace with padding, and columns sorted by their remainder modulo the stride ("phases"),
+ * so that neighbours in the output are neighbours in the strip.
+ *
+ * A 1x1 kernel with stride 1 sees all pixels of a sample as one row. Tasks are (sample, group, strip, range of output
+ * channels); the strip is copied once for consecutive ranges. All of it depends on the shape only. */
+#include "kernels/conv_internal.h"
+
+/* Strips up to this size; together with a panel of weights they stay in L2. */
+#define STRIP_BYTES (384 * 1024)
+/* Weights up to this size stay in L2 beside a strip: then rows are split, else channels. */
+#define WEIGHT_BYTES (256 * 1024)
+
+typedef struct direct_plan {
+    const tn_kernels *k;
+    const tn_conv *c;
+    bool plain, flat, copied;
+    int64_t block;         /* input floats of a pixel: B, or 1 for plain */
+    int64_t icb, icg, ocg; /* input blocks (planes for plain), input and output channels of a group */
+    int64_t k_rows;        /* rows of a weight panel */
+    int64_t lines, length; /* output rows and their pixels; 1 and oh * ow when flat */
+    int64_t unit;          /* what strips are made of: lines, or pixels when flat */
+    int64_t strip, strips, panels, oc_chunks;
+    /* Of the strip as it is read, in floats: */
+    int64_t plane, row, phase, line_step; /* input block, input row, phase; rows from one line to the next */
+    int64_t phases, cols, strip_rows;
+    size_t strip_floats, taps;
+} direct_plan;
+
+static bool has_padding(const tn_conv *c) {
+    return c->pad_top || c->pad_left || (c->oh - 1) * c->sh + conv_extent_h(c) > c->ih ||
+           (c->ow - 1) * c->sw + conv_extent_w(c) > c->iw;
+}
+
+static void plan_strip_layout(direct_plan *p) {
+    const tn_conv *c = p->c;
+    int64_t eh = conv_extent_h(c), ew = conv_extent_w(c);
+    p->copied = has_padding(c) || c->sw != 1;
+    p->line_step = p->copied ? TN_MIN(c->sh, eh) : c->sh;
+    p->phases = p->copied ? TN_MIN(c->sw, ew) : 1;
+    p->cols = p->copied ? c->ow + (ew - 1) / c->sw : c->iw;
+    p->phase = p->cols * p->block;
+    p->row = p->phase * p->phases;
+}
+
+static void plan_tasks(direct_plan *p) {
+    const tn_conv *c = p->c;
+    int64_t eh = conv_extent_h(c), total = p->flat ? p->length : p->lines;
+    int64_t unit_floats = p->flat ? p->icb * p->block : p->row * p->line_step * p->icb;
+    int64_t cap = TN_MAX(STRIP_BYTES / 4 / TN_MAX(unit_floats, 1), 1), wanted = conv_wanted_tasks(c);
+    if (p->flat) cap = tn_round_up(cap, p->k->tile_m);
+    bool split_rows = (double)p->k_rows * (double)p->ocg * 4 <= WEIGHT_BYTES;
+    int64_t pieces = split_rows ? tn_ceil_div(wanted, TN_MAX(c->n * c->groups, 1)) : 1;
+    int64_t piece = tn_ceil_div(total, pieces);
+    if (p->flat) piece = tn_round_up(piece, p->k->tile_m);
+    p->strip = TN_MAX(TN_MIN(cap, piece), 1);
+    p->strips = tn_ceil_div(total, p->strip);
+    p->oc_chunks = TN_MIN(tn_ceil_div(wanted, TN_MAX(c->n * c->groups * p->strips, 1)), p->panels);
+    p->strip_rows = (p->strip - 1) * p->line_step + eh;
+    p->plane = p->copied ? p->strip_rows * p->row : c->ih * c->iw * p->block;
+    p->strip_floats = p->copied ? (size_t)tn_round_up(p->plane * p->icb, 16) : 0;
+}
+
+static direct_plan make_plan(const tn_kernels *k, const tn_conv *c) {
+    direct_plan p = {.k = k, .c = c, .plain = c->in_plain};
+    p.flat =
+        c->kh == 1 && c->kw == 1 && c->sh == 1 && c->sw == 1 && !has_padding(c) && c->oh == c->ih && c->ow == c->iw;
+    p.block = p.plain ? 1 : k->width;
+    p.icg = c->ic / c->groups;
+    p.ocg = c->oc / c->groups;
+    p.icb = tn_ceil_div(p.icg, p.block);
+    p.k_rows = p.icg * c->kh * c->kw;
+    p.panels = tn_ceil_div(p.ocg, 2 * k->width);
+    p.lines = p.flat ? 1 : c->oh;
+    p.length = p.flat ? c->oh * c->ow : c->ow;
+    p.taps = (size_t)(p.icb * c->kh * c->kw);
+    plan_strip_layout(&p);
+    plan_tasks(&p);
+    return p;
+}
+
+/* ---- taking a shape, packing, workspace ----------------------------------------------------------------------------
+ */
+
+static bool groups_fit(const tn_kernels *k, const tn_conv *c) {
+    return c->groups == 1 || (c->ic / c->groups % k->width == 0 && c->oc / c->groups % k->width == 0);
+}
+
+static bool takes_first(const tn_kernels *k, const tn_conv *c) {
+    (void)k;
+    return c->in_plain && c->groups == 1;
+}
+
+static bool takes_1x1(const tn_kernels *k, const tn_conv *c) {
+    return !c->in_plain && groups_fit(k, c) && c->kh == 1 && c->kw == 1;
+}
+
+static bool takes_direct(const tn_kernels *k, const tn_conv *c) {
+    return !c->in_plain && groups_fit(k, c) && (c->kh > 1 || c->kw > 1);
+}
+
+static size_t group_floats(const tn_kernels *k, const tn_conv *c) {
+    int64_t k_rows = c->ic / c->groups * c->kh * c->kw;
+    return (size_t)(k_rows * tn_round_up(c->oc / c->groups, k->width));
+}
+
+static size_t direct_packed_bytes(const tn_kernels *k, const tn_conv *c) {
+    return (size_t)tn_round_up((int64_t)(group_floats(k, c) * sizeof(float)) * c->groups, 64);
+}
+
+static void direct_pack(const tn_kernels *k, const tn_conv *c, const float *w, float *dst) {
+    int64_t group = c->oc / c->groups * (c->ic / c->groups) * c->kh * c->kw;
+    for (int64_t g = 0; g < c->groups; g++)
+        tn_conv_pack_panels(k, c, c->in_plain, w + g * group, dst + (size_t)g * group_floats(k, c));
+}
+
+static size_t tap_floats(const direct_plan *p) {
+    return (size_t)tn_round_up((int64_t)(p->taps * (sizeof(ptrdiff_t) / sizeof(float))), 16);
+}
+
+static size_t direct_workspace(const tn_kernels *k, const tn_conv *c, int threads) {
+    direct_plan p = make_plan(k, c);
+    return (tap_floats(&p) + p.strip_floats * (size_t)TN_MAX(threads, 1)) * sizeof(float);
+}
+
+/* ---- the strip
+ * --------------------------------------------------------------------------------------------------------- */
+
+/* One phase of one input row: columns phase, phase + sw, ... less the padding. */
+static void copy_columns(const direct_plan *p, const float *src, int64_t phase, float *dst) {
+    const tn_conv *c = p->c;
+    int64_t b = p->block, at = phase - c->pad_left;
+    int64_t q0 = at >= 0 ? 0 : TN_MIN((-at + c->sw - 1) / c->sw, p->cols);
+    int64_t q1 = at >= c->iw ? q0 : TN_MAX(TN_MIN((c->iw - at + c->sw - 1) / c->sw, p->cols), q0);
+    memset(dst, 0, (size_t)(q0 * b) * sizeof(float));
+    if (c->sw == 1) {
+        if (q1 > q0) memcpy(dst + q0 * b, src + (q0 + at) * b, (size_t)((q1 - q0) * b) * sizeof(float));
+    } else if (b == 16) {
+        for (int64_t q = q0; q < q1; q++) memcpy(dst + q * 16, src + (q * c->sw + at) * 16, 16 * sizeof(float));
+    } else if (b == 8) {
+        for (int64_t q = q0; q < q1; q++) memcpy(dst + q * 8, src + (q * c->sw + at) * 8, 8 * sizeof(float));
+    } else {
+        for (int64_t q = q0; q < q1; q++) dst[q] = src[q * c->sw + at];
+    }
+    memset(dst + q1 * b, 0, (size_t)((p->cols - q1) * b) * sizeof(float));
+}
+
+/* Everything that lines [l0, l1) read. x: the group's first block (icb, ih, iw, block). */
+static void copy_strip(const direct_plan *p, const float *x, int64_t l0, int64_t l1, float *strip) {
+    const tn_conv *c = p->c;
+    int64_t rows = (l1 - l0 - 1) * p->line_step + conv_extent_h(c);
+    for (int64_t cb = 0; cb < p->icb; cb++) {
+        for (int64_t r = 0; r < rows; r++) {
+            /* Where windows do not overlap, the rows between them are left out. */
+            int64_t below = p->line_step < c->sh ? r / p->line_step * c->sh + r % p->line_step : r;
+            int64_t iy = l0 * c->sh + below - c->pad_top;
+            float *dst = strip + cb * p->plane + r * p->row;
+            if (iy < 0 || iy >= c->ih) {
+                memset(dst, 0, (size_t)p->row * sizeof(float));
+                continue;
+            }
+            const float *src = x + (cb * c->ih + iy) * c->iw * p->block;
+            for (int64_t phase = 0; phase < p->phases; phase++) copy_columns(p, src, phase, dst + phase * p->phase);
+        }
+    }
+}
+
+static void fill_taps(const direct_plan *p, ptrdiff_t *tap) {
+    const tn_conv *c = p->c;
+    for (int64_t cb = 0; cb < p->icb; cb++) {
+        for (int64_t ky = 0; ky < c->kh; ky++) {
+            for (int64_t kx = 0; kx < c->kw; kx++) {
+                int64_t col = kx * c->dw, phase = p->copied ? col % c->sw : 0, q = p->copied ? col / c->sw : col;
+                *tap++ = cb * p->plane + ky * c->dh * p->row + phase * p->phase + q * p->block;
+            }
+        }
+    }
+}
+
+/* ---- running
+ * ----------------------------------------------------------------------------------------------------------- */
+
+typedef struct direct_job {
+    direct_plan p;
+    const float *x, *w, *bias, *residual;
+    float *y;
+    const ptrdiff_t *tap;
+    float *strips; /* strip_floats for each thread */
+} direct_job;
+
+/* One panel (or two, nv == 4) over one line of `length` pixels. x, y: its first pixel. */
+static void run_line(const direct_plan *p, tn_tile *t, int nv, const float *x, float *y, const float *residual,
+                     int64_t length) {
+    int64_t b = p->k->width, tiles = tn_ceil_div(length, nv == 4 ? p->k->tile_m_wide : p->k->tile_m);
+    for (int64_t i = 0; i < tiles; i++) {
+        int64_t q = i * length / tiles, m = (i + 1) * length / tiles - q;
+        t->x = x + q * p->block;
+        t->y = y + q * b;
+        t->residual = residual ? residual + q * b : NULL;
+        p->k->tile_f32(p->plain ? TN_TILE_PANEL : TN_TILE_BLOCKED, (int)m, nv)(t);
+    }
+    for (int v = 0; v < nv; v++) tn_conv_finish(p->k, &p->c->act, y + v * t->y_vec, length, v == nv - 1 ? t->valid : b);
+}
+
+static tn_tile tile_of(const direct_job *j) {
+    const direct_plan *p = &j->p;
+    int64_t b = p->k->width, window = (int64_t)p->c->kh * p->c->kw;
+    tn_tile t = {.tap = j->tap, .y_pixel = b, .y_vec = p->c->oh * p->c->ow * b};
+    int64_t last = p->plain ? 0 : p->icg % b;
+    t.lanes = p->block;
+    t.taps = (p->icb - (last ? 1 : 0)) * window;
+    t.last_lanes = last;
+    t.last_taps = last ? window : 0;
+    tn_act_clamp(&p->c->act, &t.lo, &t.hi);
+    return t;
+}
+
+/* Panels [p0, p1) of group g over units [u0, u1) of sample n. src: first pixel of the first unit, tap 0. */
+static void run_block(const direct_job *j, int64_t n, int64_t g, int64_t u0, int64_t u1, int64_t p0, int64_t p1,
+                      const float *src) {
+    const direct_plan *p = &j->p;
+    const tn_conv *c = p->c;
+    int64_t b = p->k->width, hw = c->oh * c->ow, ocb = tn_ceil_div(c->oc, b);
+    int64_t length = p->flat ? u1 - u0 : p->length, lines = p->flat ? 1 : u1 - u0, first = p->flat ? u0 : u0 * c->ow;
+    const float *w = j->w + (size_t)g * group_floats(p->k, c);
+    tn_tile t = tile_of(j);
+    for (int64_t panel = p0; panel < p1;) {
+        int64_t o = panel * 2 * b, left = p->ocg - o, width = left > b ? 2 * b : b;
+        int nv = (int)(width / b);
+        t.w = w + o * p->k_rows;
+        t.w_step = width;
+        if (length <= p->k->tile_m_wide && panel + 1 < p1 && left > 3 * b) {
+            nv = 4;
+            t.w2 = t.w + p->k_rows * width;
+        }
+        t.valid = TN_MIN(left - (nv - 1) * b, b);
+        t.bias = j->bias ? j->bias + g * p->ocg + o : NULL;
+        int64_t at = ((n * ocb + (g * p->ocg + o) / b) * hw + first) * b;
+        for (int64_t l = 0; l < lines; l++, at += c->ow * b)
+            run_line(p, &t, nv, src + l * p->line_step * p->row, j->y + at, j->residual ? j->residual + at : NULL,
+                     length);
+        panel += nv == 4 ? 2 : 1;
+    }
+}
+
+static void direct_task(void *context, int64_t begin, int64_t end, int worker) {
+    const direct_job *j = context;
+    const direct_plan *p = &j->p;
+    const tn_conv *c = p->c;
+    float *strip = j->strips + (size_t)worker * p->strip_floats;
+    int64_t total = p->flat ? p->length : p->lines,
+            sample = (p->plain ? c->ic : tn_ceil_div(c->ic, p->block)) * c->ih * c->iw * p->block;
+    int64_t copied = -1;
+    for (int64_t task = begin; task < end; task++) {
+        int64_t chunk = task % p->oc_chunks, s = task / p->oc_chunks % p->strips, ng = task / p->oc_chunks / p->strips;
+        int64_t n = ng / c->groups, g = ng % c->groups, u0 = s * p->strip, u1 = TN_MIN(u0 + p->strip, total);
+        const float *x = j->x + n * sample + g * p->icb * c->ih * c->iw * p->block, *src = strip;
+        if (!p->copied)
+            src = x + (p->flat ? u0 * p->block : u0 * c->sh * p->row);
+        else if (copied != task / p->oc_chunks)
+            copy_strip(p, x, u0, u1, strip);
+        copied = task / p->oc_chunks;
+        run_block(j, n, g, u0, u1, chunk * p->panels / p->oc_chunks, (chunk + 1) * p->panels / p->oc_chunks, src);
+    }
+}
+
+static void direct_run(const tn_kernels *k, const tn_conv *c, const float *x, const float *packed, const float *bias,
+                       const float *residual, float *y, void *workspace, int threads) {
+    direct_job j = {.p = make_plan(k, c), .x = x, .w = packed, .bias = bias, .y = y};
+    if (c->n == 0 || c->oh == 0 || c->ow == 0) return;
+    j.residual = c->residual ? residual : NULL;
+    j.strips = (float *)workspace + tap_floats(&j.p);
+    j.tap = workspace;
+    fill_taps(&j.p, workspace);
+    tn_parallel_for(threads, c->n * c->groups * j.p.strips * j.p.oc_chunks, direct_task, &j);
+}
+
+const tn_conv_method tn_conv_1x1 = {takes_1x1, direct_packed_bytes, direct_pack, direct_workspace, direct_run};
+const tn_conv_method tn_conv_direct = {takes_direct, direct_packed_bytes, direct_pack, direct_workspace, direct_run};
+const tn_conv_method tn_conv_first = {takes_first, direct_packed_bytes, direct_pack, direct_workspace, direct_run};

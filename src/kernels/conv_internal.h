@@ -1,0 +1,47 @@
+/* What the convolution algorithms share. */
+#ifndef TN_KERNELS_CONV_INTERNAL_H
+#define TN_KERNELS_CONV_INTERNAL_H
+
+#include "kernels/conv.h"
+#include "kernels/kernels_internal.h"
+#include "thread/thread.h"
+
+/* Multiply-adds of a task, at least: some 5 microseconds. And tasks of a layer that is large enough to be cut. */
+#define CONV_TASK_WORK 500000.0
+#define CONV_TASKS     16
+
+/* Rows and columns that a window covers. */
+TN_INLINE int64_t conv_extent_h(const tn_conv *c) { return (int64_t)(c->kh - 1) * c->dh + 1; }
+TN_INLINE int64_t conv_extent_w(const tn_conv *c) { return (int64_t)(c->kw - 1) * c->dw + 1; }
+
+/* Multiply-adds of the whole layer, directly computed. */
+TN_INLINE double conv_work(const tn_conv *c) {
+    return (double)c->n * (double)c->oc * (double)c->oh * (double)c->ow * (double)(c->ic / c->groups) * c->kh * c->kw;
+}
+
+/* How many tasks a layer should have. */
+TN_INLINE int64_t conv_wanted_tasks(const tn_conv *c) {
+    double tasks = conv_work(c) / CONV_TASK_WORK;
+    return tasks < CONV_TASKS ? (int64_t)tasks + 1 : CONV_TASKS;
+}
+
+/* An activation that the tile did not apply, over `count` pixels of one block of which `lanes` channels exist. */
+void tn_conv_finish(const tn_kernels *k, const tn_act *act, float *y, int64_t count, int64_t lanes);
+
+/* Packs (oc, ic, kh, kw) of one group as panels of two blocks (K, 2 B), the last one (K, B) when that is enough;
+ * K runs over (block of ic, kh, kw, lane), or (ic, kh, kw) for plain input. */
+void tn_conv_pack_panels(const tn_kernels *k, const tn_conv *c, bool plain, const float *w, float *dst);
+
+/* An algorithm: how it is asked and run, for the kernels of any tier. */
+typedef struct tn_conv_method {
+    bool (*takes)(const tn_kernels *k, const tn_conv *c);
+    size_t (*packed_bytes)(const tn_kernels *k, const tn_conv *c);
+    void (*pack)(const tn_kernels *k, const tn_conv *c, const float *w, float *dst);
+    size_t (*workspace)(const tn_kernels *k, const tn_conv *c, int threads);
+    void (*run)(const tn_kernels *k, const tn_conv *c, const float *x, const float *packed, const float *bias,
+                const float *residual, float *y, void *workspace, int threads);
+} tn_conv_method;
+
+extern const tn_conv_method tn_conv_1x1, tn_conv_direct, tn_conv_first, tn_conv_depthwise;
+
+#endif

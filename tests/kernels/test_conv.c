@@ -1,0 +1,376 @@
+/* Every convolution algorithm of every tier against double precision.
+ *
+ * Tolerance: the sum of one output is a chain of K fused multiply-adds, at most K roundings of partial sums that are at
+ * most sum |a b|; the scalar tier rounds products too; bias and residual add two. So (K + 4) eps (sum |a b| + |bias| +
+ * |residual|). */
+#include "kernels/check.h"
+
+#include "kernels/conv.h"
+#include "kernels/ref/ref.h"
+
+typedef struct problem {
+    tn_conv c;
+    float *x, *w, *bias, *res; /* plain; bias may be NULL */
+    double *sum, *mag;         /* from the reference */
+} problem;
+
+static size_t outputs(const tn_conv *c) { return (size_t)(c->n * c->oc * c->oh * c->ow); }
+
+static float *random_array(size_t n) {
+    float *p = malloc(n * sizeof(float) + 1);
+    ck_fill(p, n, -1, 1);
+    return p;
+}
+
+static problem make(const tn_conv *c, bool bias) {
+    problem p = {.c = *c};
+    p.x = random_array((size_t)(c->n * c->ic * c->ih * c->iw));
+    p.w = random_array((size_t)(c->oc * (c->ic / c->groups) * c->kh * c->kw));
+    p.bias = bias ? random_array((size_t)c->oc) : NULL;
+    p.res = random_array(outputs(c));
+    p.sum = malloc(outputs(c) * sizeof(double) + 1);
+    p.mag = malloc(outputs(c) * sizeof(double) + 1);
+    tn_ref_conv(c, p.x, p.w, p.sum, p.mag);
+    return p;
+}
+
+static void release(problem *p) {
+    free(p->x);
+    free(p->w);
+    free(p->bias);
+    free(p->res);
+    free(p->sum);
+    free(p->mag);
+}
+
+static size_t blocked_count(const tn_conv *c, int64_t channels, int64_t hw, int b) {
+    return (size_t)(c->n * tn_round_up(channels, b) * hw);
+}
+
+/* Runs an algorithm on guarded memory, which is filled with NaN before; the residual is y itself when `in_place`. */
+static ck_buf run(const tn_conv_algo *algo, tern_cpu_tier t, const problem *p, int threads, bool in_place) {
+    const tn_conv *c = &p->c;
+    int b = tn_conv_block(t);
+    int64_t ihw = c->ih * c->iw, ohw = c->oh * c->ow;
+    ck_buf x = ck_alloc(c->in_plain ? (size_t)(c->n * c->ic * ihw) : blocked_count(c, c->ic, ihw, b), 64);
+    ck_buf y = ck_alloc(blocked_count(c, c->oc, ohw, b), 64), res = ck_alloc(c->residual ? y.n : 0, 64);
+    ck_buf w = ck_alloc(algo->packed_bytes(c) / 4, 64), ws = ck_alloc(algo->workspace(c, threads) / 4, 64);
+    ck_buf bias = ck_alloc(p->bias ? (size_t)c->oc : 0, 4);
+    if (c->in_plain)
+        memcpy(x.p, p->x, x.n * 4);
+    else
+        ck_to_blocked(p->x, x.p, c->n, c->ic, ihw, b);
+    if (c->residual) ck_to_blocked(p->res, in_place ? y.p : res.p, c->n, c->oc, ohw, b);
+    if (p->bias) memcpy(bias.p, p->bias, (size_t)c->oc * 4);
+    algo->pack(c, p->w, w.p);
+    algo->run(c, x.p, w.p, p->bias ? bias.p : NULL, in_place ? y.p : res.p, y.p, ws.p, threads);
+    ck_free(&x);
+    ck_free(&res);
+    ck_free(&w);
+    ck_free(&ws);
+    ck_free(&bias);
+    return y;
+}
+
+static void check(const tn_conv_algo *algo, tern_cpu_tier t, const problem *p, const ck_buf *y) {
+    const tn_conv *c = &p->c;
+    int b = tn_conv_block(t);
+    int64_t hw = c->oh * c->ow;
+    double terms = (double)(c->ic / c->groups * c->kh * c->kw) * (t == TERN_CPU_SCALAR ? 2 : 1) + 4;
+    for (int64_t i = 0; i < c->n * c->oc; i++) {
+        for (int64_t j = 0; j < hw; j++) {
+            size_t at = (size_t)(i * hw + j);
+            double bias = p->bias ? (double)p->bias[i % c->oc] : 0, res = c->residual ? (double)p->res[at] : 0;
+            double want = tn_ref_act(&c->act, p->sum[at] + bias + res);
+            double got = (double)y->p[ck_at(i / c->oc, i % c->oc, j, c->oc, hw, b)];
+            double tol = terms * CK_EPS * (p->mag[at] + fabs(bias) + fabs(res));
+            /* The activations tested have slopes of at most 1.1, and an error of their own of at most 8 ULP (test_act).
+             */
+            if (c->act.kind != TN_ACT_NONE) tol = 1.1 * tol + 8 * ck_ulp(fabs(want) + tol);
+            if (isnan(want) ? isnan(got) : fabs(got - want) <= tol) continue;
+            fail_msg("%s, %ldx%ldx%ldx%ld -> %ldx%ldx%ld, kernel %dx%d: channel %ld pixel %ld is %.9g instead of %.9g "
+                     "(+- %.3g)",
+                     algo->name, (long)c->n, (long)c->ic, (long)c->ih, (long)c->iw, (long)c->oc, (long)c->oh,
+                     (long)c->ow, c->kh, c->kw, (long)(i % c->oc), (long)j, got, want, tol);
+        }
+    }
+    ck_lanes_zero(y->p, c->n, c->oc, hw, b);
+}
+
+/* All algorithms of all tiers; threads and batches must not change a bit. */
+static void check_all(const problem *p) {
+    const tn_conv *c = &p->c;
+    for (tern_cpu_tier t = 0; t <= ck_top(); t++) {
+        const tn_conv_algo *algos[8];
+        int count = tn_conv_candidates(t, c, algos, 8);
+        if (c->groups == 1 || c->groups == c->ic) assert_true(count > 0);
+        for (int i = 0; i < count; i++) {
+            ck_buf y = run(algos[i], t, p, 1, false),
+                   z = run(algos[i], t, p, ck_int(2, 7), c->residual && ck_int(0, 1));
+            check(algos[i], t, p, &y);
+            assert_memory_equal(y.p, z.p, y.n * 4);
+            ck_free(&z);
+            if (c->n > 1) {
+                problem last = *p;
+                last.c.n = 1;
+                last.x += (c->n - 1) * c->ic * c->ih * c->iw;
+                last.res += (c->n - 1) * c->oc * c->oh * c->ow;
+                ck_buf one = run(algos[i], t, &last, 1, false);
+                assert_memory_equal(one.p, y.p + y.n - one.n, one.n * 4);
+                ck_free(&one);
+            }
+            ck_free(&y);
+        }
+    }
+}
+
+static const tn_act acts[] = {{TN_ACT_NONE, 0, 0},    {TN_ACT_RELU, 0, 0}, {TN_ACT_CLIP, 0.25f, 0.75f},
+                              {TN_ACT_SIGMOID, 0, 0}, {TN_ACT_SILU, 1, 0}, {TN_ACT_LEAKY, 0.1f, 0}};
+
+/* Output sizes from input, kernel and padding on all sides. */
+static void set_output(tn_conv *c, int pad_bottom, int pad_right) {
+    c->oh = (c->ih + c->pad_top + pad_bottom - (c->kh - 1) * c->dh - 1) / c->sh + 1;
+    c->ow = (c->iw + c->pad_left + pad_right - (c->kw - 1) * c->dw - 1) / c->sw + 1;
+}
+
+static tn_conv random_conv(int max_kernel) {
+    tn_conv c = {.n = ck_int(0, 3) ? 1 : 2, .groups = 1, .ic = ck_int(1, 40), .oc = ck_int(1, 70)};
+    c.kh = ck_int(1, max_kernel), c.kw = ck_int(1, max_kernel);
+    c.sh = ck_int(1, 3), c.sw = ck_int(1, 3);
+    c.dh = ck_int(0, 3) ? 1 : 2, c.dw = ck_int(0, 3) ? 1 : 3;
+    int eh = (c.kh - 1) * c.dh + 1, ew = (c.kw - 1) * c.dw + 1;
+    c.pad_top = ck_int(0, eh), c.pad_left = ck_int(0, ew);
+    c.ih = ck_int(1, 12), c.iw = ck_int(1, 30);
+    int pb = ck_int(0, eh), pr = ck_int(0, ew);
+    /* At least one window fits. */
+    pb = TN_MAX(pb, eh - (int)c.ih - c.pad_top);
+    pr = TN_MAX(pr, ew - (int)c.iw - c.pad_left);
+    set_output(&c, pb, pr);
+    c.residual = ck_int(0, 1);
+    c.act = acts[ck_int(0, TN_COUNT(acts) - 1)];
+    return c;
+}
+
+static void one(const tn_conv *c) {
+    problem p = make(c, ck_int(0, 1));
+    check_all(&p);
+    release(&p);
+}
+
+static void random_shapes(void **state) {
+    (void)state;
+    for (int i = 0; i < 150; i++) {
+        tn_conv c = random_conv(i % 3 ? 3 : 7);
+        one(&c);
+    }
+}
+
+static void pointwise(void **state) {
+    (void)state;
+    for (int i = 0; i < 60; i++) {
+        tn_conv c = random_conv(1);
+        c.pad_top = c.pad_left = 0;
+        c.sh = c.sw = i % 3 ? 1 : 2;
+        set_output(&c, 0, 0);
+        if (i % 5 == 0) c.ih = c.iw = c.oh = c.ow = 1, c.sh = c.sw = 1, c.oc = ck_int(30, 150);
+        one(&c);
+    }
+}
+
+static void first_layers(void **state) {
+    (void)state;
+    for (int i = 0; i < 60; i++) {
+        tn_conv c = random_conv(i % 2 ? 7 : 3);
+        c.ic = ck_int(1, 4);
+        c.in_plain = true;
+        one(&c);
+    }
+}
+
+static void depthwise(void **state) {
+    (void)state;
+    for (int i = 0; i < 120; i++) {
+        tn_conv c = random_conv(5);
+        c.groups = c.ic = c.oc = ck_int(2, 40);
+        if (i % 2) {
+            c.kh = c.kw = i % 4 == 1 ? 3 : 5;
+            c.dh = c.dw = 1;
+            c.pad_top = c.pad_left = c.kh / 2;
+            c.sh = c.sw = ck_int(1, 2);
+            set_output(&c, c.kh / 2, c.kh / 2);
+            if (c.oh < 1 || c.ow < 1) continue;
+        }
+        one(&c);
+    }
+}
+
+static void grouped(void **state) {
+    (void)state;
+    for (int i = 0; i < 30; i++) {
+        tn_conv c = random_conv(3);
+        c.groups = ck_int(2, 4);
+        c.ic = c.groups * 16 * ck_int(1, 2);
+        c.oc = c.groups * 16 * ck_int(1, 3);
+        one(&c);
+    }
+}
+
+/* Enough work for several strips, chunks and tasks. */
+static void larger(void **state) {
+    (void)state;
+    static const tn_conv shapes[] = {
+        {.n = 1,
+         .ic = 64,
+         .ih = 30,
+         .iw = 31,
+         .oc = 96,
+         .oh = 30,
+         .ow = 31,
+         .groups = 1,
+         .kh = 1,
+         .kw = 1,
+         .sh = 1,
+         .sw = 1,
+         .dh = 1,
+         .dw = 1},
+        {.n = 2,
+         .ic = 40,
+         .ih = 28,
+         .iw = 28,
+         .oc = 48,
+         .oh = 14,
+         .ow = 14,
+         .groups = 1,
+         .kh = 3,
+         .kw = 3,
+         .sh = 2,
+         .sw = 2,
+         .dh = 1,
+         .dw = 1,
+         .pad_top = 1,
+         .pad_left = 1},
+        {.n = 1,
+         .ic = 256,
+         .ih = 7,
+         .iw = 7,
+         .oc = 200,
+         .oh = 7,
+         .ow = 7,
+         .groups = 1,
+         .kh = 3,
+         .kw = 3,
+         .sh = 1,
+         .sw = 1,
+         .dh = 1,
+         .dw = 1,
+         .pad_top = 1,
+         .pad_left = 1},
+        {.n = 1,
+         .ic = 3,
+         .ih = 64,
+         .iw = 70,
+         .oc = 40,
+         .oh = 32,
+         .ow = 35,
+         .groups = 1,
+         .kh = 7,
+         .kw = 7,
+         .sh = 2,
+         .sw = 2,
+         .dh = 1,
+         .dw = 1,
+         .pad_top = 3,
+         .pad_left = 3,
+         .in_plain = true},
+        {.n = 1,
+         .ic = 130,
+         .ih = 40,
+         .iw = 40,
+         .oc = 130,
+         .oh = 40,
+         .ow = 40,
+         .groups = 130,
+         .kh = 3,
+         .kw = 3,
+         .sh = 1,
+         .sw = 1,
+         .dh = 1,
+         .dw = 1,
+         .pad_top = 1,
+         .pad_left = 1},
+    };
+    for (size_t i = 0; i < TN_COUNT(shapes); i++) {
+        tn_conv c = shapes[i];
+        c.act = acts[i % TN_COUNT(acts)];
+        c.residual = i % 2;
+        one(&c);
+    }
+}
+
+/* NaN and infinity in one input pixel reach exactly the outputs that see it, and never the lanes past the last channel.
+ */
+static void not_finite(void **state) {
+    (void)state;
+    for (int i = 0; i < 8; i++) {
+        tn_conv c = {.n = 1,
+                     .ic = 5,
+                     .ih = 9,
+                     .iw = 9,
+                     .oc = 21,
+                     .groups = 1,
+                     .kh = 3,
+                     .kw = 3,
+                     .sh = 2,
+                     .sw = 2,
+                     .dh = 1,
+                     .dw = 1};
+        c.in_plain = i & 1;
+        if (i & 2) c.ic = c.oc = c.groups = 21, c.in_plain = false;
+        if (i & 4) c.kh = c.kw = 1;
+        set_output(&c, 0, 0);
+        problem p = make(&c, true);
+        p.x[(c.ic / 2 * c.ih + 4) * c.iw + 4] = NAN;
+        tn_ref_conv(&c, p.x, p.w, p.sum, p.mag);
+        check_all(&p);
+        release(&p);
+    }
+}
+
+static void refused(void **state) {
+    (void)state;
+    tn_conv c = {.n = 1,
+                 .ic = 32,
+                 .ih = 9,
+                 .iw = 9,
+                 .oc = 32,
+                 .oh = 9,
+                 .ow = 9,
+                 .groups = 1,
+                 .kh = 3,
+                 .kw = 3,
+                 .sh = 1,
+                 .sw = 1,
+                 .dh = 1,
+                 .dw = 1};
+    for (tern_cpu_tier t = 0; t <= ck_top(); t++) {
+        tn_conv bad = c;
+        bad.groups = 16; /* two channels of a group */
+        assert_null(tn_conv_select(t, &bad));
+        bad = c;
+        bad.dw = 1 << 30;
+        assert_null(tn_conv_select(t, &bad));
+        bad = c;
+        bad.ow = (int64_t)1 << 40;
+        assert_null(tn_conv_select(t, &bad));
+        assert_non_null(tn_conv_select(t, &c));
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(random_shapes), cmocka_unit_test(pointwise), cmocka_unit_test(first_layers),
+        cmocka_unit_test(depthwise),     cmocka_unit_test(grouped),   cmocka_unit_test(larger),
+        cmocka_unit_test(not_finite),    cmocka_unit_test(refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
