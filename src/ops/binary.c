@@ -68,7 +68,9 @@ static int64_t partial_add(int64_t a, int64_t b) {
     int64_t v = 0;
     if (a == 0) return b;
     if (b == 0) return a;
-    return tn_dim_known(a) && tn_dim_known(b) ? partial_number(tn_add_i64(a, b, &v), v) : TN_DIM_UNKNOWN;
+    if (!tn_dim_known(a) || !tn_dim_known(b)) return TN_DIM_UNKNOWN;
+    bool fits = tn_add_i64(a, b, &v);
+    return partial_number(fits, v);
 }
 
 static int64_t partial_sub(int64_t a, int64_t b) {
@@ -85,7 +87,9 @@ static int64_t partial_mul(int64_t a, int64_t b) {
     if (a == 0 || b == 0) return 0;
     if (a == 1) return b;
     if (b == 1) return a;
-    return tn_dim_known(a) && tn_dim_known(b) ? partial_number(tn_mul_i64(a, b, &v), v) : TN_DIM_UNKNOWN;
+    if (!tn_dim_known(a) || !tn_dim_known(b)) return TN_DIM_UNKNOWN;
+    bool fits = tn_mul_i64(a, b, &v);
+    return partial_number(fits, v);
 }
 
 static int64_t partial_div(int64_t a, int64_t b) {
