@@ -224,7 +224,7 @@ static void drop_nodes(finisher *f) {
         g->nodes[--kept] = n;
     }
     g->n_nodes -= kept;
-    memmove(g->nodes, g->nodes + kept, (size_t)g->n_nodes * sizeof *g->nodes);
+    if (g->n_nodes) memmove(g->nodes, g->nodes + kept, (size_t)g->n_nodes * sizeof *g->nodes);
     for (int i = 0; i < g->n_nodes; i++) g->nodes[i]->id = i;
 }
 

@@ -5,7 +5,7 @@
 #define VARINT_MAX_BYTES 10
 
 tn_pb tn_pb_open(tn_str message) {
-    const uint8_t *data = (const uint8_t *)message.data;
+    const uint8_t *data = (const uint8_t *)(message.len ? message.data : ""); // NULL is no place to count from
     return (tn_pb){data, data + message.len, NULL};
 }
 
