@@ -1,0 +1,436 @@
+/* Every pass against the plain graph: a random model run with and without fusion gives the same numbers, and the fused
+ * graph holds what it should. */
+#include <math.h>
+
+#include "model_builder.h"
+#include "runtime/runtime.h"
+#include "tern/tern.h"
+
+#define DIMS(...) \
+    (const int64_t[]) { __VA_ARGS__ }
+
+static tern_session *session_of(tern_model *m, bool optimize) {
+    tern_options o;
+    tern_options_init(&o);
+    o.optimize = optimize;
+    o.threads = 1;
+    tern_session *s;
+    tern_error err;
+    if (tern_session_create(&s, m, &o, &err) != TERN_OK) fail_msg("%s", err.text);
+    return s;
+}
+
+static tern_tensor *run_with(tern_session *s, const tern_tensor *x) {
+    tern_tensor *y = NULL;
+    tern_error err;
+    if (tern_session_run(s, &(tern_feed){"x", x}, 1, NULL, &y, 1, &err) != TERN_OK) fail_msg("%s", err.text);
+    return y;
+}
+
+static int count_ops(const tern_session *s, const char *op_type) {
+    int n = 0;
+    for (int i = 0; i < s->model->graph->n_nodes; i++) n += strcmp(s->model->graph->nodes[i]->op_type, op_type) == 0;
+    return n;
+}
+
+/* Runs both forms on a random x and compares with a tolerance for sums of `terms` products of numbers up to `size`. */
+static tern_session *check_equal(tern_model *m, int rank, const int64_t *dims, double terms, double size) {
+    tern_session *plain = session_of(m, false), *fused = session_of(m, true);
+    tern_tensor *x = mb_random_tensor(7, rank, dims), *a = run_with(plain, x), *b = run_with(fused, x);
+    assert_true(tn_shape_equal(&a->shape, &b->shape));
+    const float *p = a->data, *q = b->data;
+    double tolerance = 4 * 1.2e-7 * terms * size;
+    for (int64_t i = 0; i < tn_shape_count(&a->shape); i++)
+        if (!(fabs((double)p[i] - q[i]) <= tolerance)) fail_msg("element %d: %.9g, fused %.9g", (int)i, p[i], q[i]);
+    tern_tensor_free(x);
+    tern_tensor_free(a);
+    tern_tensor_free(b);
+    tern_session_free(plain);
+    return fused;
+}
+
+static tn_node *add_conv(mb *b, const char *in, const char *out, int64_t ic, int64_t oc, int64_t k, int64_t stride) {
+    char w[40], args[80];
+    snprintf(w, sizeof w, "w_%s", out);
+    mb_random(b, w, 4, DIMS(oc, ic, k, k));
+    snprintf(args, sizeof args, "%s %s", in, w);
+    tn_node *n = mb_node(b, "Conv", args, out);
+    mb_ints(n, "pads", 4, DIMS(k / 2, k / 2, k / 2, k / 2));
+    mb_ints(n, "strides", 2, DIMS(stride, stride));
+    return n;
+}
+
+static void add_batchnorm(mb *b, const char *in, const char *out, int64_t c) {
+    mb_random_in(b, "scale", 1, &c, 0.5f, 1.5f);
+    mb_random(b, "shift", 1, &c);
+    mb_random(b, "mean", 1, &c);
+    mb_random_in(b, "var", 1, &c, 0.5f, 1.5f);
+    char args[80];
+    snprintf(args, sizeof args, "%s scale shift mean var", in);
+    mb_node(b, "BatchNormalization", args, out);
+}
+
+/* ---- BatchNormalization and constants per channel ---------------------------------------------------------------- */
+
+static void test_batchnorm_and_relu_into_conv(void **state) {
+    (void)state;
+    mb b;
+    mb_begin(&b, 13);
+    mb_input(&b, "x", TERN_FLOAT, 4, DIMS(1, 3, 9, 11));
+    add_conv(&b, "x", "c", 3, 20, 3, 2);
+    add_batchnorm(&b, "c", "n", 20);
+    mb_node(&b, "Relu", "n", "y");
+    mb_output(&b, "y");
+    tern_model *m = mb_end(&b);
+    tern_session *s = check_equal(m, 4, DIMS(1, 3, 9, 11), 27 + 4, 3);
+    assert_int_equal(count_ops(s, "BatchNormalization"), 0);
+    assert_int_equal(count_ops(s, "Relu"), 0);
+    assert_int_equal(count_ops(s, "Conv"), 1);
+    tern_session_free(s);
+    tern_model_free(m);
+}
+
+static void test_scale_and_shift_into_conv(void **state) {
+    (void)state;
+    mb b;
+    mb_begin(&b, 13);
+    mb_input(&b, "x", TERN_FLOAT, 4, DIMS(2, 5, 6, 6));
+    add_conv(&b, "x", "c", 5, 7, 1, 1);
+    mb_random(&b, "k", 3, DIMS(7, 1, 1));
+    mb_random(&b, "t", 4, DIMS(1, 7, 1, 1));
+    mb_node(&b, "Mul", "k c", "d");
+    mb_node(&b, "Sub", "d t", "e");
+    mb_scalar(&b, "two", 2);
+    mb_node(&b, "Div", "e two", "y");
+    mb_output(&b, "y");
+    tern_model *m = mb_end(&b);
+    tern_session *s = check_equal(m, 4, DIMS(2, 5, 6, 6), 10, 2);
+    assert_int_equal(count_ops(s, "Mul") + count_ops(s, "Sub") + count_ops(s, "Div"), 0);
+    tern_session_free(s);
+    tern_model_free(m);
+}
+
+static void test_constant_minus_conv_stays(void **state) {
+    (void)state;
+    mb b;
+    mb_begin(&b, 13);
+    mb_input(&b, "x", TERN_FLOAT, 4, DIMS(1, 4, 5, 5));
+    add_conv(&b, "x", "c", 4, 4, 3, 1);
+    mb_random(&b, "k", 3, DIMS(4, 1, 1));
+    mb_node(&b, "Sub", "k c", "y");
+    mb_output(&b, "y");
+    tern_model *m = mb_end(&b);
+    tern_session *s = check_equal(m, 4, DIMS(1, 4, 5, 5), 40, 2);
+    assert_int_equal(count_ops(s, "Sub"), 1);
+    tern_session_free(s);
+    tern_model_free(m);
+}
+
+/* Broadcasting along width, not channels: must not be merged. */
+static void test_row_constant_stays(void **state) {
+    (void)state;
+    mb b;
+    mb_begin(&b, 13);
+    mb_input(&b, "x", TERN_FLOAT, 4, DIMS(1, 4, 6, 6));
+    add_conv(&b, "x", "c", 4, 6, 1, 1);
+    mb_random(&b, "k", 1, DIMS(6));
+    mb_node(&b, "Mul", "c k", "y");
+    mb_output(&b, "y");
+    tern_model *m = mb_end(&b);
+    tern_session *s = check_equal(m, 4, DIMS(1, 4, 6, 6), 8, 2);
+    assert_int_equal(count_ops(s, "Mul"), 1);
+    tern_session_free(s);
+    tern_model_free(m);
+}
+
+/* A convolution that something else reads, too, keeps its result. */
+static void test_shared_conv_keeps_its_output(void **state) {
+    (void)state;
+    mb b;
+    mb_begin(&b, 13);
+    mb_input(&b, "x", TERN_FLOAT, 4, DIMS(1, 4, 6, 6));
+    add_conv(&b, "x", "c", 4, 6, 1, 1);
+    mb_node(&b, "Relu", "c", "r");
+    mb_node(&b, "Sub", "r c", "y");
+    mb_output(&b, "y");
+    tern_model *m = mb_end(&b);
+    tern_session_free(check_equal(m, 4, DIMS(1, 4, 6, 6), 8, 2));
+    tern_model_free(m);
+}
+
+/* ---- residuals and activations ----------------------------------------------------------------------------------- */
+
+static void test_residual_block(void **state) {
+    (void)state;
+    mb b;
+    mb_begin(&b, 13);
+    mb_input(&b, "x", TERN_FLOAT, 4, DIMS(1, 3, 12, 12));
+    add_conv(&b, "x", "a", 3, 24, 3, 1);
+    mb_node(&b, "Relu", "a", "ra");
+    add_conv(&b, "ra", "c", 24, 24, 3, 1);
+    mb_node(&b, "Relu", "c", "rc");
+    add_conv(&b, "rc", "d", 24, 24, 3, 1);
+    mb_node(&b, "Add", "d ra", "s");
+    mb_node(&b, "Relu", "s", "t");
+    mb_node(&b, "GlobalAveragePool", "t", "g");
+    mb_node(&b, "Flatten", "g", "y");
+    mb_output(&b, "y");
+    tern_model *m = mb_end(&b);
+    tern_session *s = check_equal(m, 4, DIMS(1, 3, 12, 12), 27 * 216 * 216.0, 0.02);
+    assert_int_equal(count_ops(s, "Add") + count_ops(s, "Relu"), 0);
+    tern_session_free(s);
+    tern_model_free(m);
+}
+
+/* Both operands of the sum are convolutions of the same value. */
+static void test_residual_of_two_convs(void **state) {
+    (void)state;
+    mb b;
+    mb_begin(&b, 13);
+    mb_input(&b, "x", TERN_FLOAT, 4, DIMS(1, 16, 7, 7));
+    add_conv(&b, "x", "a", 16, 17, 1, 1);
+    add_conv(&b, "x", "c", 16, 17, 3, 1);
+    mb_node(&b, "Add", "a c", "s");
+    mb_node(&b, "LeakyRelu", "s", "y");
+    mb_output(&b, "y");
+    tern_model *m = mb_end(&b);
+    tern_session *s = check_equal(m, 4, DIMS(1, 16, 7, 7), 160, 1);
+    assert_int_equal(count_ops(s, "Add"), 0);
+    tern_session_free(s);
+    tern_model_free(m);
+}
+
+static void check_written_out(void (*build)(mb *b), const char *becomes) {
+    for (int with_conv = 0; with_conv < 2; with_conv++) {
+        mb b;
+        mb_begin(&b, 13);
+        mb_input(&b, with_conv ? "x" : "c", TERN_FLOAT, 4, DIMS(1, 8, 6, 6));
+        if (with_conv)
+            add_conv(&b, "x", "c", 8, 8, 1, 1);
+        else
+            mb_node(&b, "Identity", "c", "z");
+        build(&b);
+        mb_output(&b, "y");
+        tern_model *m = mb_end(&b);
+        if (with_conv) {
+            tern_session *s = check_equal(m, 4, DIMS(1, 8, 6, 6), 40, 2);
+            assert_int_equal(s->model->graph->n_nodes - count_ops(s, "Reorder"), 1);
+            tern_session_free(s);
+        } else {
+            tern_session *s = session_of(m, true);
+            assert_int_equal(count_ops(s, becomes), 1);
+            assert_int_equal(s->model->graph->n_nodes, 1);
+            tern_session_free(s);
+        }
+        tern_model_free(m);
+    }
+}
+
+static void build_silu(mb *b) {
+    mb_node(b, "Sigmoid", "c", "s");
+    mb_node(b, "Mul", "c s", "y");
+}
+
+static void build_hard_swish(mb *b) {
+    mb_scalar(b, "three", 3), mb_scalar(b, "zero", 0), mb_scalar(b, "six", 6);
+    mb_node(b, "Add", "c three", "p");
+    mb_node(b, "Clip", "p zero six", "q");
+    mb_node(b, "Mul", "c q", "r");
+    mb_node(b, "Div", "r six", "y");
+}
+
+static void build_hard_swish_by_gate(mb *b) {
+    mb_scalar(b, "three", 3), mb_scalar(b, "zero", 0), mb_scalar(b, "six", 6);
+    mb_node(b, "Add", "c three", "p");
+    mb_node(b, "Clip", "p zero six", "q");
+    mb_node(b, "Div", "q six", "r");
+    mb_node(b, "Mul", "c r", "y");
+}
+
+static void build_gelu(mb *b) {
+    mb_scalar(b, "root2", 1.41421356f), mb_scalar(b, "one", 1), mb_scalar(b, "half", 0.5f);
+    mb_node(b, "Div", "c root2", "p");
+    mb_node(b, "Erf", "p", "q");
+    mb_node(b, "Add", "q one", "r");
+    mb_node(b, "Mul", "c r", "s");
+    mb_node(b, "Mul", "s half", "y");
+}
+
+static void build_gelu_other_order(mb *b) {
+    mb_scalar(b, "root2", 1.41421356f), mb_scalar(b, "one", 1), mb_scalar(b, "half", 0.5f);
+    mb_node(b, "Div", "c root2", "p");
+    mb_node(b, "Erf", "p", "q");
+    mb_node(b, "Add", "q one", "r");
+    mb_node(b, "Mul", "c half", "s");
+    mb_node(b, "Mul", "s r", "y");
+}
+
+static void test_silu(void **state) { (void)state, check_written_out(build_silu, "Swish"); }
+static void test_gelu(void **state) { (void)state, check_written_out(build_gelu, "Gelu"); }
+static void test_gelu_other_order(void **state) { (void)state, check_written_out(build_gelu_other_order, "Gelu"); }
+static void test_hard_swish(void **state) { (void)state, check_written_out(build_hard_swish, "HardSwish"); }
+static void test_hard_swish_by_gate(void **state) {
+    (void)state, check_written_out(build_hard_swish_by_gate, "HardSwish");
+}
+
+static void test_clip_bounds(void **state) {
+    (void)state;
+    mb b;
+    mb_begin(&b, 13);
+    mb_input(&b, "x", TERN_FLOAT, 4, DIMS(1, 8, 6, 6));
+    add_conv(&b, "x", "c", 8, 8, 1, 1);
+    mb_scalar(&b, "lo", -0.25f), mb_scalar(&b, "hi", 0.75f);
+    mb_node(&b, "Clip", "c lo hi", "y");
+    mb_output(&b, "y");
+    tern_model *m = mb_end(&b);
+    tern_session *s = check_equal(m, 4, DIMS(1, 8, 6, 6), 8, 1);
+    assert_int_equal(count_ops(s, "Clip"), 0);
+    tern_session_free(s);
+    tern_model_free(m);
+}
+
+/* ---- layout ------------------------------------------------------------------------------------------------------ */
+
+/* Pools, sums, activations, squeeze-excite and concat between convolutions: reorders stand at the borders alone. */
+static void test_layout_region(void **state) {
+    (void)state;
+    mb b;
+    mb_begin(&b, 13);
+    mb_input(&b, "x", TERN_FLOAT, 4, DIMS(1, 3, 16, 16));
+    add_conv(&b, "x", "a", 3, 32, 3, 1);
+    tn_node *pool = mb_node(&b, "MaxPool", "a", "p");
+    mb_ints(pool, "kernel_shape", 2, DIMS(2, 2));
+    mb_ints(pool, "strides", 2, DIMS(2, 2));
+    mb_node(&b, "GlobalAveragePool", "p", "g");
+    add_conv(&b, "g", "q", 32, 32, 1, 1);
+    mb_node(&b, "Sigmoid", "q", "s");
+    mb_node(&b, "Mul", "p s", "e");
+    add_conv(&b, "e", "h", 32, 32, 3, 1);
+    tn_node *cat = mb_node(&b, "Concat", "e h", "k");
+    mb_int(cat, "axis", 1);
+    add_conv(&b, "k", "y", 64, 19, 1, 1);
+    mb_output(&b, "y");
+    tern_model *m = mb_end(&b);
+    tern_session *s = check_equal(m, 4, DIMS(1, 3, 16, 16), 27 * 288.0, 8);
+    assert_int_equal(count_ops(s, "Reorder"), 1); /* of the output alone: the first layer reads plain */
+    tern_session_free(s);
+    tern_model_free(m);
+}
+
+/* Channels that do not fill their last block, on both sides of a depthwise convolution, and a plain reader in between.
+ */
+static void test_layout_odd_channels(void **state) {
+    (void)state;
+    mb b;
+    mb_begin(&b, 13);
+    mb_input(&b, "x", TERN_FLOAT, 4, DIMS(2, 3, 10, 9));
+    add_conv(&b, "x", "a", 3, 21, 3, 1);
+    mb_node(&b, "Sigmoid", "a", "sa");
+    mb_random(&b, "wd", 4, DIMS(21, 1, 3, 3));
+    tn_node *dw = mb_node(&b, "Conv", "sa wd", "d");
+    mb_int(dw, "group", 21);
+    mb_ints(dw, "pads", 4, DIMS(1, 1, 1, 1));
+    add_conv(&b, "d", "e", 21, 5, 1, 1);
+    tn_node *t = mb_node(&b, "Transpose", "e", "f");
+    mb_ints(t, "perm", 4, DIMS(0, 2, 3, 1));
+    mb_node(&b, "Flatten", "f", "y");
+    mb_output(&b, "y");
+    tern_model *m = mb_end(&b);
+    tern_session_free(check_equal(m, 4, DIMS(2, 3, 10, 9), 30 * 21.0, 4));
+    tern_model_free(m);
+}
+
+static void test_free_height_and_width(void **state) {
+    (void)state;
+    mb b;
+    mb_begin(&b, 13);
+    mb_input(&b, "x", TERN_FLOAT, 4, DIMS(-1, 3, -1, -1));
+    add_conv(&b, "x", "a", 3, 20, 3, 2);
+    mb_node(&b, "Relu", "a", "r");
+    add_conv(&b, "r", "c", 20, 20, 3, 1);
+    mb_node(&b, "Add", "c r", "y");
+    mb_output(&b, "y");
+    tern_model *m = mb_end(&b);
+    for (int64_t k = 5; k < 40; k += 9)
+        tern_session_free(check_equal(m, 4, DIMS(1 + k % 2, 3, k, k + 3), 27 * 180.0, 4));
+    tern_model_free(m);
+}
+
+/* ---- folding ----------------------------------------------------------------------------------------------------- */
+
+static void test_shape_arithmetic_folds(void **state) {
+    (void)state;
+    mb b;
+    mb_begin(&b, 13);
+    mb_input(&b, "x", TERN_FLOAT, 4, DIMS(2, 3, 4, 5));
+    mb_node(&b, "Shape", "x", "shape");
+    mb_int64s(&b, "zero", 1, DIMS(0));
+    mb_node(&b, "Gather", "shape zero", "n");
+    mb_int64s(&b, "rest", 1, DIMS(-1));
+    tn_node *cat = mb_node(&b, "Concat", "n rest", "target");
+    mb_int(cat, "axis", 0);
+    mb_node(&b, "Reshape", "x target", "y");
+    mb_output(&b, "y");
+    tern_model *m = mb_end(&b);
+    tern_session *s = check_equal(m, 4, DIMS(2, 3, 4, 5), 1, 1);
+    assert_int_equal(s->model->graph->n_nodes, 1);
+    tern_session_free(s);
+    tern_model_free(m);
+}
+
+static void test_identities_vanish(void **state) {
+    (void)state;
+    mb b;
+    mb_begin(&b, 13);
+    mb_input(&b, "x", TERN_FLOAT, 2, DIMS(3, 4));
+    mb_node(&b, "Identity", "x", "a");
+    mb_node(&b, "Dropout", "a", "d");
+    mb_int(mb_node(&b, "Cast", "d", "e"), "to", TERN_FLOAT);
+    mb_node(&b, "Neg", "e", "f");
+    mb_node(&b, "Identity", "f", "y");
+    mb_output(&b, "y");
+    tern_model *m = mb_end(&b);
+    tern_session *s = check_equal(m, 2, DIMS(3, 4), 1, 1);
+    assert_int_equal(s->model->graph->n_nodes, 1);
+    assert_string_equal(s->model->graph->outputs[0]->name, "y");
+    tern_session_free(s);
+    tern_model_free(m);
+}
+
+/* The input goes straight to the output: it has to be copied. */
+static void test_input_is_output(void **state) {
+    (void)state;
+    mb b;
+    mb_begin(&b, 13);
+    mb_input(&b, "x", TERN_FLOAT, 2, DIMS(3, 4));
+    mb_node(&b, "Identity", "x", "y");
+    mb_output(&b, "y");
+    tern_model *m = mb_end(&b);
+    tern_session_free(check_equal(m, 2, DIMS(3, 4), 1, 1));
+    tern_model_free(m);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_batchnorm_and_relu_into_conv),
+        cmocka_unit_test(test_scale_and_shift_into_conv),
+        cmocka_unit_test(test_constant_minus_conv_stays),
+        cmocka_unit_test(test_row_constant_stays),
+        cmocka_unit_test(test_shared_conv_keeps_its_output),
+        cmocka_unit_test(test_residual_block),
+        cmocka_unit_test(test_residual_of_two_convs),
+        cmocka_unit_test(test_silu),
+        cmocka_unit_test(test_gelu),
+        cmocka_unit_test(test_gelu_other_order),
+        cmocka_unit_test(test_hard_swish),
+        cmocka_unit_test(test_hard_swish_by_gate),
+        cmocka_unit_test(test_clip_bounds),
+        cmocka_unit_test(test_layout_region),
+        cmocka_unit_test(test_layout_odd_channels),
+        cmocka_unit_test(test_free_height_and_width),
+        cmocka_unit_test(test_shape_arithmetic_folds),
+        cmocka_unit_test(test_identities_vanish),
+        cmocka_unit_test(test_input_is_output),
+    };
+    return cmocka_run_group_tests_name("fuse", tests, NULL, NULL);
+}
