@@ -64,6 +64,7 @@ static tern_status merge_residual(tn_opt *o, tn_node *n, tn_node *next, bool *me
     tn_value *other = next->in[0] == n->out[0] ? next->in[1] : next->in[0];
     if (other == n->out[0] || !same_known_shape(other, n->out[0])) return TERN_OK;
     n->in[3] = other;
+    if (o->sole_user[other->id] == next) o->sole_user[other->id] = n;
     *merged = true;
     return swallow(o, n, next);
 }
