@@ -91,16 +91,28 @@ static tern_status load_model(tern_model **out, const char *path, tern_error *er
     return tern_model_load_memory(out, tern_embedded_fashion, tern_embedded_fashion_size, NULL, NULL, err);
 }
 
+/* The number of classes, where the model states it. */
+static void guess_labels(cli_classifier *c) {
+    for (int i = 0; i < tern_model_output_count(c->model); i++) {
+        tern_value_info info;
+        if (tern_model_output(c->model, i, &info, NULL) != TERN_OK || strcmp(info.name, c->classifier.output) != 0)
+            continue;
+        int64_t widest = 0;
+        for (int k = 1; k < info.rank; k++) widest = TN_MAX(widest, info.dims[k]);
+        cli_classifier_choose_labels(c, (size_t)widest);
+    }
+}
+
 static tern_status set_up(cli_classifier *out, const cli_classifier_args *args, const char *path, tern_preprocess *p,
                           tern_error *err) {
     TN_TRY(load_model(&out->model, path, err));
     TN_TRY(add_sources(p, args, path, out->model, err));
     TN_TRY(args->labels ? tern_labels_load(&out->labels, args->labels, err)
                         : tern_labels_metadata(&out->labels, out->model, err));
-    out->labels_given = out->labels.count > 0;
     tern_options options = cli_session_options(&args->common);
     TN_TRY(tern_session_create(&out->session, out->model, &options, err));
     tern_status status = tern_classifier_init(&out->classifier, out->model, out->session, p, args->output, err);
+    if (status == TERN_OK) guess_labels(out);
     if (status != TERN_OK) tn_error_prefix(err, "%s: ", path ? path : "the default model");
     return status;
 }
@@ -124,7 +136,7 @@ void cli_classifier_release(cli_classifier *c) {
 }
 
 void cli_classifier_choose_labels(cli_classifier *c, size_t classes) {
-    if (c->labels_given || c->labels.count > 0 || classes != IMAGENET_CLASSES) return;
+    if (c->labels.count > 0 || classes != IMAGENET_CLASSES) return;
     tern_error err;
     if (tern_labels_parse(&c->labels, tern_embedded_imagenet, tern_embedded_imagenet_size, &err) != TERN_OK)
         cli_fail(&err);

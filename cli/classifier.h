@@ -105,8 +105,7 @@ typedef struct cli_classifier {
     tern_model *model;
     tern_session *session;
     tern_classifier classifier;
-    tern_labels labels; /* may be empty until the number of classes is known */
-    bool labels_given;  /* by a file or the model, so that ImageNet's are no choice */
+    tern_labels labels; /* empty: the classes have no names */
 } cli_classifier;
 
 void cli_classifier_defaults(cli_classifier_args *args);

@@ -1,12 +1,9 @@
 /* tern classify: what is in a picture. */
-#include <dirent.h>
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/stat.h>
 
 #include "base/base.h"
 #include "cli/classifier.h"
+#include "cli/dataset.h"
 #include "cli/json.h"
 #include "cli/progress.h"
 
@@ -16,83 +13,6 @@ typedef struct classify_args {
     cli_classifier_args c;
     int64_t top; /* 0: not given */
 } classify_args;
-
-/* ---- which pictures ---------------------------------------------------------------------------------------- */
-
-typedef struct path_list {
-    char **items;
-    size_t count, cap;
-} path_list;
-
-static void add_path(path_list *list, char *path) {
-    cli_must(path);
-    cli_must(tn_grow(&list->items, &list->cap, list->count + 1, sizeof *list->items) ? path : NULL);
-    list->items[list->count++] = path;
-}
-
-static void release_paths(path_list *list) {
-    for (size_t i = 0; i < list->count; i++) tn_free(list->items[i]);
-    tn_free(list->items);
-}
-
-static bool is_folder(const char *path) {
-    struct stat st;
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
-
-static bool is_picture(const char *path) {
-    tn_file file;
-    if (tn_file_map(&file, path, NULL) != TERN_OK) return false;
-    bool yes = file.size > 0 && tern_image_format_of(file.data, file.size) != NULL;
-    tn_file_unmap(&file);
-    return yes;
-}
-
-/* Broken pictures in a folder are reported too, if their name says that they are meant to be some. */
-static bool named_picture(const char *name) {
-    static const char *const endings[] = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff",
-                                          ".gif", ".pbm",  ".pgm", ".ppm", ".pnm",  ".pam"};
-    const char *dot = strrchr(name, '.');
-    for (size_t i = 0; dot && i < TN_COUNT(endings); i++) {
-        const char *a = dot, *b = endings[i];
-        while (*a && (*a >= 'A' && *a <= 'Z' ? *a + 32 : *a) == *b) {
-            a++;
-            b++;
-        }
-        if (*a == '\0' && *b == '\0') return true;
-    }
-    return false;
-}
-
-static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
-
-static int add_folder(path_list *list, const char *folder) {
-    DIR *dir = opendir(folder);
-    if (!dir) {
-        cli_error("%s: can not list the folder: %s", folder, strerror(errno));
-        return CLI_FAILED;
-    }
-    size_t first = list->count;
-    for (const struct dirent *e = readdir(dir); e; e = readdir(dir)) {
-        if (e->d_name[0] == '.') continue;
-        size_t n = strlen(folder);
-        tn_text path;
-        tn_text_init(&path);
-        tn_text_add(&path, "%s%s%s", folder, n > 0 && folder[n - 1] == '/' ? "" : "/", e->d_name);
-        cli_must(path.failed ? NULL : path.data);
-        if (!is_folder(path.data) && (named_picture(e->d_name) || is_picture(path.data))) {
-            add_path(list, tn_strdup(path.data));
-        }
-        tn_text_release(&path);
-    }
-    closedir(dir);
-    if (list->count == first) {
-        cli_error("%s: there are no pictures in the folder", folder);
-        return CLI_FAILED;
-    }
-    qsort(list->items + first, list->count - first, sizeof *list->items, by_name);
-    return CLI_OK;
-}
 
 /* ---- results ----------------------------------------------------------------------------------------------- */
 
@@ -179,7 +99,7 @@ static int run_batch(classify *k, char **paths, tern_image *images, int count) {
 }
 
 /* A picture that can not be read is reported and left out; so is a batch that fails. */
-static int run_all(classify *k, const path_list *list) {
+static int run_all(classify *k, const cli_paths *list) {
     int batch = tern_classifier_batch(&k->c->classifier, (int)k->args->c.batch);
     tern_image *images = cli_must(tn_calloc((size_t)batch, sizeof *images));
     char **paths = cli_must(tn_calloc((size_t)batch, sizeof *paths));
@@ -204,7 +124,7 @@ static int run_all(classify *k, const path_list *list) {
     return code;
 }
 
-static int run_on(const classify_args *args, cli_classifier *c, const path_list *list) {
+static int run_on(const classify_args *args, cli_classifier *c, const cli_paths *list) {
     classify k = {.args = args, .c = c, .many = list->count > 1};
     k.top = args->top ? (size_t)args->top : k.many && !args->c.common.json ? 1 : TOP_OF_ONE;
     if (args->c.common.json) k.json = cli_json_array(NULL, NULL);
@@ -219,17 +139,18 @@ extern const cli_command cli_cmd_classify;
 static int run(void *args, char **operands, int count) {
     const classify_args *a = args;
     /* Without a model: `tern classify picture.jpg`. */
-    bool no_model = is_folder(operands[0]) || is_picture(operands[0]);
+    bool no_model = cli_is_folder(operands[0]) || cli_is_picture(operands[0]);
     const char *model = no_model ? "default" : operands[0];
     int first = no_model ? 0 : 1;
     if (first == count) return cli_usage_error(&cli_cmd_classify, "classify needs a picture after the model");
-    path_list list = {0};
+    cli_paths list = {0};
+    tern_error err;
     int code = CLI_OK;
     for (int i = first; i < count; i++) {
-        if (!is_folder(operands[i])) {
-            add_path(&list, tn_strdup(operands[i]));
-        } else if (add_folder(&list, operands[i]) != CLI_OK) {
-            code = CLI_FAILED;
+        if (!cli_is_folder(operands[i])) {
+            cli_paths_add(&list, operands[i]);
+        } else if (cli_paths_add_folder(&list, operands[i], &err) != TERN_OK) {
+            code = cli_fail(&err);
         }
     }
     if (list.count > 0) {
@@ -239,7 +160,7 @@ static int run(void *args, char **operands, int count) {
         if (result != CLI_OK) code = result;
         cli_classifier_release(&c);
     }
-    release_paths(&list);
+    cli_paths_release(&list);
     return code;
 }
 
