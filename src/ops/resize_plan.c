@@ -183,7 +183,7 @@ static double source_coordinate(const tn_resize *r, int d, int64_t j) {
     case TN_COORD_PYTORCH_HALF_PIXEL:
         return out > 1 ? divide(r, x + 0.5, s) - 0.5 : 0;
     case TN_COORD_ALIGN_CORNERS:
-        return out > 1 ? x * (in - 1) / (out - 1) : 0;
+        return out > 1 ? x * (in - 1) / (s * in - 1) : 0; /* s * in is not rounded to out */
     case TN_COORD_ASYMMETRIC:
         return divide(r, x, s);
     case TN_COORD_TF_HALF_PIXEL:
