@@ -3,9 +3,7 @@ set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/tern)
 install(DIRECTORY include/tern DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
 install(TARGETS tern_static tern_shared EXPORT tern
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
-if(TARGET tern)
-  install(TARGETS tern RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-endif()
+install(TARGETS tern RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(EXPORT tern NAMESPACE tern:: FILE tern-targets.cmake DESTINATION ${package_dir})
 
 configure_package_config_file(cmake/tern-config.cmake.in tern-config.cmake INSTALL_DESTINATION ${package_dir})
