@@ -1,6 +1,8 @@
 /* tn_graph_finish: checks a graph and brings it into the form that everything else relies on. */
 #include "graph/graph.h"
 
+#include <stdio.h>
+
 typedef struct finisher {
     tn_graph *g;
     tn_node **order; /* n_nodes: topological */
@@ -74,6 +76,11 @@ static tern_status collect_captures(tn_graph *g, tn_node *n, tern_error *err) {
     return TERN_OK;
 }
 
+/* Of deep nesting the innermost levels are told. */
+static void add_place(tern_error *err, const char *place) {
+    if (err && strlen(err->text) < sizeof err->text / 2) tn_error_prefix(err, "%s: ", place);
+}
+
 static tern_status finish_subgraphs(tn_graph *g, tern_error *err) {
     for (int i = 0; i < g->n_nodes; i++) {
         tn_node *n = g->nodes[i];
@@ -84,7 +91,7 @@ static tern_status finish_subgraphs(tn_graph *g, tern_error *err) {
                 tern_status status = tn_graph_finish(sub, err);
                 if (status != TERN_OK) {
                     char text[TN_NODE_TEXT];
-                    tn_error_prefix(err, "%s: ", tn_node_text(n, text, sizeof text));
+                    add_place(err, tn_node_text(n, text, sizeof text));
                     return status;
                 }
             }
@@ -279,6 +286,10 @@ static tern_status finish_graph(tn_graph *g, tern_error *err) {
 
 tern_status tn_graph_finish(tn_graph *g, tern_error *err) {
     tern_status status = finish_graph(g, err);
-    if (status != TERN_OK) tn_error_prefix(err, "graph '%s': ", g->name);
+    if (status != TERN_OK) {
+        char text[128];
+        snprintf(text, sizeof text, "graph '%.100s'", g->name);
+        add_place(err, text);
+    }
     return status;
 }

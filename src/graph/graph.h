@@ -25,9 +25,20 @@ typedef struct tn_type {
 /* ---- attributes -------------------------------------------------------------------------------------------- */
 
 typedef enum tn_attr_type { /* AttributeProto.AttributeType */
-    TN_ATTR_FLOAT = 1, TN_ATTR_INT, TN_ATTR_STRING, TN_ATTR_TENSOR, TN_ATTR_GRAPH, TN_ATTR_FLOATS, TN_ATTR_INTS,
-    TN_ATTR_STRINGS, TN_ATTR_TENSORS, TN_ATTR_GRAPHS, TN_ATTR_SPARSE_TENSOR, TN_ATTR_SPARSE_TENSORS, TN_ATTR_TYPE_PROTO,
-    TN_ATTR_TYPE_PROTOS
+                            TN_ATTR_FLOAT = 1,
+                            TN_ATTR_INT,
+                            TN_ATTR_STRING,
+                            TN_ATTR_TENSOR,
+                            TN_ATTR_GRAPH,
+                            TN_ATTR_FLOATS,
+                            TN_ATTR_INTS,
+                            TN_ATTR_STRINGS,
+                            TN_ATTR_TENSORS,
+                            TN_ATTR_GRAPHS,
+                            TN_ATTR_SPARSE_TENSOR,
+                            TN_ATTR_SPARSE_TENSORS,
+                            TN_ATTR_TYPE_PROTO,
+                            TN_ATTR_TYPE_PROTOS
 } tn_attr_type;
 
 struct tn_attr {
@@ -38,7 +49,7 @@ struct tn_attr {
         float f;
         int64_t i;
         tn_str s;
-        tern_tensor *t;    /* also sparse: made dense at import */
+        tern_tensor *t; /* also sparse: made dense at import */
         tn_graph *g;
         tn_type *type_proto;
         const float *floats;
@@ -53,11 +64,11 @@ struct tn_attr {
 /* ---- nodes and values -------------------------------------------------------------------------------------- */
 
 struct tn_value {
-    int id;                 /* index in graph->values */
-    const char *name;       /* unique in its graph; "" never occurs */
+    int id;           /* index in graph->values */
+    const char *name; /* unique in its graph; "" never occurs */
     tn_type type;
-    int block;              /* storage of dim 1, see tern_tensor.block; set by the layout pass */
-    tern_tensor *constant;  /* initializer or folded result; NULL otherwise. Owned by model->tensors */
+    int block;             /* storage of dim 1, see tern_tensor.block; set by the layout pass */
+    tern_tensor *constant; /* initializer or folded result; NULL otherwise. Owned by model->tensors */
     /* Known elements of a small integer tensor (rank 0 or 1) whose elements are partly symbols; NULL otherwise. */
     const int64_t *partial; /* shape.dims[0] (or 1) elements */
     tn_node *producer;      /* NULL: graph input, initializer or captured */
@@ -67,37 +78,37 @@ struct tn_value {
 };
 
 struct tn_node {
-    int id;                  /* index in graph->nodes */
-    const char *name;        /* from the file; may be "" */
-    const char *domain;      /* "" is ai.onnx; "tern" are the internal fused ones */
+    int id;             /* index in graph->nodes */
+    const char *name;   /* from the file; may be "" */
+    const char *domain; /* "" is ai.onnx; "tern" are the internal fused ones */
     const char *op_type;
-    int opset;               /* the model's version of that domain */
-    int since;               /* since_version of the row that was found; 0: not resolved yet */
-    const struct tn_op *op;  /* NULL: not resolved yet */
-    tn_value **in;           /* n_in, NULL where an optional input is absent */
-    tn_value **out;          /* n_out, NULL where an optional output is not wanted */
+    int opset;              /* the model's version of that domain */
+    int since;              /* since_version of the row that was found; 0: not resolved yet */
+    const struct tn_op *op; /* NULL: not resolved yet */
+    tn_value **in;          /* n_in, NULL where an optional input is absent */
+    tn_value **out;         /* n_out, NULL where an optional output is not wanted */
     int n_in, n_out;
     tn_attr *attrs;
     int n_attrs;
-    tn_value **captures;     /* outer values that its subgraphs read: implicit inputs */
+    tn_value **captures; /* outer values that its subgraphs read: implicit inputs */
     int n_captures;
     tn_graph *graph;
-    const char *fused;       /* what fusion merged into it ("BatchNormalization, Relu"), for inspect; NULL: nothing */
+    const char *fused; /* what fusion merged into it ("BatchNormalization, Relu"), for inspect; NULL: nothing */
 };
 
 struct tn_graph {
     struct tern_model *model;
-    tn_graph *parent;        /* NULL for the main graph */
+    tn_graph *parent; /* NULL for the main graph */
     const char *name;
     tn_value **values;
-    tn_node **nodes;         /* in an order in which every node follows its producers, once sorted */
-    tn_value **inputs;       /* initializers that are also listed as inputs are not among them */
+    tn_node **nodes;   /* in an order in which every node follows its producers, once sorted */
+    tn_value **inputs; /* initializers that are also listed as inputs are not among them */
     tn_value **outputs;
     int n_values, n_nodes, n_inputs, n_outputs;
     size_t cap_values, cap_nodes, cap_inputs, cap_outputs;
-    tn_map by_name;          /* name -> tn_value */
-    uint64_t n_fresh;        /* names made by tn_graph_new_value so far */
-    tn_graph *next;          /* list of all graphs of the model */
+    tn_map by_name;   /* name -> tn_value */
+    uint64_t n_fresh; /* names made by tn_graph_new_value so far */
+    tn_graph *next;   /* list of all graphs of the model */
 };
 
 typedef struct tn_opset_import {
@@ -110,18 +121,18 @@ typedef struct tn_property {
 } tn_property;
 
 typedef struct tn_limits {
-    int64_t max_nodes;         /* after inlining, all graphs together */
+    int64_t max_nodes; /* after inlining, all graphs together */
     size_t max_tensor_bytes;
-    size_t max_model_bytes;    /* of the file */
-    int max_nesting;           /* subgraphs, functions, protobuf messages */
+    size_t max_model_bytes; /* of the file */
+    int max_nesting;        /* subgraphs, functions, protobuf messages */
 } tn_limits;
 
 struct tern_model {
-    tn_arena arena;            /* everything below, but tensors' memory */
+    tn_arena arena; /* everything below, but tensors' memory */
     tn_graph *graph;
-    tn_graph *all_graphs;      /* linked by next; subgraphs too, also those of dropped nodes */
-    char *path;                /* for messages; NULL: from memory */
-    tn_file *files;            /* mapped: the model and its external data. Initializers point into them */
+    tn_graph *all_graphs; /* linked by next; subgraphs too, also those of dropped nodes */
+    char *path;           /* for messages; NULL: from memory */
+    tn_file *files;       /* mapped: the model and its external data. Initializers point into them */
     size_t n_files, cap_files;
     int64_t ir_version;
     const char *producer_name, *producer_version, *domain, *doc;
@@ -130,10 +141,10 @@ struct tern_model {
     size_t n_opsets;
     tn_property *metadata;
     size_t n_metadata;
-    const char **symbols;      /* names of symbolic dims; NULL entries are anonymous */
+    const char **symbols; /* names of symbolic dims; NULL entries are anonymous */
     size_t n_symbols, cap_symbols;
-    tn_map symbol_by_name;     /* name -> index + 1 */
-    tern_tensor **tensors;     /* every tensor that attributes and constants refer to: freed with the model */
+    tn_map symbol_by_name; /* name -> index + 1 */
+    tern_tensor **tensors; /* every tensor that attributes and constants refer to: freed with the model */
     size_t n_tensors, cap_tensors;
     size_t n_nodes_total;
     tn_limits limits;
@@ -149,25 +160,26 @@ void tn_model_free(tern_model *model);
 tn_graph *tn_graph_new(tern_model *model, tn_graph *parent, const char *name);
 /* Finds or makes the value of that name in this graph alone. */
 tn_value *tn_graph_value(tn_graph *g, const char *name);
-tn_value *tn_graph_find(const tn_graph *g, const char *name);         /* NULL when absent */
-tn_value *tn_graph_new_value(tn_graph *g, const char *base_name);      /* unique name made from base_name */
+tn_value *tn_graph_find(const tn_graph *g, const char *name);     /* NULL when absent */
+tn_value *tn_graph_new_value(tn_graph *g, const char *base_name); /* unique name made from base_name */
 tn_node *tn_graph_add_node(tn_graph *g, const char *domain, const char *op_type, int opset, int n_in, int n_out);
 tern_status tn_graph_add_input(tn_graph *g, tn_value *v, tern_error *err);
 tern_status tn_graph_add_output(tn_graph *g, tn_value *v, tern_error *err);
 /* The model takes over the reference. */
 tern_status tn_model_own_tensor(tern_model *m, tern_tensor *t, tern_error *err);
-int64_t tn_model_symbol(tern_model *m, const char *name);              /* NULL name: a new anonymous one */
-const char *tn_model_symbol_name(const tern_model *m, int64_t dim);    /* "?" when it has none */
+int64_t tn_model_symbol(tern_model *m, const char *name);           /* NULL name: a new anonymous one */
+const char *tn_model_symbol_name(const tern_model *m, int64_t dim); /* "?" when it has none */
 tn_attr *tn_node_add_attr(tn_node *n, const char *name, tn_attr_type type);
 
 /* ---- editing and checking ---------------------------------------------------------------------------------- */
 
 /* Sorts the nodes topologically (an order that is right already stays as it is), sets producers, ids, captures and use
- * counts, drops nodes and values that nothing reads; fails on a cycle, on a value with two producers or with none. Subgraphs
- * are finished too. A node that gives a value which has become constant loses that output, and goes when it has no other
- * one. Call it after import and after each pass that edited. Linear. */
+ * counts, drops nodes and values that nothing reads; fails on a cycle, on a value with two producers or with none.
+ * Subgraphs are finished too. A node that gives a value which has become constant loses that output, and goes when it
+ * has no other one. Call it after import and after each pass that edited. Linear. */
 tern_status tn_graph_finish(tn_graph *g, tern_error *err);
-/* Every use of `from` in nodes, outputs and captures becomes `to`. Linear in the number of nodes: batch where it matters. */
+/* Every use of `from` in nodes, outputs and captures becomes `to`. Linear in the number of nodes: batch where it
+ * matters. */
 void tn_graph_replace_uses(tn_graph *g, tn_value *from, tn_value *to);
 /* "node 'conv1' (Conv, opset 13)" and the like, for error texts. */
 const char *tn_node_text(const tn_node *n, char *buffer, size_t size);
@@ -178,7 +190,7 @@ tn_type tn_type_of_tensor(const tern_tensor *t);
 
 /* ---- attribute access -------------------------------------------------------------------------------------- */
 
-const tn_attr *tn_attr_find(const tn_node *n, const char *name);       /* NULL when absent */
+const tn_attr *tn_attr_find(const tn_node *n, const char *name); /* NULL when absent */
 /* The default when absent. A wrong type is found by the registry's attribute check before any operator runs. */
 int64_t tn_attr_i(const tn_node *n, const char *name, int64_t default_value);
 float tn_attr_f(const tn_node *n, const char *name, float default_value);

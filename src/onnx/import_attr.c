@@ -213,7 +213,7 @@ tern_status tn_import_attribute(tn_importer *im, tn_scope *s, tn_node *node, tn_
     tn_str name = a.name;
     if (status == TERN_OK) status = read_attribute(im, s, node, &a);
     if (status != TERN_OK) {
-        tn_error_prefix(im->err, "attribute '%.*s': ", (int)TN_MIN(name.len, (size_t)100), name.data);
+        tn_import_prefix(im, "attribute '%.*s': ", (int)TN_MIN(name.len, (size_t)100), name.data);
     }
     return status;
 }

@@ -75,7 +75,7 @@ tern_status tn_import_function(tn_importer *im, tn_str message) {
     }
     if (status == TERN_OK && !tn_map_put(&im->functions, key, f)) status = tn_fail_oom(im->err, sizeof *f);
     if (status != TERN_OK) {
-        tn_error_prefix(im->err, "function '%.*s': ", (int)TN_MIN(f->name.len, (size_t)100), f->name.data);
+        tn_import_prefix(im, "function '%.*s': ", (int)TN_MIN(f->name.len, (size_t)100), f->name.data);
     }
     return status;
 }

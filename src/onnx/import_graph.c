@@ -8,7 +8,7 @@ static tern_status add_initializer(tn_importer *im, tn_scope *s, const tn_pb_fie
                              ? tn_onnx_tensor(&im->tensors, f->bytes, &t, &name, im->err)
                              : tn_onnx_sparse_tensor(&im->tensors, f->bytes, &t, &name, im->err);
     if (status != TERN_OK) {
-        tn_error_prefix(im->err, "initializer '%.*s': ", (int)TN_MIN(name.len, (size_t)200), name.data);
+        tn_import_prefix(im, "initializer '%.*s': ", (int)TN_MIN(name.len, (size_t)200), name.data);
         return status;
     }
     TN_TRY(tn_model_own_tensor(im->model, t, im->err));
@@ -121,7 +121,7 @@ tern_status tn_import_graph(tn_importer *im, tn_str message, tn_graph *parent, t
     tn_scope *s = g ? tn_import_scope(im, g, outer) : NULL;
     if (!s) return tn_fail_oom(im->err, sizeof *s);
     tern_status status = read_graph(im, message, s);
-    if (status != TERN_OK) tn_error_prefix(im->err, "graph '%s': ", name);
+    if (status != TERN_OK) tn_import_prefix(im, "graph '%s': ", name);
     im->depth--;
     return status;
 }

@@ -7,6 +7,7 @@
 #include "onnx/onnx_internal.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* Recursion costs stack: no option lifts the nesting above this. */
@@ -19,6 +20,16 @@ tern_status tn_import_text(tn_importer *im, tn_arena *arena, tn_str text, const 
     }
     *out = text.len ? tn_arena_strndup(arena, text.data, text.len) : "";
     return *out ? TERN_OK : tn_fail_oom(im->err, text.len);
+}
+
+void tn_import_prefix(tn_importer *im, const char *format, ...) {
+    char text[400];
+    if (!im->err || strlen(im->err->text) > sizeof im->err->text / 2) return;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    tn_error_prefix(im->err, "%s", text);
 }
 
 tern_status tn_import_enter(tn_importer *im) {

@@ -56,9 +56,9 @@ static tern_status read_node_proto(tn_importer *im, tn_str message, int index, t
 void tn_import_node_prefix(tn_importer *im, const tn_node_proto *p) {
     int op = (int)TN_MIN(p->op_type.len, (size_t)60), name = (int)TN_MIN(p->name.len, (size_t)100);
     if (name) {
-        tn_error_prefix(im->err, "node %d (%.*s) '%.*s': ", p->index, op, p->op_type.data, name, p->name.data);
+        tn_import_prefix(im, "node %d (%.*s) '%.*s': ", p->index, op, p->op_type.data, name, p->name.data);
     } else {
-        tn_error_prefix(im->err, "node %d (%.*s): ", p->index, op, p->op_type.data);
+        tn_import_prefix(im, "node %d (%.*s): ", p->index, op, p->op_type.data);
     }
 }
 

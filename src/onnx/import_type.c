@@ -109,7 +109,7 @@ tern_status tn_import_value_info(tn_importer *im, tn_str message, tn_str *name, 
     *typed = type_message.data != NULL;
     tern_status status = *typed ? tn_import_type(im, type_message, type) : TERN_OK;
     if (status != TERN_OK) {
-        tn_error_prefix(im->err, "type of '%.*s': ", (int)TN_MIN(name->len, (size_t)200), name->data);
+        tn_import_prefix(im, "type of '%.*s': ", (int)TN_MIN(name->len, (size_t)200), name->data);
     }
     return status;
 }

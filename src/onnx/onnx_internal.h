@@ -109,6 +109,8 @@ typedef struct tn_importer {
 tern_status tn_import_opset(tn_importer *im, tn_str message, tn_opsets *opsets);
 /* Terminated copy in the arena; fails when the text holds a NUL. */
 tern_status tn_import_text(tn_importer *im, tn_arena *arena, tn_str text, const char **out);
+/* tn_error_prefix, as long as the text stays short enough: of deep nesting the innermost levels are told. */
+void tn_import_prefix(tn_importer *im, const char *format, ...) TN_PRINTF(2, 3);
 tern_status tn_import_enter(tn_importer *im); /* one level deeper, within the limit; im->depth-- leaves it */
 
 /* import_scope.c */

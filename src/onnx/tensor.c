@@ -351,8 +351,9 @@ static tern_status from_inside(const tn_tensor_source *source, const tensor_prot
 tern_status tn_onnx_tensor(tn_tensor_source *source, tn_str message, tern_tensor **out, tn_str *name, tern_error *err) {
     tensor_proto t;
     *out = NULL;
-    TN_TRY(read_tensor_proto(source, message, &t, err));
-    if (name) *name = t.name;
+    tern_status status = read_tensor_proto(source, message, &t, err);
+    if (name) *name = t.name; // for the error text, too
+    TN_TRY(status);
     if (t.data_type != (int)t.data_type || !tn_dtype_valid((int)t.data_type)) {
         return tn_fail(err, t.data_type ? TERN_UNSUPPORTED : TERN_INVALID_MODEL,
                        "a tensor of element type %" PRId64 ", which does not exist", t.data_type);
