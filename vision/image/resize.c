@@ -1,7 +1,7 @@
 /* Both filters are separable: an output pixel is a weighted sum over columns of weighted sums over rows.
  *
- * Linear works in fixed point with weights of 11 bits, as OpenCV does for 8-bit images: rows first to 19 bits, then
- * columns to 8. The source position of pixel i is (i + 0.5) * source / target - 0.5, with edges repeated.
+ * Linear works in fixed point with weights of 11 bits, bit for bit as OpenCV does for 8-bit images: rows first to
+ * 19 bits, then columns to 8. The source position of pixel i is (i + 0.5) * source / target - 0.5, with edges repeated.
  *
  * Area sums floats: pixel i covers [i, i + 1) * source / target, and each source pixel counts by the part that is
  * covered. */
@@ -15,9 +15,9 @@
 
 /* ---- linear ------------------------------------------------------------------------------------------------ */
 
-/* Output i is in[a] * (ONE - wb) + in[b] * wb. */
+/* Output i is in[a] * wa + in[b] * wb. */
 typedef struct linear_tap {
-    int a, b, wb;
+    int a, b, wa, wb;
 } linear_tap;
 
 /* `area`: the weights of OpenCV's INTER_AREA where a side grows: no blending inside a source pixel. */
@@ -25,15 +25,15 @@ static void linear_taps(linear_tap *taps, int from, int to, bool area) {
     double scale = 1.0 / ((double)to / from); /* as OpenCV computes it: floor(i * scale) hangs on the last bit */
     for (int i = 0; i < to; i++) {
         int a;
-        double f;
+        float f;
         if (area) {
             a = (int)floor(i * scale);
-            f = (i + 1) - (a + 1) / scale;
-            f = f <= 0 ? 0 : f - floor(f);
+            f = (float)((i + 1) - (a + 1) * ((double)to / from));
+            f = f <= 0 ? 0 : f - floorf(f);
         } else {
-            double at = (i + 0.5) * scale - 0.5;
-            a = (int)floor(at);
-            f = at - a;
+            f = (float)((i + 0.5) * scale - 0.5);
+            a = (int)floorf(f);
+            f -= (float)a;
         }
         if (a < 0) {
             a = 0;
@@ -43,7 +43,8 @@ static void linear_taps(linear_tap *taps, int from, int to, bool area) {
             a = from - 1;
             f = 0;
         }
-        taps[i] = (linear_tap){a, TN_MIN(a + 1, from - 1), (int)nearbyint(f * WEIGHT_ONE)};
+        int wa = (int)nearbyintf((1.0f - f) * WEIGHT_ONE), wb = (int)nearbyintf(f * WEIGHT_ONE);
+        taps[i] = (linear_tap){a, TN_MIN(a + 1, from - 1), wa, wb};
     }
 }
 
@@ -51,7 +52,7 @@ static void linear_taps(linear_tap *taps, int from, int to, bool area) {
 static void linear_row(const uint8_t *src, int32_t *dst, const linear_tap *taps, int width) {
     for (int x = 0; x < width; x++, dst += 3) {
         const uint8_t *a = src + (size_t)taps[x].a * 3, *b = src + (size_t)taps[x].b * 3;
-        int wb = taps[x].wb, wa = WEIGHT_ONE - wb;
+        int wa = taps[x].wa, wb = taps[x].wb;
         for (int c = 0; c < 3; c++) dst[c] = a[c] * wa + b[c] * wb;
     }
 }
@@ -74,11 +75,12 @@ static void linear_image(tern_image *out, const tern_image *src, const linear_ta
             if (held[k] != want[k]) linear_row(src->data + pitch * (size_t)want[k], row[k], tx, out->width);
             held[k] = want[k];
         }
-        int wb = ty[y].wb, wa = WEIGHT_ONE - wb;
+        int wa = ty[y].wa, wb = ty[y].wb;
         uint8_t *dst = out->data + n * (size_t)y;
-        const int32_t round = 1 << (2 * WEIGHT_BITS - 1);
         for (size_t i = 0; i < n; i++) {
-            dst[i] = (uint8_t)((row[0][i] * wa + row[1][i] * wb + round) >> (2 * WEIGHT_BITS));
+            /* 19 bits -> 15, times 11 bits, high 16 -> 10 bits, rounded to 8: the steps decide the last bit. */
+            int32_t sum = (((row[0][i] >> 4) * wa) >> 16) + (((row[1][i] >> 4) * wb) >> 16);
+            dst[i] = (uint8_t)TN_MIN((sum + 2) >> 2, 255);
         }
     }
 }
@@ -176,11 +178,11 @@ tern_status tern_image_resize(tern_image *out, const tern_image *src, int width,
         return TERN_OK;
     }
     bool shrinks = width <= src->width && height <= src->height;
-    bool by_half = (int64_t)width * 2 < src->width && (int64_t)height * 2 < src->height;
-    tern_status status = filter == TERN_FILTER_AREA && shrinks ? resize_area(out, src, err)
-                         : filter == TERN_FILTER_AUTO && by_half
-                             ? resize_area(out, src, err)
-                             : resize_linear(out, src, filter == TERN_FILTER_AREA, err);
+    bool by_more = (int64_t)width * 2 < src->width && (int64_t)height * 2 < src->height;
+    /* Half of both sides is the mean of four pixels by either filter; OpenCV takes this way, which rounds better. */
+    bool half = (int64_t)width * 2 == src->width && (int64_t)height * 2 == src->height;
+    bool area = half || (filter == TERN_FILTER_AREA ? shrinks : filter == TERN_FILTER_AUTO && by_more);
+    tern_status status = area ? resize_area(out, src, err) : resize_linear(out, src, filter == TERN_FILTER_AREA, err);
     if (status != TERN_OK) tern_image_release(out);
     return status;
 }
