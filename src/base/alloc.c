@@ -6,6 +6,9 @@
 
 enum { SMALL_ALIGN = 16 };
 
+// Above 1 TiB a size is taken for a computation gone wrong: there is no memory. AddressSanitizer would abort there.
+static const size_t MAX_BYTES = ((size_t)1 << 40) - ((size_t)1 << 20);
+
 static void *system_alloc(void *context, size_t size, size_t align) {
     (void)context;
     if (align <= SMALL_ALIGN) return malloc(size);
@@ -37,8 +40,7 @@ static void *counted(void *ptr) {
 }
 
 void *tn_alloc_aligned(size_t bytes, size_t align) {
-    // More than PTRDIFF_MAX is a computation gone wrong; sanitizers would abort on it.
-    if (bytes > PTRDIFF_MAX - align) return NULL;
+    if (bytes > MAX_BYTES) return NULL;
     return counted(hook.alloc(hook.context, bytes ? bytes : 1, align));
 }
 
@@ -51,7 +53,7 @@ void *tn_alloc_array(size_t count, size_t size) {
 
 void *tn_calloc(size_t count, size_t size) {
     size_t bytes;
-    if (!tn_mul_size(count, size, &bytes) || bytes > PTRDIFF_MAX) return NULL;
+    if (!tn_mul_size(count, size, &bytes) || bytes > MAX_BYTES) return NULL;
     // The system clears large blocks lazily.
     if (hook.alloc == system_alloc) return counted(calloc(1, bytes ? bytes : 1));
     void *ptr = tn_alloc(bytes);
