@@ -10,7 +10,7 @@
 
 #ifdef __cplusplus
 #define TERN_BEGIN_DECLS extern "C" {
-#define TERN_END_DECLS }
+#define TERN_END_DECLS   }
 #else
 #define TERN_BEGIN_DECLS
 #define TERN_END_DECLS

@@ -8,20 +8,20 @@ typedef struct tern_model tern_model;
 
 /* Limits that protect against hostile files; 0 means the default, which is in brackets. */
 typedef struct tern_model_options {
-    int64_t max_nodes;         /* [1,000,000] nodes of all graphs, after functions are inlined */
-    size_t max_tensor_bytes;   /* [16 GiB] of one tensor */
-    size_t max_model_bytes;    /* [64 GiB] of the file */
-    int max_nesting;           /* [64] levels of subgraphs and functions */
+    int64_t max_nodes;       /* [1,000,000] nodes of all graphs, after functions are inlined */
+    size_t max_tensor_bytes; /* [16 GiB] of one tensor */
+    size_t max_model_bytes;  /* [64 GiB] of the file */
+    int max_nesting;         /* [64] levels of subgraphs and functions */
 } tern_model_options;
 
 /* What is known of an input or output before it exists. */
 typedef struct tern_value_info {
     const char *name;
     tern_kind kind;
-    tern_dtype dtype;                       /* TERN_UNDEFINED where unknown */
-    int rank;                               /* -1: unknown */
-    int64_t dims[TERN_MAX_RANK];            /* -1: not fixed */
-    const char *dim_names[TERN_MAX_RANK];   /* of symbolic dims ("batch"), else NULL */
+    tern_dtype dtype;                     /* TERN_UNDEFINED where unknown */
+    int rank;                             /* -1: unknown */
+    int64_t dims[TERN_MAX_RANK];          /* -1: not fixed */
+    const char *dim_names[TERN_MAX_RANK]; /* of symbolic dims ("batch"), else NULL */
 } tern_value_info;
 
 TERN_BEGIN_DECLS

@@ -10,22 +10,22 @@ typedef struct tern_session tern_session;
 
 /* One executed node, given to the profile hook after it ran. Valid during the call. */
 typedef struct tern_profile_event {
-    const char *node;        /* name in the file; "" when it has none */
+    const char *node; /* name in the file; "" when it has none */
     const char *op_type;
-    const char *kernel;      /* the fast kernel that ran; NULL: the portable one */
+    const char *kernel;        /* the fast kernel that ran; NULL: the portable one */
     uint64_t start_ns, end_ns; /* monotonic */
-    int64_t macs;            /* multiply-accumulates; 0: not counted */
-    int64_t bytes;           /* read and written: inputs, weights, outputs */
+    int64_t macs;              /* multiply-accumulates; 0: not counted */
+    int64_t bytes;             /* read and written: inputs, weights, outputs */
 } tern_profile_event;
 typedef void (*tern_profile_fn)(void *context, const tern_profile_event *event);
 
 typedef struct tern_options {
-    int threads;                  /* at most this many for one run; 0: one per physical core */
-    bool optimize;                /* fuse and lay out; folding of constants is always done [true] */
-    size_t memory_limit;          /* bytes that one run may use for its values; 0: none */
-    int max_plans;                /* plans of different input shapes kept at a time [8] */
-    uint64_t seed;                /* of random operators without a seed attribute; 0: from the clock */
-    tern_profile_fn profile;      /* called on the thread that runs; NULL: none */
+    int threads;             /* at most this many for one run; 0: one per physical core */
+    bool optimize;           /* fuse and lay out; folding of constants is always done [true] */
+    size_t memory_limit;     /* bytes that one run may use for its values; 0: none */
+    int max_plans;           /* plans of different input shapes kept at a time [8] */
+    uint64_t seed;           /* of random operators without a seed attribute; 0: from the clock */
+    tern_profile_fn profile; /* called on the thread that runs; NULL: none */
     void *profile_context;
 } tern_options;
 
@@ -45,10 +45,11 @@ TERN_API tern_status tern_session_create(tern_session **out, tern_model *model, 
 /* NULL is fine. No run may be under way. */
 TERN_API void tern_session_free(tern_session *session);
 
-/* Runs the network. Every input of the model without a default must be among `inputs`, in any order. outputs[i] receives the
- * tensor called output_names[i] (NULL names: all outputs of the model in its order, n_outputs of them); the caller
- * frees each with tern_tensor_free. An outputs[i] that is not NULL on entry must be a tensor of the right type and shape and is written in place.
- * On failure no new tensor is left in outputs. Any number of threads may run one session at once. */
+/* Runs the network. Every input of the model without a default must be among `inputs`, in any order. outputs[i]
+ * receives the tensor called output_names[i] (NULL names: all outputs of the model in its order, n_outputs of them);
+ * the caller frees each with tern_tensor_free. An outputs[i] that is not NULL on entry must be a tensor of the right
+ * type and shape and is written in place. On failure no new tensor is left in outputs. Any number of threads may run
+ * one session at once. */
 TERN_API tern_status tern_session_run(tern_session *session, const tern_feed *inputs, size_t n_inputs,
                                       const char *const *output_names, tern_tensor **outputs, size_t n_outputs,
                                       tern_error *err);

@@ -5,19 +5,19 @@
 #include "tern/export.h"
 
 /* X(NAME, value, message). Values are stable: new codes are appended. */
-#define TERN_STATUS_LIST(X)                                                                                            \
-    X(OK, 0, "ok")                                                                                                     \
-    X(INVALID_ARGUMENT, 1, "invalid argument")                                                                         \
-    X(OUT_OF_MEMORY, 2, "out of memory")                                                                               \
-    X(IO, 3, "file can not be read or written")                                                                        \
-    X(INVALID_FORMAT, 4, "file is damaged or not of the expected format")                                              \
-    X(INVALID_MODEL, 5, "model breaks a rule of the ONNX standard")                                                    \
-    X(UNSUPPORTED, 6, "valid, but not supported")                                                                      \
-    X(SHAPE_MISMATCH, 7, "shapes do not fit")                                                                          \
-    X(TYPE_MISMATCH, 8, "element types do not fit")                                                                    \
-    X(LIMIT_EXCEEDED, 9, "a limit is exceeded")                                                                        \
-    X(NOT_FOUND, 10, "not found")                                                                                      \
-    X(CANCELLED, 11, "cancelled")                                                                                      \
+#define TERN_STATUS_LIST(X)                                               \
+    X(OK, 0, "ok")                                                        \
+    X(INVALID_ARGUMENT, 1, "invalid argument")                            \
+    X(OUT_OF_MEMORY, 2, "out of memory")                                  \
+    X(IO, 3, "file can not be read or written")                           \
+    X(INVALID_FORMAT, 4, "file is damaged or not of the expected format") \
+    X(INVALID_MODEL, 5, "model breaks a rule of the ONNX standard")       \
+    X(UNSUPPORTED, 6, "valid, but not supported")                         \
+    X(SHAPE_MISMATCH, 7, "shapes do not fit")                             \
+    X(TYPE_MISMATCH, 8, "element types do not fit")                       \
+    X(LIMIT_EXCEEDED, 9, "a limit is exceeded")                           \
+    X(NOT_FOUND, 10, "not found")                                         \
+    X(CANCELLED, 11, "cancelled")                                         \
     X(INTERNAL, 12, "internal error")
 
 typedef enum tern_status {

@@ -11,32 +11,32 @@
 #define TERN_MAX_RANK 12
 
 /* X(NAME, value in TensorProto.DataType, text, bits in ONNX's packed form, bytes of an element in memory) */
-#define TERN_DTYPE_LIST(X)                                                                                             \
-    X(FLOAT, 1, "float32", 32, 4)                                                                                      \
-    X(UINT8, 2, "uint8", 8, 1)                                                                                         \
-    X(INT8, 3, "int8", 8, 1)                                                                                           \
-    X(UINT16, 4, "uint16", 16, 2)                                                                                      \
-    X(INT16, 5, "int16", 16, 2)                                                                                        \
-    X(INT32, 6, "int32", 32, 4)                                                                                        \
-    X(INT64, 7, "int64", 64, 8)                                                                                        \
-    X(STRING, 8, "string", 0, 16)                                                                                      \
-    X(BOOL, 9, "bool", 8, 1)                                                                                           \
-    X(FLOAT16, 10, "float16", 16, 2)                                                                                   \
-    X(DOUBLE, 11, "float64", 64, 8)                                                                                    \
-    X(UINT32, 12, "uint32", 32, 4)                                                                                     \
-    X(UINT64, 13, "uint64", 64, 8)                                                                                     \
-    X(COMPLEX64, 14, "complex64", 64, 8)                                                                               \
-    X(COMPLEX128, 15, "complex128", 128, 16)                                                                           \
-    X(BFLOAT16, 16, "bfloat16", 16, 2)                                                                                 \
-    X(FLOAT8E4M3FN, 17, "float8e4m3fn", 8, 1)                                                                          \
-    X(FLOAT8E4M3FNUZ, 18, "float8e4m3fnuz", 8, 1)                                                                      \
-    X(FLOAT8E5M2, 19, "float8e5m2", 8, 1)                                                                              \
-    X(FLOAT8E5M2FNUZ, 20, "float8e5m2fnuz", 8, 1)                                                                      \
-    X(UINT4, 21, "uint4", 4, 1)                                                                                        \
-    X(INT4, 22, "int4", 4, 1)                                                                                          \
-    X(FLOAT4E2M1, 23, "float4e2m1", 4, 1)                                                                              \
-    X(FLOAT8E8M0, 24, "float8e8m0", 8, 1)                                                                              \
-    X(UINT2, 25, "uint2", 2, 1)                                                                                        \
+#define TERN_DTYPE_LIST(X)                        \
+    X(FLOAT, 1, "float32", 32, 4)                 \
+    X(UINT8, 2, "uint8", 8, 1)                    \
+    X(INT8, 3, "int8", 8, 1)                      \
+    X(UINT16, 4, "uint16", 16, 2)                 \
+    X(INT16, 5, "int16", 16, 2)                   \
+    X(INT32, 6, "int32", 32, 4)                   \
+    X(INT64, 7, "int64", 64, 8)                   \
+    X(STRING, 8, "string", 0, 16)                 \
+    X(BOOL, 9, "bool", 8, 1)                      \
+    X(FLOAT16, 10, "float16", 16, 2)              \
+    X(DOUBLE, 11, "float64", 64, 8)               \
+    X(UINT32, 12, "uint32", 32, 4)                \
+    X(UINT64, 13, "uint64", 64, 8)                \
+    X(COMPLEX64, 14, "complex64", 64, 8)          \
+    X(COMPLEX128, 15, "complex128", 128, 16)      \
+    X(BFLOAT16, 16, "bfloat16", 16, 2)            \
+    X(FLOAT8E4M3FN, 17, "float8e4m3fn", 8, 1)     \
+    X(FLOAT8E4M3FNUZ, 18, "float8e4m3fnuz", 8, 1) \
+    X(FLOAT8E5M2, 19, "float8e5m2", 8, 1)         \
+    X(FLOAT8E5M2FNUZ, 20, "float8e5m2fnuz", 8, 1) \
+    X(UINT4, 21, "uint4", 4, 1)                   \
+    X(INT4, 22, "int4", 4, 1)                     \
+    X(FLOAT4E2M1, 23, "float4e2m1", 4, 1)         \
+    X(FLOAT8E8M0, 24, "float8e8m0", 8, 1)         \
+    X(UINT2, 25, "uint2", 2, 1)                   \
     X(INT2, 26, "int2", 2, 1)
 
 typedef enum tern_dtype {
@@ -44,7 +44,7 @@ typedef enum tern_dtype {
 #define X(NAME, VALUE, TEXT, BITS, BYTES) TERN_##NAME = VALUE,
     TERN_DTYPE_LIST(X)
 #undef X
-    TERN_DTYPE_COUNT
+        TERN_DTYPE_COUNT
 } tern_dtype;
 
 typedef enum tern_kind {

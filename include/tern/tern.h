@@ -5,8 +5,8 @@
  *   tern_session_create(&session, model, NULL, &err);
  *   tern_session_run(session, &(tern_feed){"input", x}, 1, NULL, &y, 1, &err);
  *
- * Functions return a tern_status, TERN_OK (0) on success, and explain a failure in a tern_error. The library never prints,
- * exits or aborts on input. Whoever creates an object frees it; what is borrowed is said at the parameter. */
+ * Functions return a tern_status, TERN_OK (0) on success, and explain a failure in a tern_error. The library never
+ * prints, exits or aborts on input. Whoever creates an object frees it; what is borrowed is said at the parameter. */
 #ifndef TERN_H
 #define TERN_H
 

@@ -7,7 +7,7 @@
 #define TERN_VERSION_MAJOR 0
 #define TERN_VERSION_MINOR 1
 #define TERN_VERSION_PATCH 0
-#define TERN_VERSION "0.1.0"
+#define TERN_VERSION       "0.1.0"
 
 TERN_BEGIN_DECLS
 /* TERN_VERSION of the library that runs. */

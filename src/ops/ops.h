@@ -6,14 +6,13 @@
  * (or a new file, which the build finds), add its rows, add its test to tests/ops/.
  *
  * Life of a node:
- *   infer    types and shapes of the outputs from those of the inputs. The only place where ranks, types, attributes and
- *            shapes are checked. Called at load with what is known, and again with numbers for every plan, or, where
- *            shapes depend on data, right before run. Must cope with unknown ranks and dims (leave outputs unknown) and must not
- *            trust a single attribute or value.
- *   prepare  optional; shapes of all inputs are known. Parses attributes into a state, chooses kernels, packs constant
- *            weights, says how much scratch memory run needs. Once per plan.
- *   run      computes. Outputs whose shapes infer could tell are allocated; the others run allocates itself.
- *            Many threads may run the same node at once: state is read-only here.
+ *   infer    types and shapes of the outputs from those of the inputs. The only place where ranks, types, attributes
+ * and shapes are checked. Called at load with what is known, and again with numbers for every plan, or, where shapes
+ * depend on data, right before run. Must cope with unknown ranks and dims (leave outputs unknown) and must not trust a
+ * single attribute or value. prepare  optional; shapes of all inputs are known. Parses attributes into a state, chooses
+ * kernels, packs constant weights, says how much scratch memory run needs. Once per plan. run      computes. Outputs
+ * whose shapes infer could tell are allocated; the others run allocates itself. Many threads may run the same node at
+ * once: state is read-only here.
  */
 #ifndef TN_OPS_H
 #define TN_OPS_H
@@ -27,13 +26,13 @@
 typedef struct tn_infer {
     const tn_node *node;
     tern_model *model;
-    const tn_type *const *in;            /* n_in of the node; NULL: absent */
-    const tern_tensor *const *value;     /* the input's elements where they are known, else NULL; n_in */
-    const int64_t *const *partial;       /* see tn_value.partial; n_in */
-    const tn_type *const *captured;      /* types of node->captures */
-    tn_type *out;                        /* n_out; arrive as unknown tensors */
-    const int64_t **out_partial;         /* n_out; an operator that computes shapes may set it (memory from arena) */
-    tn_arena *arena;                     /* lives as long as the outputs' types */
+    const tn_type *const *in;        /* n_in of the node; NULL: absent */
+    const tern_tensor *const *value; /* the input's elements where they are known, else NULL; n_in */
+    const int64_t *const *partial;   /* see tn_value.partial; n_in */
+    const tn_type *const *captured;  /* types of node->captures */
+    tn_type *out;                    /* n_out; arrive as unknown tensors */
+    const int64_t **out_partial;     /* n_out; an operator that computes shapes may set it (memory from arena) */
+    tn_arena *arena;                 /* lives as long as the outputs' types */
     /* Infers a subgraph's output types from types of its inputs (If, Loop, Scan). */
     tern_status (*infer_graph)(struct tn_infer *c, tn_graph *g, const tn_type *in, int n_in, tn_type *out, int n_out);
     tern_error *err;
@@ -41,56 +40,58 @@ typedef struct tn_infer {
 
 typedef struct tn_prepare {
     const tn_node *node;
-    const tn_type *const *in;            /* known types and shapes; NULL: absent */
-    const tern_tensor *const *value;     /* constants; NULL: not constant */
-    const tn_type *out;                  /* shapes may be unknown where they depend on data */
-    const int *in_block, *out_block;     /* storage, see tern_tensor.block */
+    const tn_type *const *in;        /* known types and shapes; NULL: absent */
+    const tern_tensor *const *value; /* constants; NULL: not constant */
+    const tn_type *out;              /* shapes may be unknown where they depend on data */
+    const int *in_block, *out_block; /* storage, see tern_tensor.block */
     tern_cpu_tier tier;
-    int threads;                         /* the most that run may use */
-    tn_arena *arena;                     /* for state; lives as long as it */
-    void *state;                         /* out: handed to run */
-    size_t workspace;                    /* out: bytes of scratch that run needs, aligned to 64 */
-    struct tn_pack_cache *packs;         /* see tn_pack_get */
+    int threads;                 /* the most that run may use */
+    tn_arena *arena;             /* for state; lives as long as it */
+    void *state;                 /* out: handed to run */
+    size_t workspace;            /* out: bytes of scratch that run needs, aligned to 64 */
+    struct tn_pack_cache *packs; /* see tn_pack_get */
     tern_error *err;
 } tn_prepare;
 
 typedef struct tn_run {
     const tn_node *node;
     const void *state;
-    tern_tensor *const *in;              /* n_in; NULL: absent. Read-only */
-    tern_tensor **out;                   /* n_out; NULL: not wanted. With memory where the shape was known, else data == NULL */
+    tern_tensor *const *in; /* n_in; NULL: absent. Read-only */
+    tern_tensor **out;      /* n_out; NULL: not wanted. With memory where the shape was known, else data == NULL */
     void *workspace;
     tern_cpu_tier tier;
     int threads;
-    tn_arena *strings;                   /* memory of string elements made by this run */
-    uint64_t *seed;                      /* of the session's random operators; advance it */
-    struct tn_exec *exec;                /* who runs it */
+    tn_arena *strings;    /* memory of string elements made by this run */
+    uint64_t *seed;       /* of the session's random operators; advance it */
+    struct tn_exec *exec; /* who runs it */
     tern_error *err;
 } tn_run;
 
 /* What run may ask of its executor. */
 typedef struct tn_exec {
-    tern_status (*alloc)(struct tn_exec *e, tern_dtype dtype, const tn_shape *shape, tern_tensor **out, tern_error *err);
+    tern_status (*alloc)(struct tn_exec *e, tern_dtype dtype, const tn_shape *shape, tern_tensor **out,
+                         tern_error *err);
     tern_status (*run_graph)(struct tn_exec *e, const tn_node *node, tn_graph *g, tern_tensor *const *in, int n_in,
                              tern_tensor **out, int n_out, tern_error *err);
 } tn_exec;
 
 typedef enum tn_op_flags {
-    TN_OP_ALIAS = 1 << 0,         /* output 0 is input 0's memory under another shape (Reshape): run has nothing to copy
-                                     when both data pointers are equal */
-    TN_OP_INPLACE = 1 << 1,       /* output 0 may overwrite an input of the same stored bytes that nobody reads later */
-    TN_OP_BLOCKED = 1 << 2,       /* takes blocked inputs and gives blocked outputs: all rank-4 inputs and outputs have one block */
-    TN_OP_RANDOM = 1 << 3,        /* not folded, not merged with an equal node */
-    TN_OP_NO_FOLD = 1 << 4,       /* not evaluated at load even when all inputs are constant */
+    TN_OP_ALIAS = 1 << 0,   /* output 0 is input 0's memory under another shape (Reshape): run has nothing to copy
+                               when both data pointers are equal */
+    TN_OP_INPLACE = 1 << 1, /* output 0 may overwrite an input of the same stored bytes that nobody reads later */
+    TN_OP_BLOCKED =
+        1 << 2, /* takes blocked inputs and gives blocked outputs: all rank-4 inputs and outputs have one block */
+    TN_OP_RANDOM = 1 << 3,           /* not folded, not merged with an equal node */
+    TN_OP_NO_FOLD = 1 << 4,          /* not evaluated at load even when all inputs are constant */
     TN_OP_INPLACE_RESIDUAL = 1 << 6, /* likewise, but only input 3 (tern:Conv) */
-    TN_OP_KERNEL_NAME = 1 << 5    /* the state begins with a `const char *`: the fast kernel chosen, or NULL */
+    TN_OP_KERNEL_NAME = 1 << 5       /* the state begins with a `const char *`: the fast kernel chosen, or NULL */
 } tn_op_flags;
 
 typedef struct tn_op {
     tern_status (*infer)(tn_infer *c);
     tern_status (*prepare)(tn_prepare *c); /* may be NULL */
     tern_status (*run)(tn_run *c);
-    int8_t min_in, max_in;                 /* max -1: any number */
+    int8_t min_in, max_in; /* max -1: any number */
     int8_t min_out, max_out;
     uint16_t flags;
     /* With TN_OP_BLOCKED: whether this node can, given the types of its plain-layout inputs; NULL: always. */
@@ -101,7 +102,7 @@ typedef struct tn_op {
 
 typedef struct tn_op_row {
     const char *domain, *name;
-    const char *key;                       /* "domain:name" */
+    const char *key; /* "domain:name" */
     int since;
     const tn_op *op;
 } tn_op_row;
@@ -114,7 +115,8 @@ const tn_op_row *tn_op_find(const char *domain, const char *name, int opset);
 const tn_op_row *tn_op_rows(size_t *count);
 /* The newest opset of the domain that the rows cover (28 for ai.onnx); 0: unknown domain. */
 int tn_op_newest_opset(const char *domain);
-/* Sets node->op and node->since and checks the number of inputs and outputs; the error names op, opset and what to do. */
+/* Sets node->op and node->since and checks the number of inputs and outputs; the error names op, opset and what to do.
+ */
 tern_status tn_op_resolve(tn_node *node, tern_error *err);
 tern_status tn_op_resolve_graph(tn_graph *g, tern_error *err); /* all nodes, subgraphs too */
 
@@ -126,7 +128,7 @@ tern_status tn_infer_want(tn_infer *c, int i, uint32_t types);
 tern_status tn_infer_same_type(tn_infer *c, int a, int b);
 /* Output o is a tensor of that type and shape (shape NULL: rank unknown). */
 void tn_infer_out(tn_infer *c, int o, tern_dtype dtype, const tn_shape *shape);
-void tn_infer_out_like(tn_infer *c, int o, int i);           /* type and shape of input i */
+void tn_infer_out_like(tn_infer *c, int o, int i); /* type and shape of input i */
 /* ONNX multidirectional broadcasting of n shapes; unknown dims stay unknown. The error names both shapes. */
 tern_status tn_infer_broadcast(tn_infer *c, const tn_shape *const *shapes, int n, tn_shape *out);
 /* Axis in [-rank, rank) to [0, rank); fails otherwise, naming `what`. */
@@ -166,14 +168,14 @@ tern_status tn_run_fail(tn_run *c, tern_status status, const char *format, ...) 
 typedef struct tn_infer_env {
     tern_model *model;
     const tn_graph *graph;
-    struct tn_infer_env *outer;            /* of the graph around; captured values are looked up there */
+    struct tn_infer_env *outer; /* of the graph around; captured values are looked up there */
     tn_type *types;
-    const tern_tensor **values;            /* known elements; the env holds a reference to those in `owned` only */
+    const tern_tensor **values; /* known elements; the env holds a reference to those in `owned` only */
     const int64_t **partials;
     tn_arena *arena;
-    tern_tensor **owned;                   /* tensors that inference computed */
+    tern_tensor **owned; /* tensors that inference computed */
     size_t n_owned, cap_owned;
-    size_t max_value_bytes;                /* computes outputs up to this size from known inputs */
+    size_t max_value_bytes; /* computes outputs up to this size from known inputs */
 } tn_infer_env;
 
 /* Everything unknown but constants and, with `declared`, what the file says of inputs. arena must outlive the env. */

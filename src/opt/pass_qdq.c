@@ -3,8 +3,8 @@
 #include <math.h>
 
 /* Quantised networks in Q/DQ form: DequantizeLinear around a float operator and QuantizeLinear behind it become the
- * integer operator that they describe. Besides being faster, sums are exact then, which is what such a network was calibrated
- * for: in float, results that lie between two steps may round the other way. */
+ * integer operator that they describe. Besides being faster, sums are exact then, which is what such a network was
+ * calibrated for: in float, results that lie between two steps may round the other way. */
 
 tern_status tn_pass_qdq(tn_opt *o);
 
@@ -53,7 +53,8 @@ static tn_node *quantised_by(const tn_opt *o, const tn_value *v) {
 }
 
 /* Takes the place of node `at` and of the QuantizeLinear behind it. */
-static tn_node *replace_with(tn_opt *o, int at, tn_node *q, const char *domain, const char *op_type, int opset, int n_in) {
+static tn_node *replace_with(tn_opt *o, int at, tn_node *q, const char *domain, const char *op_type, int opset,
+                             int n_in) {
     tn_node *old = o->graph->nodes[at], *n = tn_opt_replace(o, at, domain, op_type, opset, n_in, NULL);
     if (!n) return NULL;
     n->name = old->name;
@@ -98,8 +99,15 @@ static tern_status match_conv(tn_opt *o, int at) {
     if (element_count(w.scale) != 1 && tn_attr_i(n->in[1]->producer, "axis", 1) != 0) return TERN_OK;
     bool biased = n->n_in > 2 && n->in[2];
     if (biased && !integer_bias(n->in[2], &x, &w, oc, &b)) return TERN_OK;
-    tn_value *in[9] = {x.q, x.scale, zero_point(o, x.q, x.zero), w.q, w.scale, w.zero, q->in[1],
-                       zero_point(o, q->out[0], q->n_in > 2 ? q->in[2] : NULL), b.q};
+    tn_value *in[9] = {x.q,
+                       x.scale,
+                       zero_point(o, x.q, x.zero),
+                       w.q,
+                       w.scale,
+                       w.zero,
+                       q->in[1],
+                       zero_point(o, q->out[0], q->n_in > 2 ? q->in[2] : NULL),
+                       b.q};
     if (!w.zero) in[5] = zero_point(o, w.q, NULL);
     if (!in[2] || !in[5] || !in[7]) return TERN_OUT_OF_MEMORY;
     if (element_count(in[5]) != element_count(w.scale) && element_count(in[5]) != 1) return TERN_OK;
@@ -115,8 +123,15 @@ static tern_status match_add(tn_opt *o, int at) {
     tn_node *n = o->graph->nodes[at], *q = quantised_by(o, n->out[0]);
     quantised a, b;
     if (!q || !dequantised(n->in[0], 1, &a) || !dequantised(n->in[1], 1, &b)) return TERN_OK;
-    if (!is_8_bit(a.q) || a.q->type.dtype != b.q->type.dtype || a.q->type.dtype != q->out[0]->type.dtype) return TERN_OK;
-    tn_value *in[8] = {a.q, a.scale, zero_point(o, a.q, a.zero), b.q, b.scale, zero_point(o, b.q, b.zero), q->in[1],
+    if (!is_8_bit(a.q) || a.q->type.dtype != b.q->type.dtype || a.q->type.dtype != q->out[0]->type.dtype)
+        return TERN_OK;
+    tn_value *in[8] = {a.q,
+                       a.scale,
+                       zero_point(o, a.q, a.zero),
+                       b.q,
+                       b.scale,
+                       zero_point(o, b.q, b.zero),
+                       q->in[1],
                        zero_point(o, q->out[0], q->n_in > 2 ? q->in[2] : NULL)};
     if (!in[2] || !in[5] || !in[7]) return TERN_OUT_OF_MEMORY;
     tn_node *s = replace_with(o, at, q, "com.microsoft", "QLinearAdd", 1, 8);
@@ -128,7 +143,8 @@ static tern_status match_add(tn_opt *o, int at) {
 static tern_status match_pool(tn_opt *o, int at) {
     tn_node *n = o->graph->nodes[at], *q = quantised_by(o, n->out[0]);
     quantised x;
-    if (!q || !dequantised(n->in[0], 1, &x) || !is_8_bit(x.q) || x.q->type.dtype != q->out[0]->type.dtype) return TERN_OK;
+    if (!q || !dequantised(n->in[0], 1, &x) || !is_8_bit(x.q) || x.q->type.dtype != q->out[0]->type.dtype)
+        return TERN_OK;
     tn_value *in[5] = {x.q, x.scale, zero_point(o, x.q, x.zero), q->in[1],
                        zero_point(o, q->out[0], q->n_in > 2 ? q->in[2] : NULL)};
     if (!in[2] || !in[4]) return TERN_OUT_OF_MEMORY;
