@@ -336,8 +336,8 @@ static void test_groups(void **state) {
     assert_int_equal(tern_tensor_group(&other, TERN_KIND_SEQUENCE, NULL, 0, &err), TERN_OK);
     tern_tensor_free(other);
     // What can not be.
-    tern_tensor *null_item[1] = {NULL};
-    assert_int_equal(tern_tensor_group(&other, TERN_KIND_OPTIONAL, item + 1, 2, &err), TERN_INVALID_ARGUMENT);
+    tern_tensor *null_item[1] = {NULL}, *two[2] = {item[1], item[1]};
+    assert_int_equal(tern_tensor_group(&other, TERN_KIND_OPTIONAL, two, 2, &err), TERN_INVALID_ARGUMENT);
     assert_int_equal(tern_tensor_group(&other, TERN_KIND_MAP, item + 1, 1, &err), TERN_INVALID_ARGUMENT);
     assert_int_equal(tern_tensor_group(&other, TERN_KIND_TENSOR, item + 1, 1, &err), TERN_INVALID_ARGUMENT);
     assert_int_equal(tern_tensor_group(&other, TERN_KIND_SEQUENCE, null_item, 1, &err), TERN_INVALID_ARGUMENT);
