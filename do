@@ -30,7 +30,7 @@ fail() {
 
 # ---- packages ------------------------------------------------------------------------------------------------------
 
-# Debian package, how its presence is seen (command or header), what it is for.
+# Debian package, how its presence is seen, what it is for.
 packages_build="
 gcc             command:cc          C compiler
 libc6-dev       header:stdio.h      headers of the C library
@@ -47,6 +47,7 @@ libgif-dev      header:gif_lib.h    reads GIF pictures
 "
 packages_test="
 libcmocka-dev   header:cmocka.h     unit tests
+dataset-fashion-mnist file:/usr/share/datasets/fashion-mnist accuracy of the embedded model
 clang           command:clang       second compiler, as a check
 g++             command:g++         C++ program in the test of the installation
 clang-format    command:clang-format checks the formatting
@@ -65,6 +66,7 @@ present() { # PROBE
             printf '#include <stdarg.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <setjmp.h>\n#include <%s>\n' \
                 "${1#header:}" | cc -E - >/dev/null 2>&1
         ;;
+    file:*) [ -e "${1#file:}" ] ;;
     libfuzzer)
         command -v clang >/dev/null 2>&1 &&
             [ -e "$(clang -print-file-name="libclang_rt.fuzzer-$(uname -m).a" 2>/dev/null)" ]
@@ -81,7 +83,7 @@ need() { # LIST...
         [ -n "$package" ] || continue
         present "$probe" && continue
         missing="$missing $package"
-        reasons="$reasons$(printf '    %-16s %s' "$package" "$why")
+        reasons="$reasons$(printf '    %-22s %s' "$package" "$why")
 "
     done <<END
 $lists

@@ -34,7 +34,7 @@ static int float_text(tern_dtype from, double v, char *out, size_t size) {
     }
     /* sci is [-]d[.ddd]e(+|-)xx */
     const char *p = sci, *sign = *p == '-' ? "-" : "", *e = strchr(sci, 'e');
-    int n = 0, exponent = atoi(e + 1);
+    int n = 0, exponent = (int)strtol(e + 1, NULL, 10);
     for (; p < e; p++)
         if (*p >= '0' && *p <= '9') digits[n++] = *p;
     if (exponent < -4 || exponent >= 16)

@@ -26,13 +26,18 @@ static bool read_whole(const cJSON *item, int most, int *out) {
 /* [w, h], "none" or "WxH". */
 static bool read_size(const cJSON *item, tern_preprocess *p) {
     if (cJSON_IsString(item)) {
-        char tail;
         if (strcmp(item->valuestring, "none") == 0) {
             p->width = p->height = 0;
             return true;
         }
-        return sscanf(item->valuestring, "%5dx%5d%c", &p->width, &p->height, &tail) == 2 && p->width >= 1 &&
-               p->height >= 1 && p->width <= TERN_IMAGE_MAX_SIDE && p->height <= TERN_IMAGE_MAX_SIDE;
+        char *end;
+        long width = strtol(item->valuestring, &end, 10);
+        if (*end != 'x' || width < 1 || width > TERN_IMAGE_MAX_SIDE) return false;
+        long height = strtol(end + 1, &end, 10);
+        if (*end != '\0' || height < 1 || height > TERN_IMAGE_MAX_SIDE) return false;
+        p->width = (int)width;
+        p->height = (int)height;
+        return true;
     }
     return cJSON_IsArray(item) && cJSON_GetArraySize(item) == 2 &&
            read_whole(cJSON_GetArrayItem(item, 0), TERN_IMAGE_MAX_SIDE, &p->width) &&
