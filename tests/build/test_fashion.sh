@@ -27,7 +27,7 @@ good=$(printf '%s\n' "$out" | awk '
       first = tolower(part[1]); sub(/^[^:]*: /, "", first); sub(/ [0-9.]*$/, "", first); gsub(/ /, "-", first); sub(/\/top$/, "", first)
       if (n == 5) lines++
       if (first == name) right++ }
-    END { print lines == 10 && right >= 9 ? "yes" : "no" }')
+    END { print (lines == 10 && right >= 9 ? "yes" : "no") }')
 result "$good" "ten samples: five classes each, at least nine right" "$out"
 
 if [ -e "$data/t10k-images-idx3-ubyte.gz" ]; then
