@@ -37,6 +37,11 @@ tern_status tn_args_axis(int64_t axis, int rank, int *out, tern_error *err);
 /* Product, false on overflow. All factors are >= 0. */
 bool tn_args_product(const int64_t *v, int n, int64_t *out);
 
+/* Only integers can be dims: what is known of other inputs' elements is of no use as partial values. */
+TN_INLINE bool tn_args_is_index(const tn_infer *c, int i) {
+    return c->in[i]->dtype == TERN_INT64 || c->in[i]->dtype == TERN_INT32;
+}
+
 /* A tn_op without preparation: inputs and outputs are given as least and most. */
 #define TN_ARGS_OP(INFER, RUN, MIN_IN, MAX_IN, MIN_OUT, MAX_OUT, FLAGS)                                         \
     {                                                                                                           \

@@ -26,13 +26,13 @@ static tern_status need_data_and_indices(tn_infer *c) {
 static tern_status gather_partial(tn_infer *c) {
     int64_t v[TN_INTS_MAX], k[TN_INTS_MAX], out[TN_INTS_MAX];
     int n, m;
-    if (c->out[0].shape.rank > 1 || !tn_infer_ints(c, 0, v, TN_INTS_MAX, &n) ||
+    if (!tn_args_is_index(c, 0) || c->out[0].shape.rank > 1 || !tn_infer_ints(c, 0, v, TN_INTS_MAX, &n) ||
         !tn_infer_ints(c, 1, k, TN_INTS_MAX, &m))
         return TERN_OK;
     for (int i = 0; i < m; i++) {
         if (!tn_dim_known(k[i])) return TERN_OK;
         if (k[i] < -n || k[i] >= n)
-            return tn_infer_fail(c, TERN_INVALID_MODEL, "index %d is %lld, outside [-%d, %d)", i, (long long)k[i], n,
+            return tn_infer_fail(c, TERN_INVALID_ARGUMENT, "index %d is %lld, outside [-%d, %d)", i, (long long)k[i], n,
                                  n);
         out[i] = v[k[i] < 0 ? k[i] + n : k[i]];
     }

@@ -18,7 +18,7 @@ static tern_status run_alias(tn_run *c) {
 static tern_status pass_partial(tn_infer *c) {
     int64_t v[TN_INTS_MAX];
     int n;
-    if (!tn_infer_ints(c, 0, v, TN_INTS_MAX, &n)) return TERN_OK;
+    if (!tn_args_is_index(c, 0) || !tn_infer_ints(c, 0, v, TN_INTS_MAX, &n)) return TERN_OK;
     const tn_type *t = &c->out[0];
     if (!t->ranked || t->shape.rank > 1 || (t->shape.rank == 1 ? t->shape.dims[0] : 1) != n) return TERN_OK;
     return tn_infer_set_partial(c, 0, v, n);

@@ -58,7 +58,9 @@ static tern_status plan_slice(const slice_args *a, const tn_shape *s, slice_plan
 static tern_status slice_partial(tn_infer *c, const slice_plan *p) {
     int64_t v[TN_INTS_MAX], out[TN_INTS_MAX];
     int n;
-    if (p->out.rank != 1 || !tn_dim_known(p->out.dims[0]) || !tn_infer_ints(c, 0, v, TN_INTS_MAX, &n)) return TERN_OK;
+    if (!tn_args_is_index(c, 0) || p->out.rank != 1 || !tn_dim_known(p->out.dims[0]) ||
+        !tn_infer_ints(c, 0, v, TN_INTS_MAX, &n))
+        return TERN_OK;
     for (int64_t i = 0; i < p->out.dims[0]; i++) out[i] = v[p->start[0] + i * p->step[0]];
     return tn_infer_set_partial(c, 0, out, (int)p->out.dims[0]);
 }
