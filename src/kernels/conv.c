@@ -8,6 +8,8 @@
     X(depthwise)        \
     X(first)            \
     X(1x1)              \
+    X(winograd4)        \
+    X(winograd2)        \
     X(direct)
 
 #if defined(__x86_64__)

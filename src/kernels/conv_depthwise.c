@@ -35,9 +35,11 @@ static size_t workspace(const tn_kernels *k, const tn_conv *c, int threads) {
 
 /* The kernel rows of output row oy that lie inside x, as [*begin, *end). */
 static void inside_rows(const tn_conv *c, int64_t oy, int64_t *begin, int64_t *end) {
-    int64_t iy = oy * c->sh - c->pad_top;
-    *end = iy >= c->ih ? 0 : TN_MIN((c->ih - iy + c->dh - 1) / c->dh, c->kh);
-    *begin = iy >= 0 ? 0 : TN_MIN((-iy + c->dh - 1) / c->dh, *end);
+    int64_t iy = oy * c->sh - c->pad_top, first = 0, last = c->kh;
+    while (last > 0 && iy + (last - 1) * c->dh >= c->ih) last--;
+    while (first < last && iy + first * c->dh < 0) first++;
+    *begin = first;
+    *end = last;
 }
 
 static void dw_row(const dw_job *j, const tn_dwconv_row *shared, int64_t plane, int64_t oy) {

@@ -202,9 +202,10 @@ void tn_gemm_f32_run(tern_cpu_tier tier, const tn_gemm_f32 *g, const float *a, c
         else if (g->n - j0 < width)
             pack_panel(k, g, b, j0, width, j.packed);
     }
-    j.m_chunks = tn_ceil_div(j.tiles, CHUNK_TILES);
     double work = (double)g->m * (double)g->n * (double)g->k / TASK_WORK;
     int64_t wanted = work < TASKS ? (int64_t)work + 1 : TASKS;
+    /* Chunks of rows first: they do not pack a row twice. */
+    j.m_chunks = TN_MAX(TN_MIN(wanted, tn_ceil_div(j.tiles, 2)), tn_ceil_div(j.tiles, CHUNK_TILES));
     j.n_chunks = TN_MIN(tn_ceil_div(wanted, j.m_chunks), j.panels);
     tn_parallel_for(threads, j.m_chunks * j.n_chunks, gemm_task, &j);
 }

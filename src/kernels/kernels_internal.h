@@ -8,6 +8,7 @@
 #include "kernels/layout.h"
 #include "kernels/pool.h"
 #include "kernels/tile.h"
+#include "kernels/winograd.h"
 
 typedef struct tn_kernels {
     int width;       /* floats of a vector, and channels of a block */

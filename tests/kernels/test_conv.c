@@ -76,14 +76,21 @@ static void check(const tn_conv_algo *algo, tern_cpu_tier t, const problem *p, c
     const tn_conv *c = &p->c;
     int b = tn_conv_block(t);
     int64_t hw = c->oh * c->ow;
-    double terms = (double)(c->ic / c->groups * c->kh * c->kw) * (t == TERN_CPU_SCALAR ? 2 : 1) + 4;
+    int m = strstr(algo->name, "winograd4") ? 4 : strstr(algo->name, "winograd2") ? 2 : 1;
+    double chain = (double)(m > 1 ? c->ic : c->ic / c->groups * c->kh * c->kw);
+    double terms = chain * (t == TERN_CPU_SCALAR ? 2 : 1) + (m > 1 ? 24 : 4);
+    double *mag = p->mag;
+    if (m > 1) {
+        mag = malloc(outputs(c) * sizeof(double));
+        tn_ref_winograd_mag(c, m, p->x, p->w, mag);
+    }
     for (int64_t i = 0; i < c->n * c->oc; i++) {
         for (int64_t j = 0; j < hw; j++) {
             size_t at = (size_t)(i * hw + j);
             double bias = p->bias ? (double)p->bias[i % c->oc] : 0, res = c->residual ? (double)p->res[at] : 0;
             double want = tn_ref_act(&c->act, p->sum[at] + bias + res);
             double got = (double)y->p[ck_at(i / c->oc, i % c->oc, j, c->oc, hw, b)];
-            double tol = terms * CK_EPS * (p->mag[at] + fabs(bias) + fabs(res));
+            double tol = terms * CK_EPS * (mag[at] + fabs(bias) + fabs(res));
             /* The activations tested have slopes of at most 1.1, and an error of their own of at most 8 ULP (test_act).
              */
             if (c->act.kind != TN_ACT_NONE) tol = 1.1 * tol + 8 * ck_ulp(fabs(want) + tol);
@@ -94,6 +101,7 @@ static void check(const tn_conv_algo *algo, tern_cpu_tier t, const problem *p, c
                      (long)c->ow, c->kh, c->kw, (long)(i % c->oc), (long)j, got, want, tol);
         }
     }
+    if (m > 1) free(mag);
     ck_lanes_zero(y->p, c->n, c->oc, hw, b);
 }
 
@@ -202,6 +210,34 @@ static void depthwise(void **state) {
         }
         one(&c);
     }
+}
+
+static bool has_algo(const tn_conv *c, const char *name) {
+    const tn_conv_algo *algos[8];
+    int count = tn_conv_candidates(ck_top(), c, algos, 8);
+    for (int i = 0; i < count; i++)
+        if (strstr(algos[i]->name, name)) return true;
+    return false;
+}
+
+/* Maps with all remainders of tiles, paddings of all kinds, one block and many. */
+static void winograd(void **state) {
+    (void)state;
+    int seen2 = 0, seen4 = 0;
+    for (int i = 0; i < 40; i++) {
+        tn_conv c = {.n = ck_int(1, 2), .groups = 1, .ic = ck_int(8, 40), .oc = ck_int(8, 40), .kh = 3, .kw = 3};
+        c.sh = c.sw = c.dh = c.dw = 1;
+        c.pad_top = ck_int(0, 2), c.pad_left = ck_int(0, 2);
+        c.ih = ck_int(3, 17), c.iw = ck_int(3, 19);
+        if (i % 10 == 0) c.n = 1, c.ic = 9, c.oc = 17, c.ih = 60, c.iw = 65;
+        set_output(&c, ck_int(0, 2), ck_int(0, 2));
+        c.residual = ck_int(0, 1);
+        c.act = acts[ck_int(0, TN_COUNT(acts) - 1)];
+        seen2 += has_algo(&c, "winograd2");
+        seen4 += has_algo(&c, "winograd4");
+        one(&c);
+    }
+    assert_true(seen2 >= 5 && seen4 >= 5);
 }
 
 static void grouped(void **state) {
@@ -368,9 +404,9 @@ static void refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(random_shapes), cmocka_unit_test(pointwise), cmocka_unit_test(first_layers),
-        cmocka_unit_test(depthwise),     cmocka_unit_test(grouped),   cmocka_unit_test(larger),
-        cmocka_unit_test(not_finite),    cmocka_unit_test(refused),
+        cmocka_unit_test(random_shapes), cmocka_unit_test(pointwise),  cmocka_unit_test(first_layers),
+        cmocka_unit_test(depthwise),     cmocka_unit_test(grouped),    cmocka_unit_test(winograd),
+        cmocka_unit_test(larger),        cmocka_unit_test(not_finite), cmocka_unit_test(refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -40,6 +40,9 @@ TN_INLINE void tile_sum(const tn_tile *a, const int m, const int nv, const tn_ti
 }
 
 TN_INLINE void tile_end(const tn_tile *a, const int m, const int nv, const bool partial, vf *acc) {
+    const float *residual = a->residual, *bias_m = a->bias_m; /* not to be read again after each store */
+    float *y = a->y;
+    const int64_t y_pixel = a->y_pixel, y_vec = a->y_vec;
     vf lo = vf_set(a->lo), hi = vf_set(a->hi);
     TN_UNROLL
     for (int j = 0; j < nv; j++) {
@@ -48,17 +51,17 @@ TN_INLINE void tile_end(const tn_tile *a, const int m, const int nv, const bool 
         if (a->bias) bias = cut ? vf_load_n(a->bias + j * VEC_W, a->valid) : vf_load(a->bias + j * VEC_W);
         TN_UNROLL
         for (int i = 0; i < m; i++) {
-            const ptrdiff_t at = i * a->y_pixel + j * a->y_vec;
+            const ptrdiff_t at = i * y_pixel + j * y_vec;
             vf v = vf_add(acc[i * nv + j], bias);
-            if (a->bias_m) v = vf_add(v, vf_set(a->bias_m[i]));
-            if (a->residual) v = vf_add(v, vf_load(a->residual + at));
+            if (bias_m) v = vf_add(v, vf_set(bias_m[i]));
+            if (residual) v = vf_add(v, vf_load(residual + at));
             v = vf_min(hi, vf_max(lo, v));
             if (!cut)
-                vf_store(a->y + at, v);
+                vf_store(y + at, v);
             else if (a->keep_rest)
-                vf_store_n(a->y + at, v, a->valid);
+                vf_store_n(y + at, v, a->valid);
             else
-                vf_store(a->y + at, vf_keep(v, a->valid));
+                vf_store(y + at, vf_keep(v, a->valid));
         }
     }
 }
