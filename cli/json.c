@@ -94,7 +94,15 @@ void cli_json_null(cJSON *parent, const char *key) { add(parent, key, cJSON_Crea
 
 void cli_json_print(cJSON *root) {
     char *text = cli_must(cJSON_Print(root));
-    puts(text);
+    /* Tabs are layout only (those in strings are escaped): a blank after a key, two for a level. */
+    for (const char *p = text; *p; p++) {
+        if (*p != '\t') {
+            putchar(*p);
+        } else {
+            fputs(p > text && p[-1] == ':' ? " " : "  ", stdout);
+        }
+    }
+    putchar('\n');
     cJSON_free(text);
     cJSON_Delete(root);
 }
