@@ -1,0 +1,137 @@
+/* The table of operators: its order, its versions, and the types of the attributes that operators read. */
+#include <stdio.h>
+
+#include "ops/ops.h"
+#include "test_util.h"
+
+static void test_rows_stand_together_and_ascend(void **state) {
+    (void)state;
+    size_t n;
+    const tn_op_row *rows = tn_op_rows(&n);
+    assert_true(n > 200);
+    for (size_t i = 1; i < n; i++) {
+        if (strcmp(rows[i].key, rows[i - 1].key) == 0) {
+            if (rows[i].since <= rows[i - 1].since)
+                fail_msg("%s: %d after %d", rows[i].key, rows[i].since, rows[i - 1].since);
+            continue;
+        }
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(rows[i].key, rows[k].key) == 0) fail_msg("%s stands in two places", rows[i].key);
+    }
+}
+
+static void test_rows_are_complete(void **state) {
+    (void)state;
+    size_t n;
+    const tn_op_row *rows = tn_op_rows(&n);
+    for (size_t i = 0; i < n; i++) {
+        assert_non_null(rows[i].op->infer);
+        assert_non_null(rows[i].op->run);
+        assert_true(rows[i].since >= 1);
+        assert_true(rows[i].since <= tn_op_newest_opset(rows[i].domain));
+        assert_true(rows[i].op->max_in == -1 || rows[i].op->max_in >= rows[i].op->min_in);
+        assert_true(rows[i].op->max_out == -1 || rows[i].op->max_out >= rows[i].op->min_out);
+    }
+}
+
+static void test_find_takes_the_newest_not_above(void **state) {
+    (void)state;
+    assert_null(tn_op_find("", "NoSuchOperator", 13));
+    assert_null(tn_op_find("", "LayerNormalization", 16));
+    assert_int_equal(tn_op_find("", "Softmax", 12)->since, 11);
+    assert_int_equal(tn_op_find("", "Softmax", 28)->since, 13);
+    assert_ptr_equal(tn_op_find("ai.onnx", "Relu", 6), tn_op_find("", "Relu", 6));
+}
+
+static tern_status resolve(const char *domain, const char *op, int opset, int n_in, const char *attr, tern_error *err) {
+    tern_model *m = tn_model_new();
+    m->graph = tn_graph_new(m, NULL, "g");
+    tn_node *n = tn_graph_add_node(m->graph, domain, op, opset, n_in, 1);
+    for (int i = 0; i < n_in; i++) n->in[i] = tn_graph_value(m->graph, "x");
+    n->out[0] = tn_graph_value(m->graph, "y");
+    if (attr) {
+        tn_attr *a = tn_node_add_attr(n, attr, TN_ATTR_STRING);
+        a->s = tn_str_c("text");
+        a->count = 1;
+    }
+    tern_status s = tn_op_resolve(n, err);
+    tn_model_free(m);
+    return s;
+}
+
+static void test_errors_say_what_and_where(void **state) {
+    (void)state;
+    tern_error err;
+    assert_int_equal(resolve("my.domain", "Frobnicate", 3, 1, NULL, &err), TERN_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "Frobnicate"));
+    assert_non_null(strstr(err.text, "my.domain"));
+    assert_non_null(strstr(err.text, "opset 3"));
+    assert_int_equal(resolve("", "LayerNormalization", 16, 2, NULL, &err), TERN_INVALID_MODEL);
+    assert_non_null(strstr(err.text, "since opset 17"));
+    assert_int_equal(resolve("", "Relu", 13, 2, NULL, &err), TERN_INVALID_MODEL);
+    assert_non_null(strstr(err.text, "2 inputs"));
+    assert_int_equal(resolve("", "Softmax", 13, 1, "axis", &err), TERN_INVALID_MODEL);
+    assert_non_null(strstr(err.text, "'axis' has the wrong type"));
+}
+
+/* ---- attribute names: every one that the sources read is in attr_list.inc ---------------------------------------- */
+
+static const char *const known[] = {
+#define A(TYPE)           0
+#define ATTR(NAME, TYPES) #NAME,
+#include "ops/attr_list.inc"
+#undef ATTR
+#undef A
+};
+
+static bool is_known(const char *name, size_t n) {
+    for (size_t i = 0; i < TN_COUNT(known); i++)
+        if (strlen(known[i]) == n && memcmp(known[i], name, n) == 0) return true;
+    return false;
+}
+
+/* Looks at tn_attr_<anything>(<node>, "name" in one file; returns how many it saw. */
+static int check_file(const char *path) {
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    static char text[1 << 20];
+    size_t len = fread(text, 1, sizeof text - 1, f);
+    text[len] = 0;
+    fclose(f);
+    int seen = 0;
+    for (const char *p = text; (p = strstr(p, "tn_attr_"));) {
+        p += strlen("tn_attr_");
+        const char *open = strchr(p, '('), *quote = open ? strchr(open, '"') : NULL,
+                   *close = open ? strchr(open, ')') : NULL;
+        if (!open || open - p > 12 || !quote || (close && close < quote)) continue;
+        const char *end = strchr(quote + 1, '"');
+        if (!end) continue;
+        seen++;
+        if (!is_known(quote + 1, (size_t)(end - quote - 1)))
+            fail_msg("%s reads attribute '%.*s', which attr_list.inc lacks", path, (int)(end - quote - 1), quote + 1);
+    }
+    return seen;
+}
+
+static void test_attributes_are_listed(void **state) {
+    (void)state;
+    FILE *list = popen("ls " TERN_SOURCE_DIR "/src/ops/*.c " TERN_SOURCE_DIR "/src/opt/*.c", "r");
+    assert_non_null(list);
+    char path[1000];
+    int seen = 0;
+    while (fgets(path, sizeof path, list)) {
+        path[strcspn(path, "\n")] = 0;
+        seen += check_file(path);
+    }
+    pclose(list);
+    assert_true(seen > 100);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rows_stand_together_and_ascend),  cmocka_unit_test(test_rows_are_complete),
+        cmocka_unit_test(test_find_takes_the_newest_not_above), cmocka_unit_test(test_errors_say_what_and_where),
+        cmocka_unit_test(test_attributes_are_listed),
+    };
+    return cmocka_run_group_tests_name("registry", tests, NULL, NULL);
+}
