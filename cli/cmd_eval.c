@@ -164,7 +164,9 @@ static int run_all(tally *t, cli_classifier *c, cli_dataset *data, int want_batc
     cli_progress_clear(&progress);
     tn_free(images);
     tn_free(truth);
-    return status == TERN_OK ? code : cli_fail(&err);
+    if (status == TERN_OK) return code;
+    t->done = 0; /* part of a data set is no result */
+    return cli_fail(&err);
 }
 
 static int evaluate(const cli_classifier_args *args, cli_classifier *c, char **operands, int count) {

@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 #include "cli/json.h"
 #include "cpu/cpu.h"
+#include "vision/image/image.h"
 
 static void print_text(const tn_cpu_info *cpu) {
     printf("tern         %s\n", tern_version());
@@ -14,6 +15,14 @@ static void print_text(const tn_cpu_info *cpu) {
            cpu->avx512_bf16 ? ", bf16" : "");
     printf("cores        %d physical, %d logical\n", cpu->physical_cores, cpu->logical_cores);
     printf("caches       %zu KiB L1d, %zu KiB L2, %zu KiB L3\n", cpu->l1d >> 10, cpu->l2 >> 10, cpu->l3 >> 10);
+    tern_image_format formats[TERN_IMAGE_FORMATS];
+    tern_image_formats(formats);
+    for (size_t i = 0; i < TERN_IMAGE_FORMATS; i++) {
+        const tern_image_format *f = &formats[i];
+        printf("%-12s %-5s%s%s\n", i ? "" : "pictures", f->name,
+               f->library ? f->library : "not in this build; install ", f->library ? "" : f->package);
+    }
+    printf("%-12s cJSON %s\n", "json", cJSON_Version());
 }
 
 static void print_json(const tn_cpu_info *cpu) {
@@ -31,6 +40,11 @@ static void print_json(const tn_cpu_info *cpu) {
     cli_json_int(machine, "l1d_bytes", (int64_t)cpu->l1d);
     cli_json_int(machine, "l2_bytes", (int64_t)cpu->l2);
     cli_json_int(machine, "l3_bytes", (int64_t)cpu->l3);
+    tern_image_format formats[TERN_IMAGE_FORMATS];
+    tern_image_formats(formats);
+    cJSON *pictures = cli_json_object(root, "pictures");
+    for (size_t i = 0; i < TERN_IMAGE_FORMATS; i++) cli_json_string(pictures, formats[i].name, formats[i].library);
+    cli_json_string(root, "cjson", cJSON_Version());
     cli_json_print(root);
 }
 
