@@ -29,6 +29,7 @@ typedef struct direct_plan {
     /* Of the strip as it is read, in floats: */
     int64_t plane, row, phase, line_step; /* input block, input row, phase; rows from one line to the next */
     int64_t phases, cols, strip_rows;
+    int64_t col_step; /* input columns between neighbours of a phase: the stride where there are phases, else 1 */
     size_t strip_floats, taps;
 } direct_plan;
 
@@ -40,10 +41,11 @@ static bool has_padding(const tn_conv *c) {
 static void plan_strip_layout(direct_plan *p) {
     const tn_conv *c = p->c;
     int64_t eh = conv_extent_h(c), ew = conv_extent_w(c);
-    p->copied = has_padding(c) || c->sw != 1;
+    p->copied = has_padding(c) || c->sw > 2;
+    p->col_step = c->sw == 2 ? 1 : c->sw;
     p->line_step = p->copied ? TN_MIN(c->sh, eh) : c->sh;
-    p->phases = p->copied ? TN_MIN(c->sw, ew) : 1;
-    p->cols = p->copied ? c->ow + (ew - 1) / c->sw : c->iw;
+    p->phases = p->copied ? TN_MIN(p->col_step, ew) : 1;
+    p->cols = !p->copied ? c->iw : c->sw == 2 ? (c->ow - 1) * 2 + ew : c->ow + (ew - 1) / c->sw;
     p->phase = p->cols * p->block;
     p->row = p->phase * p->phases;
 }
@@ -131,21 +133,21 @@ static size_t direct_workspace(const tn_kernels *k, const tn_conv *c, int thread
 /* ---- the strip
  * --------------------------------------------------------------------------------------------------------- */
 
-/* One phase of one input row: columns phase, phase + sw, ... less the padding. */
+/* One phase of one input row: columns phase, phase + col_step, ... less the padding. */
 static void copy_columns(const direct_plan *p, const float *src, int64_t phase, float *dst) {
     const tn_conv *c = p->c;
     int64_t b = p->block, at = phase - c->pad_left;
-    int64_t q0 = at >= 0 ? 0 : TN_MIN((-at + c->sw - 1) / c->sw, p->cols);
-    int64_t q1 = at >= c->iw ? q0 : TN_MAX(TN_MIN((c->iw - at + c->sw - 1) / c->sw, p->cols), q0);
+    int64_t q0 = at >= 0 ? 0 : TN_MIN((-at + p->col_step - 1) / p->col_step, p->cols);
+    int64_t q1 = at >= c->iw ? q0 : TN_MAX(TN_MIN((c->iw - at + p->col_step - 1) / p->col_step, p->cols), q0);
     memset(dst, 0, (size_t)(q0 * b) * sizeof(float));
-    if (c->sw == 1) {
+    if (p->col_step == 1) {
         if (q1 > q0) memcpy(dst + q0 * b, src + (q0 + at) * b, (size_t)((q1 - q0) * b) * sizeof(float));
     } else if (b == 16) {
-        for (int64_t q = q0; q < q1; q++) memcpy(dst + q * 16, src + (q * c->sw + at) * 16, 16 * sizeof(float));
+        for (int64_t q = q0; q < q1; q++) memcpy(dst + q * 16, src + (q * p->col_step + at) * 16, 16 * sizeof(float));
     } else if (b == 8) {
-        for (int64_t q = q0; q < q1; q++) memcpy(dst + q * 8, src + (q * c->sw + at) * 8, 8 * sizeof(float));
+        for (int64_t q = q0; q < q1; q++) memcpy(dst + q * 8, src + (q * p->col_step + at) * 8, 8 * sizeof(float));
     } else {
-        for (int64_t q = q0; q < q1; q++) dst[q] = src[q * c->sw + at];
+        for (int64_t q = q0; q < q1; q++) dst[q] = src[q * p->col_step + at];
     }
     memset(dst + q1 * b, 0, (size_t)((p->cols - q1) * b) * sizeof(float));
 }
@@ -175,7 +177,7 @@ static void fill_taps(const direct_plan *p, ptrdiff_t *tap) {
     for (int64_t cb = 0; cb < p->icb; cb++) {
         for (int64_t ky = 0; ky < c->kh; ky++) {
             for (int64_t kx = 0; kx < c->kw; kx++) {
-                int64_t col = kx * c->dw, phase = p->copied ? col % c->sw : 0, q = p->copied ? col / c->sw : col;
+                int64_t col = kx * c->dw, step = p->copied ? p->col_step : 1, phase = col % step, q = col / step;
                 *tap++ = cb * p->plane + ky * c->dh * p->row + phase * p->phase + q * p->block;
             }
         }
@@ -197,12 +199,14 @@ typedef struct direct_job {
 static void run_line(const direct_plan *p, tn_tile *t, int nv, const float *x, float *y, const float *residual,
                      int64_t length) {
     int64_t b = p->k->width, tiles = tn_ceil_div(length, nv == 4 ? p->k->tile_m_wide : p->k->tile_m);
+    bool two = p->c->sw == 2;
+    tn_tile_kind kind = p->plain ? (two ? TN_TILE_PANEL2 : TN_TILE_PANEL) : (two ? TN_TILE_BLOCKED2 : TN_TILE_BLOCKED);
     for (int64_t i = 0; i < tiles; i++) {
         int64_t q = i * length / tiles, m = (i + 1) * length / tiles - q;
-        t->x = x + q * p->block;
+        t->x = x + q * p->block * (two ? 2 : 1);
         t->y = y + q * b;
         t->residual = residual ? residual + q * b : NULL;
-        p->k->tile_f32(p->plain ? TN_TILE_PANEL : TN_TILE_BLOCKED, (int)m, nv)(t);
+        p->k->tile_f32(kind, (int)m, nv)(t);
     }
     for (int v = 0; v < nv; v++) tn_conv_finish(p->k, &p->c->act, y + v * t->y_vec, length, v == nv - 1 ? t->valid : b);
 }

@@ -11,8 +11,10 @@
 #include "base/base.h"
 
 typedef enum tn_tile_kind {
-    TN_TILE_BLOCKED, /* pixel_step = vector width, lane_step = 1: blocked activations */
-    TN_TILE_PANEL,   /* pixel_step = 1, lane_step and w_step from the struct: packed rows, plain activations */
+    TN_TILE_BLOCKED,  /* pixel_step = vector width, lane_step = 1: blocked activations */
+    TN_TILE_BLOCKED2, /* pixel_step = twice that: stride 2 */
+    TN_TILE_PANEL,    /* pixel_step = 1, lane_step and w_step from the struct: packed rows, plain activations */
+    TN_TILE_PANEL2,   /* pixel_step = 2 */
     TN_TILE_KINDS
 } tn_tile_kind;
 
@@ -21,10 +23,10 @@ typedef struct tn_tile {
     const ptrdiff_t *tap;          /* offsets in floats */
     int64_t taps, lanes;           /* so many taps of so many lanes, */
     int64_t last_taps, last_lanes; /* then so many of so many (the last, partial channel block) */
-    int64_t lane_step;             /* TN_TILE_PANEL only */
+    int64_t lane_step;             /* PANEL kinds only */
     const float *w;        /* (taps * lanes + last_taps * last_lanes, w_step); nv vectors of each row are used */
     const float *w2;       /* nv == 4: vectors 2 and 3 come from here, likewise */
-    int64_t w_step;        /* TN_TILE_PANEL only; else nv vectors */
+    int64_t w_step;        /* PANEL kinds only; else nv vectors */
     const float *bias;     /* nv vectors, the last `valid` lanes long, or NULL */
     const float *bias_m;   /* one for each pixel, or NULL */
     const float *residual; /* addressed like y, or NULL; may be y */

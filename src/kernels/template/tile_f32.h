@@ -1,24 +1,29 @@
 /* The register tile (tile.h), instantiated for every height and for one, two and four vectors of width. */
 #include "kernels/tile.h"
 
-TN_INLINE void tile_begin(const tn_tile *a, const int m, const int nv, vf *acc) {
+/* Only matrix products continue sums, have a bias per row, or leave memory past the last column alone. */
+TN_INLINE bool tile_is_product(const tn_tile_kind kind) { return kind == TN_TILE_PANEL; }
+
+TN_INLINE void tile_begin(const tn_tile *a, const int m, const int nv, const tn_tile_kind kind, vf *acc) {
     TN_UNROLL
     for (int i = 0; i < m * nv; i++) acc[i] = vf_zero();
-    if (!a->resume) return;
+    if (!tile_is_product(kind) || !a->resume) return;
     TN_UNROLL
     for (int i = 0; i < m; i++) {
         TN_UNROLL
         for (int j = 0; j < nv; j++) {
             const float *y = a->y + i * a->y_pixel + j * a->y_vec;
-            acc[i * nv + j] = j == nv - 1 && a->valid < VEC_W ? vf_load_n(y, a->valid) : vf_load(y);
+            acc[i * nv + j] = j == nv - 1 ? vf_load_n(y, a->valid) : vf_load(y);
         }
     }
 }
 
 TN_INLINE void tile_sum(const tn_tile *a, const int m, const int nv, const tn_tile_kind kind, vf *acc) {
-    const int64_t pixel_step = kind == TN_TILE_BLOCKED ? VEC_W : 1;
-    const int64_t lane_step = kind == TN_TILE_BLOCKED ? 1 : a->lane_step;
-    const int64_t w_step = kind == TN_TILE_BLOCKED ? TN_MIN(nv, 2) * VEC_W : a->w_step;
+    const bool blocked = kind == TN_TILE_BLOCKED || kind == TN_TILE_BLOCKED2;
+    const int64_t stride = kind == TN_TILE_BLOCKED2 || kind == TN_TILE_PANEL2 ? 2 : 1;
+    const int64_t pixel_step = stride * (blocked ? VEC_W : 1);
+    const int64_t lane_step = blocked ? 1 : a->lane_step;
+    const int64_t w_step = blocked ? TN_MIN(nv, 2) * VEC_W : a->w_step;
     const float *w = a->w, *w2 = a->w2;
     for (int64_t t = 0; t < a->taps + a->last_taps; t++) {
         const float *x = a->x + a->tap[t];
@@ -39,41 +44,56 @@ TN_INLINE void tile_sum(const tn_tile *a, const int m, const int nv, const tn_ti
     }
 }
 
-TN_INLINE void tile_end(const tn_tile *a, const int m, const int nv, const bool partial, vf *acc) {
-    const float *residual = a->residual, *bias_m = a->bias_m; /* not to be read again after each store */
-    float *y = a->y;
-    const int64_t y_pixel = a->y_pixel, y_vec = a->y_vec;
-    vf lo = vf_set(a->lo), hi = vf_set(a->hi);
+/* Biases, residual, clamp. */
+TN_INLINE void tile_finish(const tn_tile *a, const int m, const int nv, const tn_tile_kind kind, vf *acc) {
+    vf lo = vf_set(a->lo), hi = vf_set(a->hi), bias[4];
     TN_UNROLL
     for (int j = 0; j < nv; j++) {
-        const bool cut = partial && j == nv - 1;
-        vf bias = vf_zero();
-        if (a->bias) bias = cut ? vf_load_n(a->bias + j * VEC_W, a->valid) : vf_load(a->bias + j * VEC_W);
+        bias[j] = vf_zero();
+        if (a->bias) bias[j] = j == nv - 1 ? vf_load_n(a->bias + j * VEC_W, a->valid) : vf_load(a->bias + j * VEC_W);
+    }
+    TN_UNROLL
+    for (int i = 0; i < m * nv; i++) acc[i] = vf_add(acc[i], bias[i % nv]);
+    if (tile_is_product(kind) && a->bias_m) {
         TN_UNROLL
-        for (int i = 0; i < m; i++) {
-            const ptrdiff_t at = i * y_pixel + j * y_vec;
-            vf v = vf_add(acc[i * nv + j], bias);
-            if (bias_m) v = vf_add(v, vf_set(bias_m[i]));
-            if (residual) v = vf_add(v, vf_load(residual + at));
-            v = vf_min(hi, vf_max(lo, v));
-            if (!cut)
-                vf_store(y + at, v);
-            else if (a->keep_rest)
-                vf_store_n(y + at, v, a->valid);
-            else
-                vf_store(y + at, vf_keep(v, a->valid));
-        }
+        for (int i = 0; i < m * nv; i++) acc[i] = vf_add(acc[i], vf_set(a->bias_m[i / nv]));
+    }
+    if (a->residual) {
+        const float *residual = a->residual;
+        const int64_t pixel = a->y_pixel, vec = a->y_vec;
+        TN_UNROLL
+        for (int i = 0; i < m * nv; i++) acc[i] = vf_add(acc[i], vf_load(residual + i / nv * pixel + i % nv * vec));
+    }
+    TN_UNROLL
+    for (int i = 0; i < m * nv; i++) acc[i] = vf_min(hi, vf_max(lo, acc[i]));
+}
+
+TN_INLINE void tile_store(const tn_tile *a, const int m, const int nv, const tn_tile_kind kind, const vf *acc) {
+    float *y = a->y;
+    const int64_t pixel = a->y_pixel, vec = a->y_vec, valid = a->valid;
+    const bool keep_rest = tile_is_product(kind) && a->keep_rest;
+    TN_UNROLL
+    for (int i = 0; i < m * nv; i++)
+        if (i % nv < nv - 1) vf_store(y + i / nv * pixel + i % nv * vec, acc[i]);
+    y += (nv - 1) * vec;
+    if (valid == VEC_W) {
+        TN_UNROLL
+        for (int i = 0; i < m; i++) vf_store(y + i * pixel, acc[i * nv + nv - 1]);
+    } else if (keep_rest) {
+        TN_UNROLL
+        for (int i = 0; i < m; i++) vf_store_n(y + i * pixel, acc[i * nv + nv - 1], valid);
+    } else {
+        TN_UNROLL
+        for (int i = 0; i < m; i++) vf_store(y + i * pixel, vf_keep(acc[i * nv + nv - 1], valid));
     }
 }
 
 TN_INLINE void tile_run(const tn_tile *a, const int m, const int nv, const tn_tile_kind kind) {
     vf acc[TILE_M * 2];
-    tile_begin(a, m, nv, acc);
+    tile_begin(a, m, nv, kind, acc);
     tile_sum(a, m, nv, kind, acc);
-    if (a->valid == VEC_W)
-        tile_end(a, m, nv, false, acc);
-    else
-        tile_end(a, m, nv, true, acc);
+    tile_finish(a, m, nv, kind, acc);
+    tile_store(a, m, nv, kind, acc);
 }
 
 #if TILE_M == 14
@@ -91,9 +111,11 @@ TN_INLINE void tile_run(const tn_tile *a, const int m, const int nv, const tn_ti
 #define TILE_WIDE(X) X(1)
 #endif
 
-#define TILE_DEFINE(m, nv)                                                                    \
-    static void blocked_##m##x##nv(const tn_tile *a) { tile_run(a, m, nv, TN_TILE_BLOCKED); } \
-    static void panel_##m##x##nv(const tn_tile *a) { tile_run(a, m, nv, TN_TILE_PANEL); }
+#define TILE_DEFINE(m, nv)                                                                      \
+    static void blocked_##m##x##nv(const tn_tile *a) { tile_run(a, m, nv, TN_TILE_BLOCKED); }   \
+    static void blocked2_##m##x##nv(const tn_tile *a) { tile_run(a, m, nv, TN_TILE_BLOCKED2); } \
+    static void panel_##m##x##nv(const tn_tile *a) { tile_run(a, m, nv, TN_TILE_PANEL); }       \
+    static void panel2_##m##x##nv(const tn_tile *a) { tile_run(a, m, nv, TN_TILE_PANEL2); }
 #define TILE_DEFINE_1(m) TILE_DEFINE(m, 1)
 #define TILE_DEFINE_2(m) TILE_DEFINE(m, 2)
 #define TILE_DEFINE_4(m) TILE_DEFINE(m, 4)
@@ -101,19 +123,15 @@ TILE_NARROW(TILE_DEFINE_1)
 TILE_NARROW(TILE_DEFINE_2)
 TILE_WIDE(TILE_DEFINE_4)
 
-#define TILE_BLOCKED_1(m) [m] = blocked_##m##x1,
-#define TILE_BLOCKED_2(m) [m] = blocked_##m##x2,
-#define TILE_BLOCKED_4(m) [m] = blocked_##m##x4,
-#define TILE_PANEL_1(m)   [m] = panel_##m##x1,
-#define TILE_PANEL_2(m)   [m] = panel_##m##x2,
-#define TILE_PANEL_4(m)   [m] = panel_##m##x4,
+/* The kinds in the order of tn_tile_kind. */
+#define TILE_ENTRY_1(m) [m] = {blocked_##m##x1, blocked2_##m##x1, panel_##m##x1, panel2_##m##x1},
+#define TILE_ENTRY_2(m) [m] = {blocked_##m##x2, blocked2_##m##x2, panel_##m##x2, panel2_##m##x2},
+#define TILE_ENTRY_4(m) [m] = {blocked_##m##x4, blocked2_##m##x4, panel_##m##x4, panel2_##m##x4},
 
 /* NULL when there is no such tile. */
 tn_tile_fn VEC_NAME(tn_tile_f32)(tn_tile_kind kind, int m, int nv) {
-    static const tn_tile_fn table[TN_TILE_KINDS][3][TILE_M + 1] = {
-        [TN_TILE_BLOCKED] = {{TILE_NARROW(TILE_BLOCKED_1)}, {TILE_NARROW(TILE_BLOCKED_2)}, {TILE_WIDE(TILE_BLOCKED_4)}},
-        [TN_TILE_PANEL] = {{TILE_NARROW(TILE_PANEL_1)}, {TILE_NARROW(TILE_PANEL_2)}, {TILE_WIDE(TILE_PANEL_4)}},
-    };
+    static const tn_tile_fn table[3][TILE_M + 1][TN_TILE_KINDS] = {
+        {TILE_NARROW(TILE_ENTRY_1)}, {TILE_NARROW(TILE_ENTRY_2)}, {TILE_WIDE(TILE_ENTRY_4)}};
     if (m < 1 || m > TILE_M || (nv != 1 && nv != 2 && nv != 4)) return NULL;
-    return table[kind][nv >> 1][m];
+    return table[nv >> 1][m][kind];
 }
