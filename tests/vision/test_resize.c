@@ -164,13 +164,18 @@ static void impossible_sizes_are_refused(void **state) {
 }
 
 static int run_pipe(void) {
-    int w, h, W, H, fit, side, filter;
-    while (scanf("%d %d %d %d %d %d %d", &w, &h, &W, &H, &fit, &side, &filter) == 7) {
+    char line[200];
+    while (fgets(line, sizeof line, stdin)) {
+        int n[7]; /* w h W H fit side filter */
+        char *p = line;
+        for (size_t i = 0; i < TN_COUNT(n); i++) n[i] = (int)strtol(p, &p, 10);
         tern_image src, out;
-        if (getchar() != '\n' || tern_image_create(&src, w, h, NULL) != TERN_OK) return 1;
-        if (fread(src.data, 3, (size_t)w * (size_t)h, stdin) != (size_t)w * (size_t)h) return 1;
-        if (tern_image_fit(&out, &src, W, H, (tern_fit)fit, side, (tern_filter)filter, NULL, NULL) != TERN_OK) return 1;
-        fwrite(out.data, 3, (size_t)W * (size_t)H, stdout);
+        if (*p != '\n' || tern_image_create(&src, n[0], n[1], NULL) != TERN_OK) return 1;
+        size_t pixels = (size_t)n[0] * (size_t)n[1];
+        if (fread(src.data, 3, pixels, stdin) != pixels) return 1;
+        if (tern_image_fit(&out, &src, n[2], n[3], (tern_fit)n[4], n[5], (tern_filter)n[6], NULL, NULL) != TERN_OK)
+            return 1;
+        fwrite(out.data, 3, (size_t)out.width * (size_t)out.height, stdout);
         fflush(stdout);
         tern_image_release(&src);
         tern_image_release(&out);
