@@ -31,7 +31,7 @@ good=$(printf '%s\n' "$out" | awk '
 result "$good" "ten samples: five classes each, at least nine right" "$out"
 
 if [ -e "$data/t10k-images-idx3-ubyte.gz" ]; then
-    out=$("$tern" eval default "$data/t10k-images-idx3-ubyte.gz" "$data/t10k-labels-idx1-ubyte.gz" 2>&1)
+    out=$("$tern" eval models/fashion.onnx "$data/t10k-images-idx3-ubyte.gz" "$data/t10k-labels-idx1-ubyte.gz" 2>&1)
     good=$(printf '%s\n' "$out" | awk -v torch="$(fact test_accuracy)" '
         /^accuracy/ { d = $2 - 100 * torch; if (d < 0) d = -d; found = d <= 0.05 && $2 >= 92.5 }
         END { print found ? "yes" : "no" }')
