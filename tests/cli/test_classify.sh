@@ -142,5 +142,27 @@ real mobilenet_v2_1.0_224_f32 parrot.jpg 88 0.9989
 real squeezenet1.1_f16w cat1.jpg 281 0.6682
 real mobilenet_v1_0.25_128_f32 cat1.jpg 285 0.4984
 
+# A network whose batch, height and width are free.
+source=$shared/models/classify/mobilenet_v2_1.0_224_f32/model.onnx
+if [ -e "$source" ] && /usr/bin/python3 -c 'import onnx' 2>/dev/null; then
+    /usr/bin/python3 - "$source" "$scratch/free.onnx" <<'END'
+import sys, onnx
+m = onnx.load(sys.argv[1])
+dims = m.graph.input[0].type.tensor_type.shape.dim
+for i, name in ((0, "n"), (2, "h"), (3, "w")): dims[i].dim_param = name
+m.graph.output[0].type.tensor_type.shape.dim[0].dim_param = "n"
+del m.graph.value_info[:]
+onnx.save(m, sys.argv[2])
+END
+    cats="$shared/images/cat1.jpg $shared/images/parrot.jpg"
+    # shellcheck disable=SC2086 # two words
+    expect "pictures of their own size" 0 'parrot.jpg: n01818515 macaw' - classify "$scratch/free.onnx" $cats --size none --scale 0.0078125 --mean 1
+    # shellcheck disable=SC2086
+    expect "a size for free dims" 0 'parrot.jpg: n01818515 macaw 0.99' - classify "$scratch/free.onnx" $cats --size 224x224 --scale 0.0078125 --mean 1
+    expect "free dims and no size" 1 - 'is free' classify "$scratch/free.onnx" "$shared/images/cat1.jpg"
+else
+    skip "a network with free height and width" "no model or no python3-onnx"
+fi
+
 echo "1..$number"
 exit $failed
