@@ -185,7 +185,7 @@ int main(int argc, char **argv) {
     static const char *const tiers[] = {"scalar", "avx2", "avx512"};
     for (int t = 0; argc > 1 && t <= (int)tn_cpu_get_info()->tier; t++)
         if (strcmp(argv[1], tiers[t]) == 0) tier = t;
-    int threads = argc > 2 ? atoi(argv[2]) : 1;
+    int threads = argc > 2 ? (int)strtol(argv[2], NULL, 10) : 1;
     const char *only = argc > 3 ? argv[3] : "";
     for (size_t i = 0; i < TN_COUNT(layers); i++)
         if (strstr(layers[i].name, only)) bench_conv(tier, &layers[i], threads);

@@ -77,6 +77,7 @@ awk 'BEGIN { for (i = 0; i < 1001; i++) print "int a" i ";" }' | catches budget 
 echo 'void f(char *a, char *b) { strcpy(a, b); }' | catches banned src/base/a.c "strcpy"
 echo 'void f(char *a) { sprintf(a, "b"); }' | catches banned tests/a.c "sprintf"
 echo 'int f(char *a) { return atoi (a); }' | catches banned cli/a.c "atoi"
+echo 'int f(char *a) { return system(a); }' | catches banned cli/a.c "system"
 echo 'void *f(void) { return malloc(1); }' | catches banned src/ops/a.c "malloc"
 echo 'void f(void *p) { free(p); }' | catches banned src/ops/a.c "free"
 echo 'void f(void) { abort(); }' | catches banned src/ops/a.c "abort"
