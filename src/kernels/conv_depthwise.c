@@ -42,21 +42,22 @@ static void inside_rows(const tn_conv *c, int64_t oy, int64_t *begin, int64_t *e
     *end = last;
 }
 
-static void dw_row(const dw_job *j, const tn_dwconv_row *shared, int64_t plane, int64_t oy) {
+/* `r` has what the rows of a plane share; the rest is filled in here, in place: copying it would take as long as a
+ * short row. */
+static void dw_row(const dw_job *j, tn_dwconv_row *r, int64_t plane, int64_t oy) {
     const tn_conv *c = j->c;
     int64_t b = j->k->width, ky0, ky1, cb = plane % j->blocks;
-    tn_dwconv_row r = *shared;
     inside_rows(c, oy, &ky0, &ky1);
-    r.rows = ky1 - ky0;
+    r->rows = ky1 - ky0;
     int64_t iy = oy * c->sh - c->pad_top + ky0 * c->dh;
     /* Only pixels inside are ever read; the base itself may lie before them. */
-    r.x = j->x + plane * c->ih * c->iw * b + (r.rows ? (iy * c->iw - c->pad_left) * b : 0);
-    r.w = j->w + (cb * c->kh + ky0) * c->kw * b;
+    r->x = j->x + plane * c->ih * c->iw * b + (r->rows ? (iy * c->iw - c->pad_left) * b : 0);
+    r->w = j->w + (cb * c->kh + ky0) * c->kw * b;
     int64_t at = (plane * c->oh + oy) * c->ow * b;
-    r.y = j->y + at;
-    r.residual = j->residual ? j->residual + at : NULL;
-    j->k->dwconv_row_f32(&r);
-    tn_conv_finish(j->k, &c->act, r.y, c->ow, r.lanes);
+    r->y = j->y + at;
+    r->residual = j->residual ? j->residual + at : NULL;
+    j->k->dwconv_row_f32(r);
+    tn_conv_finish(j->k, &c->act, r->y, c->ow, r->lanes);
 }
 
 static void dw_task(void *context, int64_t begin, int64_t end, int worker) {

@@ -9,9 +9,13 @@
 #include "kernels/kernels_internal.h"
 #include "thread/thread.h"
 
-/* Columns of A packed at once: 8 tiles of 14 (held in 16) rows are 256 KiB, a panel of B 64 KiB; both stay in L2. */
+/* Columns of A packed at once: 16 tiles of 14 (held in 16) rows are 512 KiB, a panel of B 64 KiB; both stay in L2. */
 #define KC          512
-#define CHUNK_TILES 8
+#define CHUNK_TILES 16
+/* Panels of a task at least, when it packs more than a few rows for them. */
+#define CHUNK_PANELS 8
+/* B up to this size comes from near enough to be read many times. */
+#define SMALL_B (1024.0 * 1024)
 /* Rows of an unpacked B read before the next panel: few enough for the TLB when rows are far apart. */
 #define KC_DIRECT 64
 /* Multiply-adds of a task, at least: some 5 microseconds. */
@@ -204,8 +208,11 @@ void tn_gemm_f32_run(tern_cpu_tier tier, const tn_gemm_f32 *g, const float *a, c
     }
     double work = (double)g->m * (double)g->n * (double)g->k / TASK_WORK;
     int64_t wanted = work < TASKS ? (int64_t)work + 1 : TASKS;
-    /* Chunks of rows first: they do not pack a row twice. */
-    j.m_chunks = TN_MAX(TN_MIN(wanted, tn_ceil_div(j.tiles, 2)), tn_ceil_div(j.tiles, CHUNK_TILES));
-    j.n_chunks = TN_MIN(tn_ceil_div(wanted, j.m_chunks), j.panels);
+    /* Every chunk of rows reads all of B, every chunk of columns packs its rows of A again. */
+    bool small_b = (double)g->n * (double)g->k * sizeof(float) <= SMALL_B;
+    j.m_chunks = tn_ceil_div(j.tiles, CHUNK_TILES);
+    if (small_b) j.m_chunks = TN_MAX(TN_MIN(wanted, tn_ceil_div(j.tiles, 2)), j.m_chunks);
+    int64_t columns = j.tiles > 1 ? tn_ceil_div(j.panels, CHUNK_PANELS) : j.panels;
+    j.n_chunks = TN_MIN(tn_ceil_div(wanted, j.m_chunks), columns);
     tn_parallel_for(threads, j.m_chunks * j.n_chunks, gemm_task, &j);
 }
