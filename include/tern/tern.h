@@ -11,6 +11,7 @@
 #define TERN_H
 
 #include "tern/cpu.h"
+#include "tern/graph.h"
 #include "tern/io.h"
 #include "tern/log.h"
 #include "tern/model.h"
