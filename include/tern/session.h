@@ -45,7 +45,8 @@ TERN_API tern_status tern_session_create(tern_session **out, tern_model *model, 
 /* NULL is fine. No run may be under way. */
 TERN_API void tern_session_free(tern_session *session);
 
-/* Runs the network. Every input of the model without a default must be among `inputs`, in any order. outputs[i]
+/* Runs the network. Every input of the model must be among `inputs`, in any order (an input
+ * with an initializer is a constant, not an input). outputs[i]
  * receives the tensor called output_names[i] (NULL names: all outputs of the model in its order, n_outputs of them);
  * the caller frees each with tern_tensor_free. An outputs[i] that is not NULL on entry must be a tensor of the right
  * type and shape and is written in place. On failure no new tensor is left in outputs. Any number of threads may run
