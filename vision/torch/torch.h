@@ -76,7 +76,7 @@ typedef struct tern_py_object {
 /* Read-only, owned by the checkpoint. */
 struct tern_py {
     tern_py_kind kind;
-    uint32_t mark; /* of the reader; free for the caller after open, 0 at first */
+    uint32_t id; /* 1 .. tern_ckpt_value_count: for the caller's tables of what it has seen */
     union {
         bool boolean;
         int64_t integer;
@@ -91,9 +91,9 @@ struct tern_py {
             tern_py_pair *items; /* in order of insertion, keys unique as far as they are STR, INT or BOOL */
             size_t count;
         } dict;
-        tern_py_tensor tensor;
+        tern_py_tensor *tensor;
         tern_storage *storage;
-        tern_py_object object; /* OBJECT; GLOBAL has only module and name */
+        tern_py_object *object; /* OBJECT; GLOBAL has only module and name */
     };
 };
 
@@ -141,6 +141,7 @@ typedef struct tern_ckpt_options {
     size_t max_expanded;     /* values when shared ones are counted each time; 0: 100,000,000 */
     size_t max_memory;       /* bytes of values, and of inflated pickles; 0: 1 GiB. Tensors are not in it */
     size_t max_tensor_bytes; /* of one tensor, unless its storage in the file is as large; 0: 4 GiB */
+    size_t max_inflated;     /* bytes of all storages that are deflated in the file; 0: 8 GiB */
     int max_depth;           /* nesting; 0: 500 */
 } tern_ckpt_options;
 
@@ -162,6 +163,8 @@ tern_ckpt_format tern_ckpt_get_format(const tern_ckpt *ckpt);
 const tern_py *tern_ckpt_root(const tern_ckpt *ckpt);
 /* `__metadata__` of safetensors, a DICT of strings; NULL: none. */
 const tern_py *tern_ckpt_metadata(const tern_ckpt *ckpt);
+/* Values made, at least as many as can be reached. */
+size_t tern_ckpt_value_count(const tern_ckpt *ckpt);
 /* What was noticed while reading: names outside the allow-list, members left out. One line each. */
 size_t tern_ckpt_warning_count(const tern_ckpt *ckpt);
 const char *tern_ckpt_warning(const tern_ckpt *ckpt, size_t index);
