@@ -97,7 +97,7 @@ try "C program with pkg-config --static" compile cc use.c c_static --static
 try "it runs" runs "$work/c_static"
 mv "$work/hidden"/* "$libdir"
 
-try "CMake finds the package" cmake -S "$work" -B "$work/use" "-DCMAKE_PREFIX_PATH=$work/tree" "-DCXX=$cxx"
+try "CMake finds the package" cmake -G Ninja -S "$work" -B "$work/use" "-DCMAKE_PREFIX_PATH=$work/tree" "-DCXX=$cxx"
 try "CMake builds against it" cmake --build "$work/use"
 try "program with tern::tern runs" runs "$work/use/use_shared"
 try "program with tern::tern_static runs" runs "$work/use/use_static"
