@@ -20,30 +20,40 @@ TN_INLINE void dw_store(const tn_dwconv_row *a, const int m, int64_t ox, const v
     }
 }
 
+/* Column kx of the kernel for `m` neighbouring outputs, less those for which it lies in padding. */
+TN_INLINE void dw_column(const float *x, const float *w, const int m, const int kx, const int kw_const,
+                         const int sw_const, const int left, const int right, int64_t step, vf *acc) {
+    vf wv = vf_load(w);
+    TN_UNROLL
+    for (int i = 0; i < m; i++) {
+        if (kw_const && i * sw_const + kx < left) continue;
+        if (kw_const && (m - 1 - i) * sw_const + kw_const - 1 - kx < right) continue;
+        acc[i] = vf_fma(vf_load(x + i * step), wv, acc[i]);
+    }
+}
+
 /* `m` neighbouring outputs. Constants: kw and sw (0: any), `left` columns of the first window and `right` of the last
  * one in padding. */
 TN_INLINE void dw_tile(const tn_dwconv_row *a, const int m, const int kw_const, const int sw_const, const int left,
                        const int right, int64_t ox) {
-    const int kw = kw_const ? kw_const : a->kw;
-    const int64_t step = (int64_t)(sw_const ? sw_const : a->sw) * VEC_W, tap = (kw_const ? 1 : (int64_t)a->dw) * VEC_W;
+    const int64_t step = (int64_t)(sw_const ? sw_const : a->sw) * VEC_W, tap = (int64_t)a->dw * VEC_W;
     const int64_t x_row = a->x_row;
+    const int kw = a->kw;
     const float *row = a->x + ox * step, *w = a->w;
     vf acc[DW_M];
     TN_UNROLL
     for (int i = 0; i < m; i++) acc[i] = vf_zero();
     for (int64_t ky = a->rows; ky > 0; ky--) {
-        TN_UNROLL
-        for (int kx = 0; kx < kw; kx++) {
-            vf wv = vf_load(w + kx * VEC_W);
+        if (kw_const) {
             TN_UNROLL
-            for (int i = 0; i < m; i++) {
-                if (kw_const && i * sw_const + kx < left) continue;
-                if (kw_const && (m - 1 - i) * sw_const + kw_const - 1 - kx < right) continue;
-                acc[i] = vf_fma(vf_load(row + kx * tap + i * step), wv, acc[i]);
-            }
+            for (int kx = 0; kx < kw_const; kx++) /* not dilated */
+                dw_column(row + kx * VEC_W, w + kx * VEC_W, m, kx, kw_const, sw_const, left, right, step, acc);
+            w += kw_const * VEC_W;
+        } else {
+            for (int kx = 0; kx < kw; kx++) dw_column(row + kx * tap, w + kx * VEC_W, m, kx, 0, 0, 0, 0, step, acc);
+            w += kw * VEC_W;
         }
         row += x_row;
-        w += kw * VEC_W;
     }
     dw_store(a, m, ox, acc);
 }
