@@ -44,47 +44,33 @@ TN_INLINE void tile_sum(const tn_tile *a, const int m, const int nv, const tn_ti
     }
 }
 
-/* Biases, residual, clamp. */
+/* Biases, residual, clamp, store. One pass over the sums: clang 14 keeps them in memory all along when this is split
+ * into several. */
 TN_INLINE void tile_finish(const tn_tile *a, const int m, const int nv, const tn_tile_kind kind, vf *acc) {
-    vf lo = vf_set(a->lo), hi = vf_set(a->hi), bias[4];
-    TN_UNROLL
-    for (int j = 0; j < nv; j++) {
-        bias[j] = vf_zero();
-        if (a->bias) bias[j] = j == nv - 1 ? vf_load_n(a->bias + j * VEC_W, a->valid) : vf_load(a->bias + j * VEC_W);
-    }
-    TN_UNROLL
-    for (int i = 0; i < m * nv; i++) acc[i] = vf_add(acc[i], bias[i % nv]);
-    if (tile_is_product(kind) && a->bias_m) {
-        TN_UNROLL
-        for (int i = 0; i < m * nv; i++) acc[i] = vf_add(acc[i], vf_set(a->bias_m[i / nv]));
-    }
-    if (a->residual) {
-        const float *residual = a->residual;
-        const int64_t pixel = a->y_pixel, vec = a->y_vec;
-        TN_UNROLL
-        for (int i = 0; i < m * nv; i++) acc[i] = vf_add(acc[i], vf_load(residual + i / nv * pixel + i % nv * vec));
-    }
-    TN_UNROLL
-    for (int i = 0; i < m * nv; i++) acc[i] = vf_min(hi, vf_max(lo, acc[i]));
-}
-
-TN_INLINE void tile_store(const tn_tile *a, const int m, const int nv, const tn_tile_kind kind, const vf *acc) {
-    float *y = a->y;
+    const float *residual = a->residual;
     const int64_t pixel = a->y_pixel, vec = a->y_vec, valid = a->valid;
     const bool keep_rest = tile_is_product(kind) && a->keep_rest;
+    const float *bias_m = tile_is_product(kind) ? a->bias_m : NULL;
+    float *y = a->y;
+    vf lo = vf_set(a->lo), hi = vf_set(a->hi);
     TN_UNROLL
-    for (int i = 0; i < m * nv; i++)
-        if (i % nv < nv - 1) vf_store(y + i / nv * pixel + i % nv * vec, acc[i]);
-    y += (nv - 1) * vec;
-    if (valid == VEC_W) {
+    for (int j = 0; j < nv; j++) {
+        vf bias = vf_zero();
+        if (a->bias) bias = j == nv - 1 ? vf_load_n(a->bias + j * VEC_W, valid) : vf_load(a->bias + j * VEC_W);
         TN_UNROLL
-        for (int i = 0; i < m; i++) vf_store(y + i * pixel, acc[i * nv + nv - 1]);
-    } else if (keep_rest) {
-        TN_UNROLL
-        for (int i = 0; i < m; i++) vf_store_n(y + i * pixel, acc[i * nv + nv - 1], valid);
-    } else {
-        TN_UNROLL
-        for (int i = 0; i < m; i++) vf_store(y + i * pixel, vf_keep(acc[i * nv + nv - 1], valid));
+        for (int i = 0; i < m; i++) {
+            vf v = vf_add(acc[i * nv + j], bias);
+            const ptrdiff_t at = i * pixel + j * vec;
+            if (bias_m) v = vf_add(v, vf_set(bias_m[i]));
+            if (residual) v = vf_add(v, vf_load(residual + at));
+            v = vf_min(hi, vf_max(lo, v));
+            if (j < nv - 1 || valid == VEC_W)
+                vf_store(y + at, v);
+            else if (keep_rest)
+                vf_store_n(y + at, v, valid);
+            else
+                vf_store(y + at, vf_keep(v, valid));
+        }
     }
 }
 
@@ -93,7 +79,6 @@ TN_INLINE void tile_run(const tn_tile *a, const int m, const int nv, const tn_ti
     tile_begin(a, m, nv, kind, acc);
     tile_sum(a, m, nv, kind, acc);
     tile_finish(a, m, nv, kind, acc);
-    tile_store(a, m, nv, kind, acc);
 }
 
 #if TILE_M == 14
