@@ -19,7 +19,9 @@ static const size_t n_rows = TN_COUNT(rows) - 1;
 static const struct {
     const char *domain;
     int newest;
-} opsets[] = {{"", 28}, {"ai.onnx.ml", 5}, {"ai.onnx.preview.training", 1}, {"com.microsoft", 1}, {"tern", 1}};
+} opsets[] = {
+    {"", 28},   {"ai.onnx.ml", 5}, {"ai.onnx.preview", 1}, {"ai.onnx.preview.training", 1}, {"com.microsoft", 1},
+    {"tern", 1}};
 
 static const struct {
     const char *name;
