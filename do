@@ -44,6 +44,7 @@ libpng-dev      header:png.h        reads PNG pictures
 libwebp-dev     header:webp/decode.h reads WebP pictures
 libtiff-dev     header:tiffio.h     reads TIFF pictures
 libgif-dev      header:gif_lib.h    reads GIF pictures
+libcairo2-dev   header:cairo/cairo.h draws boxes into pictures
 "
 packages_test="
 libcmocka-dev   header:cmocka.h     unit tests

@@ -1,0 +1,229 @@
+#include "cli/detections.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "base/base.h"
+#include "vision/classify/classify.h"
+#include "vision/draw/draw.h"
+
+const char *cli_detection_name(const tern_labels *labels, size_t cls) { return tern_labels_get(labels, cls); }
+
+/* ---- text --------------------------------------------------------------------------------------------------- */
+
+static void print_name(const tern_labels *labels, size_t cls) {
+    const char *name = cli_detection_name(labels, cls);
+    if (name) {
+        printf("%s", name);
+    } else {
+        printf("class %zu", cls);
+    }
+}
+
+static size_t best_classes(const cli_detections_output *o, const tern_detections *d, tern_score **best) {
+    size_t top = TN_MIN(o->top, d->n_class_scores);
+    *best = cli_must(tn_alloc_array(top + 1, sizeof **best));
+    return tern_top_k(d->class_scores, d->n_class_scores, *best, top);
+}
+
+static void print_text(const cli_detections_output *o, const char *path, const tern_detections *d) {
+    if (d->class_scores) {
+        tern_score *best;
+        size_t n = best_classes(o, d, &best);
+        printf("%s: %d x %d\n", path, d->width, d->height);
+        for (size_t i = 0; i < n; i++) {
+            printf("  %.3f  ", (double)best[i].score);
+            print_name(o->labels, best[i].index);
+            printf("\n");
+        }
+        tn_free(best);
+        return;
+    }
+    printf("%s: %d x %d, %zu object%s, %.1f ms\n", path, d->width, d->height, d->count, d->count == 1 ? "" : "s",
+           (double)(d->network_ns + d->boxes_ns) * 1e-6);
+    for (size_t i = 0; i < d->count; i++) {
+        const tern_detection *item = &d->items[i];
+        printf("  %.3f  %7.1f %7.1f %7.1f %7.1f  ", (double)item->score, (double)item->box.x1, (double)item->box.y1,
+               (double)item->box.x2, (double)item->box.y2);
+        print_name(o->labels, (size_t)item->cls);
+        printf("\n");
+    }
+}
+
+/* ---- JSON --------------------------------------------------------------------------------------------------- */
+
+/* COCO's run lengths: down the columns, zeros first. */
+static void add_mask(cJSON *entry, const tern_detections *d, size_t i) {
+    size_t w = (size_t)d->width, h = (size_t)d->height;
+    uint8_t *mask = tn_calloc(w, h);
+    if (!mask) {
+        cli_must(NULL);
+        return;
+    }
+    const tern_box *b = &d->items[i].box;
+    int x1 = (int)b->x1, x2 = (int)TN_MIN(ceil((double)b->x2), (double)d->width);
+    for (int y = (int)b->y1; y < (int)TN_MIN(ceil((double)b->y2), (double)d->height) && x2 > x1; y++) {
+        tern_mask_row(d, i, y, x1, x2, mask + (size_t)y * w + x1);
+    }
+    cJSON *rle = cli_json_object(entry, "mask");
+    cJSON *size = cli_json_array(rle, "size");
+    cli_json_int(size, NULL, d->height);
+    cli_json_int(size, NULL, d->width);
+    cJSON *counts = cli_json_array(rle, "counts");
+    uint8_t last = 0;
+    int64_t run = 0;
+    for (size_t x = 0; x < w; x++) {
+        for (size_t y = 0; y < h; y++) {
+            uint8_t v = mask[y * w + x];
+            if (v != last) {
+                cli_json_int(counts, NULL, run);
+                run = 0;
+                last = v;
+            }
+            run++;
+        }
+    }
+    cli_json_int(counts, NULL, run);
+    tn_free(mask);
+}
+
+static void add_landmarks(cJSON *entry, const tern_detections *d, size_t i) {
+    const float *p = d->landmarks + i * (size_t)d->points * (size_t)d->point_size;
+    cJSON *list = cli_json_array(entry, "landmarks");
+    for (int k = 0; k < d->points; k++) {
+        cJSON *point = cli_json_array(list, NULL);
+        for (int c = 0; c < d->point_size; c++) cli_json_float(point, NULL, *p++);
+    }
+}
+
+static void add_json(const cli_detections_output *o, const char *path, const tern_detections *d) {
+    cJSON *entry = cli_json_object(o->json, NULL);
+    cli_json_string(entry, "image", path);
+    cli_json_int(entry, "width", d->width);
+    cli_json_int(entry, "height", d->height);
+    if (d->class_scores) {
+        tern_score *best;
+        size_t n = best_classes(o, d, &best);
+        cJSON *list = cli_json_array(entry, "classes");
+        for (size_t i = 0; i < n; i++) {
+            cJSON *item = cli_json_object(list, NULL);
+            cli_json_float(item, "score", best[i].score);
+            cli_json_int(item, "class", (int64_t)best[i].index);
+            cli_json_string(item, "name", cli_detection_name(o->labels, best[i].index));
+        }
+        tn_free(best);
+        return;
+    }
+    cJSON *list = cli_json_array(entry, "detections");
+    for (size_t i = 0; i < d->count; i++) {
+        const tern_detection *item = &d->items[i];
+        cJSON *object = cli_json_object(list, NULL), *box = cli_json_array(object, "box");
+        cli_json_float(box, NULL, item->box.x1);
+        cli_json_float(box, NULL, item->box.y1);
+        cli_json_float(box, NULL, item->box.x2);
+        cli_json_float(box, NULL, item->box.y2);
+        cli_json_float(object, "score", item->score);
+        cli_json_int(object, "class", item->cls);
+        cli_json_string(object, "name", cli_detection_name(o->labels, (size_t)item->cls));
+        if (d->landmarks) add_landmarks(object, d, i);
+        if (d->masks && o->masks) add_mask(object, d, i);
+    }
+}
+
+/* ---- files -------------------------------------------------------------------------------------------------- */
+
+tern_status cli_make_folder(const char *path, tern_error *err) {
+    if (mkdir(path, 0777) == 0) return TERN_OK;
+    struct stat st;
+    if (errno == EEXIST && stat(path, &st) == 0 && S_ISDIR(st.st_mode)) return TERN_OK;
+    return tn_fail(err, TERN_IO, "%s: can not make the folder: %s", path, strerror(errno));
+}
+
+char *cli_output_path(const char *folder, const char *path, const char *suffix, const char *ending) {
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    const char *dot = strrchr(name, '.');
+    int stem = dot && dot != name ? (int)(dot - name) : (int)strlen(name);
+    tn_text text;
+    tn_text_init(&text);
+    tn_text_add(&text, "%s/%.*s%s%s", folder, stem, name, suffix, ending ? ending : dot && dot != name ? dot : "");
+    return cli_must(text.failed ? NULL : text.data);
+}
+
+/* A line per box: class, middle and size as parts of the picture, and the score when asked for. */
+static tern_status write_txt(const cli_detections_output *o, const char *path, const tern_detections *d,
+                             tern_error *err) {
+    tn_text text;
+    tn_text_init(&text);
+    for (size_t i = 0; i < d->count; i++) {
+        const tern_detection *item = &d->items[i];
+        double x1 = (double)item->box.x1, y1 = (double)item->box.y1, x2 = (double)item->box.x2,
+               y2 = (double)item->box.y2;
+        tn_text_add(&text, "%d %.6g %.6g %.6g %.6g", (int)item->cls, (x1 + x2) / 2 / d->width,
+                    (y1 + y2) / 2 / d->height, (x2 - x1) / d->width, (y2 - y1) / d->height);
+        if (o->save_conf) tn_text_add(&text, " %.6g", (double)item->score);
+        tn_text_add(&text, "\n");
+    }
+    cli_must(text.failed ? NULL : (void *)&text);
+    char *file = cli_output_path(o->txt, path, "", ".txt");
+    tern_status status = tn_file_write(file, text.data ? text.data : "", text.len, err);
+    tn_free(file);
+    tn_text_release(&text);
+    return status;
+}
+
+/* One picture per box, "name_1_person.jpg". */
+static tern_status write_crops(const cli_detections_output *o, const char *path, const tern_image *image,
+                               const tern_detections *d, tern_error *err) {
+    tern_status status = TERN_OK;
+    for (size_t i = 0; i < d->count && status == TERN_OK; i++) {
+        const tern_detection *item = &d->items[i];
+        int x1 = (int)item->box.x1, y1 = (int)item->box.y1;
+        int x2 = (int)ceilf(item->box.x2), y2 = (int)ceilf(item->box.y2);
+        if (x2 <= x1 || y2 <= y1) continue; /* nothing in it */
+        const char *name = cli_detection_name(o->labels, (size_t)item->cls);
+        char suffix[120];
+        if (name) {
+            snprintf(suffix, sizeof suffix, "_%zu_%.80s", i + 1, name);
+        } else {
+            snprintf(suffix, sizeof suffix, "_%zu_%d", i + 1, (int)item->cls);
+        }
+        tn_utf8_clean_line(suffix);
+        for (char *p = suffix; *p; p++) *p = *p == '/' || *p == ' ' ? '-' : *p;
+        char *file = cli_output_path(o->crops, path, suffix, ".jpg");
+        tern_image crop;
+        status = tern_image_crop(&crop, image, x1, y1, x2 - x1, y2 - y1, err);
+        if (status == TERN_OK) status = tern_image_save(&crop, file, (int)o->quality, err);
+        tern_image_release(&crop);
+        tn_free(file);
+    }
+    return status;
+}
+
+static tern_status write_picture(const cli_detections_output *o, const char *path, tern_image *image,
+                                 const tern_detections *d, tern_error *err) {
+    tern_draw_options options = {.names = (const char *const *)o->labels->names,
+                                 .n_names = o->labels->count,
+                                 .no_labels = o->no_labels,
+                                 .no_scores = o->no_scores,
+                                 .line_width = o->line_width};
+    TN_TRY(tern_draw_detections(image, d, &options, err));
+    if (!o->picture_is_folder) return tern_image_save(image, o->picture, (int)o->quality, err);
+    char *file = cli_output_path(o->picture, path, "", tern_image_can_save(path) ? NULL : ".jpg");
+    tern_status status = tern_image_save(image, file, (int)o->quality, err);
+    tn_free(file);
+    return status;
+}
+
+tern_status cli_detections_write(const cli_detections_output *o, const char *path, tern_image *image,
+                                 const tern_detections *d, tern_error *err) {
+    if (o->json) {
+        add_json(o, path, d);
+    } else {
+        print_text(o, path, d);
+    }
+    if (o->txt && !d->class_scores) TN_TRY(write_txt(o, path, d, err));
+    if (o->crops) TN_TRY(write_crops(o, path, image, d, err));
+    return o->picture ? write_picture(o, path, image, d, err) : TERN_OK;
+}

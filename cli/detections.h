@@ -1,0 +1,34 @@
+/* What `detect` does with the detections of a picture: text, JSON, annotated pictures, label files, crops. */
+#ifndef CLI_DETECTIONS_H
+#define CLI_DETECTIONS_H
+
+#include "cli/cli.h"
+#include "cli/json.h"
+#include "vision/classify/labels.h"
+#include "vision/detect/detect.h"
+
+typedef struct cli_detections_output {
+    const tern_labels *labels;
+    cJSON *json;            /* list to add to; NULL: text on stdout */
+    bool masks;             /* in the JSON */
+    size_t top;             /* classes of a classifier */
+    const char *picture;    /* file or folder for annotated pictures; NULL: none */
+    bool picture_is_folder; /* as are the next two */
+    const char *txt, *crops;
+    bool save_conf;
+    int64_t quality;
+    double line_width;
+    bool no_labels, no_scores;
+} cli_detections_output;
+
+/* Name of a class; COCO's when there are 80 without names; NULL: none. */
+const char *cli_detection_name(const tern_labels *labels, size_t cls);
+/* `image` may be drawn into. */
+tern_status cli_detections_write(const cli_detections_output *o, const char *path, tern_image *image,
+                                 const tern_detections *d, tern_error *err);
+/* Makes a folder unless it is there. */
+tern_status cli_make_folder(const char *path, tern_error *err);
+/* "folder/name.ending" of the picture at `path`; `ending` NULL: the picture's own. The caller frees it with tn_free. */
+char *cli_output_path(const char *folder, const char *path, const char *suffix, const char *ending);
+
+#endif
