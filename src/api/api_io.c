@@ -7,6 +7,12 @@ tern_status tern_tensor_load_npy(tern_tensor **out, const char *path, tern_error
     return tn_npy_load(out, path, err);
 }
 
+tern_status tern_tensor_load_npy_memory(tern_tensor **out, const void *data, size_t size, tern_error *err) {
+    if (!out || !data)
+        return tn_fail(err, TERN_INVALID_ARGUMENT, "tern_tensor_load_npy_memory: out and data must not be NULL");
+    return tn_npy_parse(out, data, size, err);
+}
+
 tern_status tern_tensor_save_npy(const tern_tensor *tensor, const char *path, tern_error *err) {
     if (!tensor || !path)
         return tn_fail(err, TERN_INVALID_ARGUMENT, "tern_tensor_save_npy: tensor and path must not be NULL");

@@ -81,7 +81,7 @@ struct tern_py {
         bool boolean;
         int64_t integer;
         double real;
-        tern_string text; /* STR (UTF-8, surrogates may occur) and BYTES: a 0 follows. BIGINT: little-endian, two's
+        tern_string text; /* STR: UTF-8 (surrogates may occur), a 0 follows. BYTES. BIGINT: little-endian, two's
                              complement */
         struct {
             tern_py **items;
@@ -112,7 +112,7 @@ const tern_py *tern_py_attr(const tern_py *v, const char *name);
 /* Children of a module or a container: the DICT `_modules`; NULL: it is none. */
 const tern_py *tern_py_modules(const tern_py *module);
 
-/* Numbers: INT, BOOL, and FLOAT without a fraction for int; any number and tensors of one element for real. */
+/* Numbers: INT, BOOL, and FLOAT without a fraction for int; any of them for real. */
 bool tern_py_to_int(const tern_py *v, int64_t *out);
 bool tern_py_to_real(const tern_py *v, double *out);
 bool tern_py_to_bool(const tern_py *v, bool *out);
@@ -137,9 +137,10 @@ typedef enum tern_ckpt_format {
 } tern_ckpt_format;
 
 typedef struct tern_ckpt_options {
-    size_t max_values;       /* Python values made; 0: 20,000,000 */
-    size_t max_expanded;     /* values when shared ones are counted each time; 0: 100,000,000 */
-    size_t max_memory;       /* bytes of values, and of inflated pickles; 0: 1 GiB. Tensors are not in it */
+    size_t max_values;   /* Python values made; 0: 20,000,000 */
+    size_t max_expanded; /* values when shared ones are counted each time; 0: 100,000,000 */
+    size_t
+        max_memory; /* bytes of values, and of inflated pickles; 0: 1 GiB or 8 times the file. Tensors are not in it */
     size_t max_tensor_bytes; /* of one tensor, unless its storage in the file is as large; 0: 4 GiB */
     size_t max_inflated;     /* bytes of all storages that are deflated in the file; 0: 8 GiB */
     int max_depth;           /* nesting; 0: 500 */

@@ -58,8 +58,11 @@ struct tern_ckpt {
     tn_file file; /* mapped; data NULL: bytes of the caller */
     tn_arena arena;
     tn_zip zip;
+    const tn_zip_entry *pickle_member; /* data.pkl */
+    uint8_t *pickle;                   /* it inflated; values refer to it */
     tern_storage *storages;
     tn_map storage_map; /* key -> storage */
+    tn_map tensor_map;  /* TAR: key -> tensor value */
     tern_py *root, *metadata;
     tern_py *none, *truth[2], *empty_tuple;
     size_t values, inflated;
@@ -119,7 +122,8 @@ tern_dtype tn_name_dtype(const tern_py *global);
 /* What BINPERSID stands for. */
 typedef tern_status (*tn_persistent)(tern_ckpt *ckpt, tern_py *id, tern_py **out, tern_error *err);
 
-/* Runs one pickle; *used: bytes up to and including STOP. `persistent` NULL: such references are refused. */
+/* Runs one pickle, to which values refer afterwards; *used: bytes up to and including STOP. `persistent` NULL: such
+ * references are refused. */
 tern_status tn_pickle_load(tern_ckpt *ckpt, const uint8_t *data, size_t size, tn_persistent persistent, tern_py **out,
                            size_t *used, tern_error *err);
 /* REDUCE. */

@@ -117,7 +117,7 @@ static tern_status read_directory(tn_zip *zip, const directory *d, tern_error *e
 }
 
 tern_status tn_zip_open(tn_zip *zip, const void *data, size_t size, tern_error *err) {
-    directory d;
+    directory d = {0, 0, 0};
     *zip = (tn_zip){.data = data, .size = size};
     tern_status s = find_directory(zip->data, size, &d, err);
     if (s == TERN_OK) s = read_directory(zip, &d, err);
