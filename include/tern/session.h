@@ -24,6 +24,7 @@ typedef struct tern_options {
     bool optimize;           /* fuse and lay out; folding of constants is always done [true] */
     size_t memory_limit;     /* bytes that one run may use for its values; 0: none */
     int max_plans;           /* plans of different input shapes kept at a time [8] */
+    int64_t max_iterations;  /* of Loop, Scan and other subgraphs, all together in one run; 0: no limit [10 million] */
     uint64_t seed;           /* of random operators without a seed attribute; 0: from the clock */
     tern_profile_fn profile; /* called on the thread that runs; NULL: none */
     void *profile_context;

@@ -1,7 +1,7 @@
 #include "runtime/runtime.h"
 
 void tern_options_init(tern_options *options) {
-    if (options) *options = (tern_options){.optimize = true, .max_plans = 8};
+    if (options) *options = (tern_options){.optimize = true, .max_plans = 8, .max_iterations = 10000000};
 }
 
 tern_status tern_session_create(tern_session **out, tern_model *model, const tern_options *options, tern_error *err) {

@@ -13,6 +13,11 @@ static tern_status no_graph(tn_exec *e, const tn_node *node, tn_graph *g, tern_t
                    tn_node_text(node, where, sizeof where));
 }
 
+static void heap_drop(tn_exec *e, tern_tensor *t) {
+    (void)e;
+    tn_tensor_unref(t);
+}
+
 typedef struct eval {
     const tn_node *node;
     tn_arena arena;
@@ -78,7 +83,7 @@ static tern_status evaluate(eval *e, tern_tensor *const *in, tern_tensor **out, 
     void *workspace = NULL;
     if (pc.workspace && !(workspace = tn_alloc_aligned(pc.workspace, TN_CACHE_LINE)))
         return tn_fail_oom(err, pc.workspace);
-    tn_exec exec = {heap_alloc, no_graph};
+    tn_exec exec = {heap_alloc, no_graph, heap_drop};
     tn_arena strings;
     tn_arena_init(&strings, 0);
     uint64_t seed = 0;

@@ -269,6 +269,8 @@ static tern_status infer_node(tn_infer_env *env, const tn_node *node, tern_error
         partial[i] = env->partials[node->in[i]->id];
     }
     for (size_t i = 0; i < n_cap; i++) in[n_in + i] = &env->types[node->captures[i]->id];
+    int depth = 0;
+    for (const tn_infer_env *e = env->outer; e; e = e->outer) depth++;
     node_infer ni = {.env = env,
                      .c = {.node = node,
                            .model = env->model,
@@ -280,6 +282,7 @@ static tern_status infer_node(tn_infer_env *env, const tn_node *node, tern_error
                            .out_partial = partial + n_in,
                            .arena = env->arena,
                            .infer_graph = infer_subgraph,
+                           .depth = depth,
                            .err = err}};
     TN_TRY(node->op->infer(&ni.c));
     for (size_t o = 0; o < n_out; o++) {

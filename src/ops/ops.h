@@ -35,6 +35,7 @@ typedef struct tn_infer {
     tn_arena *arena;                 /* lives as long as the outputs' types */
     /* Infers a subgraph's output types from types of its inputs (If, Loop, Scan). */
     tern_status (*infer_graph)(struct tn_infer *c, tn_graph *g, const tn_type *in, int n_in, tn_type *out, int n_out);
+    int depth; /* of subgraphs around the node, from the graph where inference began */
     tern_error *err;
 } tn_infer;
 
@@ -73,6 +74,8 @@ typedef struct tn_exec {
                          tern_error *err);
     tern_status (*run_graph)(struct tn_exec *e, const tn_node *node, tn_graph *g, tern_tensor *const *in, int n_in,
                              tern_tensor **out, int n_out, tern_error *err);
+    /* Drops a reference to what alloc or run_graph gave, so that its memory counts as free again. */
+    void (*drop)(struct tn_exec *e, tern_tensor *t);
 } tn_exec;
 
 typedef enum tn_op_flags {
@@ -160,6 +163,8 @@ tern_status tn_run_share(tn_run *c, int o, tern_tensor *t);
 tern_status tn_run_string(tn_run *c, const char *data, size_t len, tern_string *out);
 /* Runs a subgraph on inputs; fills outputs with references that the caller drops. */
 tern_status tn_run_graph(tn_run *c, tn_graph *g, tern_tensor *const *in, int n_in, tern_tensor **out, int n_out);
+/* Drops a reference to a tensor of this run (NULL is fine). tn_tensor_unref would do, but for the memory limit. */
+void tn_run_drop(tn_run *c, tern_tensor *t);
 tern_status tn_run_fail(tn_run *c, tern_status status, const char *format, ...) TN_PRINTF(3, 4);
 
 /* ---- inference over a graph ---------------------------------------------------------------------------------- */

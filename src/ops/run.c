@@ -38,3 +38,7 @@ tern_status tn_run_string(tn_run *c, const char *data, size_t len, tern_string *
 tern_status tn_run_graph(tn_run *c, tn_graph *g, tern_tensor *const *in, int n_in, tern_tensor **out, int n_out) {
     return c->exec->run_graph(c->exec, c->node, g, in, n_in, out, n_out, c->err);
 }
+
+void tn_run_drop(tn_run *c, tern_tensor *t) {
+    if (t) c->exec->drop(c->exec, t);
+}

@@ -11,6 +11,21 @@ tern_status tn_exec_alloc(tn_exec *e, tern_dtype dtype, const tn_shape *shape, t
     return tn_tensor_new(out, dtype, shape, err);
 }
 
+/* What goes with the last reference counts as free again. */
+static size_t bytes_freed_with(const tern_tensor *t) {
+    if (!t || t->refs != 1) return 0;
+    if (t->kind == TERN_KIND_TENSOR) return t->buffer ? tn_tensor_bytes(t) : 0;
+    size_t sum = 0;
+    for (size_t i = 0; i < t->n_items; i++) sum += bytes_freed_with(t->items[i]);
+    return sum;
+}
+
+void tn_exec_drop(tn_exec *e, tern_tensor *t) {
+    tn_run_state *run = ((tn_context *)e)->run;
+    run->dynamic_bytes -= TN_MIN(run->dynamic_bytes, bytes_freed_with(t));
+    tn_tensor_unref(t);
+}
+
 static tern_status alloc_like(tn_context *c, const tn_type *t, int block, tern_tensor **out, tern_error *err) {
     if (!block) return tn_exec_alloc(&c->exec, t->dtype, &t->shape, out, err);
     /* Room for the padded channels: the stored shape, shown under the logical one. */
@@ -38,6 +53,32 @@ static tern_status alloc_outputs(tn_context *c, const tn_step *step, const tn_ty
     return TERN_OK;
 }
 
+/* Steps after this one were planned for the type that inference promised: they must not meet another one. */
+static bool is_as_planned(const tn_type *t, const tern_tensor *real) {
+    if (t->kind != TERN_KIND_TENSOR || t->dtype == TERN_UNDEFINED) return true;
+    if (real->kind != TERN_KIND_TENSOR || real->dtype != t->dtype) return false;
+    if (!t->ranked) return true;
+    if (t->shape.rank != real->shape.rank) return false;
+    for (int d = 0; d < t->shape.rank; d++)
+        if (tn_dim_known(t->shape.dims[d]) && t->shape.dims[d] != real->shape.dims[d]) return false;
+    return true;
+}
+
+static tern_status fail_type(const tn_context *c, int i, const tn_type *want, const tern_tensor *real,
+                             tern_error *err) {
+    tn_text a, b;
+    tn_text_init(&a);
+    tn_text_init(&b);
+    tn_type got = tn_type_of_tensor(real);
+    tn_type_text(c->run->session->model, want, &a);
+    tn_type_text(c->run->session->model, &got, &b);
+    tern_status s = tn_fail(err, TERN_SHAPE_MISMATCH, "output %d was inferred to be %s, but is %s", i,
+                            a.data ? a.data : "?", b.data ? b.data : "?");
+    tn_text_release(&a);
+    tn_text_release(&b);
+    return s;
+}
+
 /* What run made goes to the frame; what it put in place of planned memory is copied there. */
 static tern_status store_outputs(tn_context *c, const tn_step *step, tern_tensor **out, tern_error *err) {
     tern_status status = TERN_OK;
@@ -49,6 +90,8 @@ static tern_status store_outputs(tn_context *c, const tn_step *step, tern_tensor
             c->frame->values[v->id] = out[i];
             if (!out[i] && v->n_uses && status == TERN_OK)
                 status = tn_fail(err, TERN_INTERNAL, "output %d was not computed", i);
+            else if (out[i] && !is_as_planned(&slot->type, out[i]) && status == TERN_OK)
+                status = fail_type(c, i, &slot->type, out[i], err);
         } else if (slot->place == TN_PLACE_CONSTANT || slot->place == TN_PLACE_NONE) {
             tn_tensor_unref(out[i]);
         } else if (out[i] != c->frame->values[v->id]) {
@@ -197,7 +240,7 @@ tern_status tn_exec_steps(tn_context *c, tern_error *err) {
         }
         if (profile) report(c, step, start);
         for (int k = 0; k < step->n_release; k++) {
-            tn_tensor_unref(c->frame->values[step->release[k]]);
+            tn_exec_drop(&c->exec, c->frame->values[step->release[k]]);
             c->frame->values[step->release[k]] = NULL;
         }
     }
@@ -208,7 +251,7 @@ void tn_exec_clear(tn_context *c) {
     const tn_plan *plan = c->cached->plan;
     for (int i = 0; i < plan->graph->n_values; i++) {
         tn_place place = plan->slots[i].place;
-        if (place == TN_PLACE_DYNAMIC) tn_tensor_unref(c->frame->values[i]);
+        if (place == TN_PLACE_DYNAMIC) tn_exec_drop(&c->exec, c->frame->values[i]);
         if (place == TN_PLACE_DYNAMIC || place == TN_PLACE_GIVEN) c->frame->values[i] = NULL;
     }
     for (int i = 0; i < plan->graph->n_outputs; i++) {
@@ -233,6 +276,15 @@ static tern_status make_results(tn_context *c, tern_error *err) {
     return TERN_OK;
 }
 
+/* A copy that outlives the frame. The bytes of string elements live as long as the run: they stay where they are. */
+static tern_status copy_out(tn_context *c, const tern_tensor *t, tern_tensor **out, tern_error *err) {
+    const tn_type type = tn_type_of_tensor(t);
+    TN_TRY(alloc_like(c, &type, t->block, out, err));
+    size_t bytes = tn_tensor_bytes(t);
+    if (bytes) memcpy((*out)->data, t->data, bytes);
+    return TERN_OK;
+}
+
 static tern_status take_outputs(tn_context *c, tern_tensor **out, int n_out, tern_error *err) {
     const tn_graph *g = c->cached->graph;
     for (int i = 0; i < n_out; i++) {
@@ -241,7 +293,7 @@ static tern_status take_outputs(tn_context *c, tern_tensor **out, int n_out, ter
         if (s->place == TN_PLACE_RESULT && s->result == i)
             out[i] = tn_tensor_ref(c->frame->results[i]);
         else if (s->place == TN_PLACE_RESULT || s->place == TN_PLACE_ARENA)
-            TN_TRY(tn_tensor_copy(&out[i], t, err));
+            TN_TRY(copy_out(c, t, &out[i], err));
         else
             out[i] = tn_tensor_ref(t);
     }
@@ -270,6 +322,10 @@ tern_status tn_exec_run_graph(tn_exec *e, const tn_node *node, tn_graph *g, tern
     tn_context *outer = (tn_context *)e;
     (void)node;
     for (int i = 0; i < n_out; i++) out[i] = NULL;
+    int64_t limit = outer->run->session->options.max_iterations;
+    if (limit > 0 && outer->run->n_graph_runs++ >= limit)
+        return tn_fail(err, TERN_LIMIT_EXCEEDED,
+                       "subgraphs ran more than %lld times in one run (option max_iterations)", (long long)limit);
     if (n_in != g->n_inputs || n_out > g->n_outputs)
         return tn_fail(err, TERN_INVALID_MODEL, "subgraph '%s' has %d inputs and %d outputs; %d and %d are needed",
                        g->name, g->n_inputs, g->n_outputs, n_in, n_out);
@@ -279,7 +335,7 @@ tern_status tn_exec_run_graph(tn_exec *e, const tn_node *node, tn_graph *g, tern
     for (int i = 0; i < n_in; i++) given[n_given++] = in[i];
     for (int i = 0; i < g->n_values; i++)
         if (g->values[i]->captured) given[n_given++] = outer->frame->values[g->values[i]->captured->id];
-    tn_context c = {.exec = {tn_exec_alloc, tn_exec_run_graph}, .run = outer->run};
+    tn_context c = {.exec = {tn_exec_alloc, tn_exec_run_graph, tn_exec_drop}, .run = outer->run};
     tern_status s = tn_session_plan(outer->run->session, g, given, n_given, &c.cached, err);
     if (s == TERN_OK) {
         s = tn_session_take_frame(outer->run->session, c.cached, &c.frame, err);

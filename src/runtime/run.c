@@ -163,7 +163,7 @@ static tern_status run_main(tn_context *c, const call *a, tern_error *err) {
 
 static tern_status run_planned(tern_session *session, const call *a, tern_error *err) {
     tn_run_state run = {.session = session};
-    tn_context c = {.exec = {tn_exec_alloc, tn_exec_run_graph}, .run = &run};
+    tn_context c = {.exec = {tn_exec_alloc, tn_exec_run_graph, tn_exec_drop}, .run = &run};
     TN_TRY(tn_session_plan(session, session->model->graph, a->given, session->model->graph->n_inputs, &c.cached, err));
     tn_arena_init(&run.strings, 0);
     tn_mutex_lock(&session->mutex);

@@ -57,7 +57,8 @@ typedef struct tn_run_state {
     tern_session *session;
     tn_arena strings;
     uint64_t seed;
-    size_t dynamic_bytes; /* allocated for dynamic values so far */
+    size_t dynamic_bytes; /* of dynamic values that are alive */
+    int64_t n_graph_runs; /* subgraphs run so far */
 } tn_run_state;
 
 /* One graph being run. */
@@ -73,6 +74,7 @@ tern_status tn_exec_steps(tn_context *c, tern_error *err);
 tern_status tn_exec_run_graph(tn_exec *e, const tn_node *node, tn_graph *g, tern_tensor *const *in, int n_in,
                               tern_tensor **out, int n_out, tern_error *err);
 tern_status tn_exec_alloc(tn_exec *e, tern_dtype dtype, const tn_shape *shape, tern_tensor **out, tern_error *err);
+void tn_exec_drop(tn_exec *e, tern_tensor *t);
 /* Drops references to everything the run made. */
 void tn_exec_clear(tn_context *c);
 

@@ -91,7 +91,11 @@ void tn_session_free(tern_session *s) {
 
 static bool same_type(const tn_type *t, const tern_tensor *v) {
     if (t->kind != v->kind || t->dtype != v->dtype) return false;
-    return t->kind != TERN_KIND_TENSOR || tn_shape_equal(&t->shape, &v->shape);
+    if (t->kind != TERN_KIND_TENSOR || !t->ranked) return true;
+    if (t->shape.rank != v->shape.rank) return false;
+    for (int i = 0; i < t->shape.rank; i++)
+        if (tn_dim_known(t->shape.dims[i]) && t->shape.dims[i] != v->shape.dims[i]) return false;
+    return true;
 }
 
 static tn_cached_plan *find_plan(tern_session *s, const tn_graph *g, tern_tensor *const *given, int n_given) {
@@ -104,8 +108,8 @@ static tn_cached_plan *find_plan(tern_session *s, const tn_graph *g, tern_tensor
     return NULL;
 }
 
-/* Makes room when max_plans of this graph are there: the one unused for longest goes, if no run is in it. */
-static void evict_plan(tern_session *s, const tn_graph *g) {
+/* Makes room when max_plans of this graph are there (true): the one unused for longest goes, if no run is in it. */
+static bool evict_plan(tern_session *s, const tn_graph *g) {
     size_t oldest = s->n_plans;
     int count = 0;
     for (size_t i = 0; i < s->n_plans; i++) {
@@ -114,9 +118,26 @@ static void evict_plan(tern_session *s, const tn_graph *g) {
         count++;
         if (c->n_users == 0 && (oldest == s->n_plans || c->last_use < s->plans[oldest]->last_use)) oldest = i;
     }
-    if (count < s->options.max_plans || oldest == s->n_plans) return;
+    if (count < s->options.max_plans) return false;
+    if (oldest == s->n_plans) return true;
     free_cached(s->plans[oldest]);
     s->plans[oldest] = s->plans[--s->n_plans];
+    return true;
+}
+
+static void widen_input(tn_type *t, const tn_type *other) {
+    if (t->kind != TERN_KIND_TENSOR || other->kind != TERN_KIND_TENSOR) return;
+    t->ranked = t->ranked && other->ranked && t->shape.rank == other->shape.rank;
+    for (int d = 0; t->ranked && d < t->shape.rank; d++)
+        if (t->shape.dims[d] != other->shape.dims[d]) t->shape.dims[d] = TN_DIM_UNKNOWN;
+}
+
+/* A subgraph that has met many shapes will meet more: its next plan leaves open what has changed so far, and its steps
+ * infer when they run. Planning anew in every iteration of a loop that grows a tensor would cost more. */
+static void widen_inputs(const tern_session *s, tn_cached_plan *c) {
+    for (size_t i = 0; i < s->n_plans; i++)
+        for (int k = 0; s->plans[i]->graph == c->graph && k < c->n_inputs; k++)
+            widen_input(&c->inputs[k], &s->plans[i]->inputs[k]);
 }
 
 static const tern_tensor *model_constant(const tn_value *v) {
@@ -151,7 +172,7 @@ static tern_status build_plan(tern_session *s, tn_cached_plan *c, tern_error *er
 
 static tern_status make_plan(tern_session *s, const tn_graph *g, tern_tensor *const *given, int n_given,
                              tn_cached_plan **out, tern_error *err) {
-    evict_plan(s, g);
+    bool many = evict_plan(s, g);
     tn_cached_plan *c = tn_calloc(1, sizeof *c);
     if (!c) return tn_fail_oom(err, sizeof *c);
     c->graph = g;
@@ -160,6 +181,7 @@ static tern_status make_plan(tern_session *s, const tn_graph *g, tern_tensor *co
     c->inputs = tn_calloc((size_t)n_given + 1, sizeof *c->inputs);
     tern_status status = c->inputs ? TERN_OK : tn_fail_oom(err, (size_t)n_given * sizeof *c->inputs);
     for (int i = 0; status == TERN_OK && i < n_given; i++) c->inputs[i] = tn_type_of_tensor(given[i]);
+    if (status == TERN_OK && many && g->parent) widen_inputs(s, c);
     if (status == TERN_OK) status = build_plan(s, c, err);
     if (status == TERN_OK && !tn_grow(&s->plans, &s->cap_plans, s->n_plans + 1, sizeof *s->plans))
         status = tn_fail_oom(err, sizeof *s->plans);
