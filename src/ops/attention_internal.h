@@ -1,0 +1,50 @@
+/* Scaled dot-product attention over strided queries, keys and values; the operators bring their shapes to this form. */
+#ifndef TN_OPS_ATTENTION_INTERNAL_H
+#define TN_OPS_ATTENTION_INTERNAL_H
+
+#include "ops/ops.h"
+
+/* Elements from sample to sample, from head to head, from row to row; a row's elements are neighbours. */
+typedef struct tn_attention_view {
+    const void *data;
+    int64_t sample, head, row;
+} tn_attention_view;
+
+/* What the score output holds. */
+typedef enum tn_attention_scores {
+    TN_SCORES_RAW,
+    TN_SCORES_CAPPED,
+    TN_SCORES_BIASED,
+    TN_SCORES_PROBABILITIES,
+    TN_SCORES_COUNT
+} tn_attention_scores;
+
+typedef struct tn_attention {
+    int64_t batch, q_heads, kv_heads; /* a head of keys serves q_heads / kv_heads heads of queries */
+    int64_t q_len, kv_len, size, v_size;
+    tn_attention_view q, k, v, y;
+    bool wide;         /* elements of q, k, v and y are double, else float */
+    double scale, cap; /* cap 0: none */
+    /* Masks: keys [0, valid) of a sample count; a query at position `offset + row` sees keys up to itself (causal) and
+     * within a window; -1: no bound. */
+    bool causal;
+    int64_t left, right, past;
+    const int64_t *valid;    /* one for each sample; NULL: all */
+    const tern_tensor *mask; /* bool, or a number to be added; NULL: none */
+    int64_t mask_step[4];    /* elements along sample, head, row and key; 0: repeated */
+    int64_t mask_keys;       /* keys past these are masked */
+    bool zero_masked;        /* a query that sees nothing has probabilities of 0 instead of NaN */
+    tern_dtype softmax_type; /* scores and probabilities are rounded to it; TERN_UNDEFINED: not rounded */
+    const tern_tensor *scores_in;
+    tern_tensor *scores_out; /* (batch, q_heads, q_len, kv_len) of any float type; NULL: not wanted */
+    tn_attention_scores scores_kind;
+    bool no_softmax, no_values; /* stop before; scores_in are probabilities with no_softmax */
+} tn_attention;
+
+tern_status tn_ops_attention(const tn_attention *a, tern_cpu_tier tier, int threads, tern_error *err);
+
+/* Elements as float or double: t's own memory, or a converted copy in *copy, which the caller frees. NULL: no memory.
+ */
+const void *tn_ops_attention_real(const tern_tensor *t, bool wide, void **copy);
+
+#endif
