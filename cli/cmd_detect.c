@@ -36,7 +36,8 @@ typedef struct detect {
     tern_detector detector;
     cli_detections_output output;
     cli_progress progress;
-    bool said; /* what was assumed */
+    bool said;       /* what was assumed */
+    bool needs_coco; /* a class was given by COCO's name, and the model has no names */
 } detect;
 
 /* ---- setting up --------------------------------------------------------------------------------------------- */
@@ -55,6 +56,11 @@ static int parse_classes(detect *k) {
             value = -1;
             for (size_t i = 0; i < k->labels.count; i++) {
                 if (strcmp(k->labels.names[i], word) == 0) value = (long)i;
+            }
+            for (int i = 0; k->labels.count == 0 && i < TERN_COCO_CLASSES; i++) {
+                if (strcmp(tern_coco_name(i), word) != 0) continue;
+                value = i;
+                k->needs_coco = true;
             }
             if (value < 0) {
                 int code =
@@ -211,6 +217,9 @@ static int run_picture(detect *k, const char *path) {
     if (tern_image_load(&image, path, &options, &err) != TERN_OK) return cli_fail(&err);
     tern_detections found;
     tern_status status = tern_detector_run(&k->detector, &image, &found, &err);
+    if (status == TERN_OK && k->needs_coco && k->detector.layout.classes != TERN_COCO_CLASSES) {
+        status = tn_fail(&err, TERN_NOT_FOUND, "the model has no names of classes: give --classes as numbers");
+    }
     if (status != TERN_OK) {
         tn_error_prefix(&err, "%s: ", path);
     } else {

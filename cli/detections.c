@@ -41,8 +41,8 @@ static void print_text(const cli_detections_output *o, const char *path, const t
         tn_free(best);
         return;
     }
-    printf("%s: %d x %d, %zu object%s, %.1f ms\n", path, d->width, d->height, d->count, d->count == 1 ? "" : "s",
-           (double)(d->network_ns + d->boxes_ns) * 1e-6);
+    printf("%s: %d x %d, %zu object%s, network %.1f ms, boxes %.2f ms\n", path, d->width, d->height, d->count,
+           d->count == 1 ? "" : "s", (double)d->network_ns * 1e-6, (double)d->boxes_ns * 1e-6);
     for (size_t i = 0; i < d->count; i++) {
         const tern_detection *item = &d->items[i];
         printf("  %.3f  %7.1f %7.1f %7.1f %7.1f  ", (double)item->score, (double)item->box.x1, (double)item->box.y1,
@@ -103,6 +103,8 @@ static void add_json(const cli_detections_output *o, const char *path, const ter
     cli_json_string(entry, "image", path);
     cli_json_int(entry, "width", d->width);
     cli_json_int(entry, "height", d->height);
+    cli_json_double(entry, "network_ms", (double)(d->network_ns / 1000) * 1e-3);
+    cli_json_double(entry, "boxes_ms", (double)(d->boxes_ns / 1000) * 1e-3);
     if (d->class_scores) {
         tern_score *best;
         size_t n = best_classes(o, d, &best);

@@ -61,7 +61,7 @@ typedef struct tern_detections {
     int width, height;                                               /* of the picture */
     float *class_scores; /* of a classifier: n_class_scores, and no items; NULL: a detector */
     size_t n_class_scores;
-    uint64_t network_ns, boxes_ns; /* time of the network's run and of what comes after it */
+    uint64_t network_ns, boxes_ns; /* time of the network's run, and of all that comes after it */
 } tern_detections;
 
 /* Model and session must outlive the detector, which needs no release. What the options leave open comes from the

@@ -245,6 +245,7 @@ typedef struct pass {
     float *converted[TERN_MAX_HEAD_OUTPUTS];
     tern_head_output outputs[TERN_MAX_HEAD_OUTPUTS];
     tern_candidates candidates;
+    uint64_t network_ns;
 } pass;
 
 static void pass_release(pass *p) {
@@ -341,7 +342,9 @@ static tern_status run_network(tern_detector *d, const tern_image *image, pass *
     TN_TRY(fit(d, image, p, err));
     TN_TRY(make_input(d, p, err));
     tern_feed feed = {d->input.name, p->input};
+    uint64_t start = tn_clock_ns();
     TN_TRY(tern_session_run(d->session, &feed, 1, d->output_names, p->tensors, (size_t)d->n_outputs, err));
+    p->network_ns = tn_clock_ns() - start;
     TN_TRY(read_outputs(d, p, err));
     d->hints.width = p->fitted.width;
     d->hints.height = p->fitted.height;
@@ -427,7 +430,6 @@ static tern_status take_classes(const tern_detector *d, const pass *p, tern_dete
 }
 
 static tern_status detect(tern_detector *d, const tern_image *image, pass *p, tern_detections *out, tern_error *err) {
-    uint64_t start = tn_clock_ns();
     TN_TRY(run_network(d, image, p, err));
     if (d->hints.head == TERN_HEAD_AUTO &&
         tern_head_is_grid(&d->layout, p->outputs, p->fitted.width, p->fitted.height)) {
@@ -440,10 +442,10 @@ static tern_status detect(tern_detector *d, const tern_image *image, pass *p, te
         d->preprocess.channels = yolox.channels;
         TN_TRY(run_network(d, image, p, err));
     }
-    uint64_t middle = tn_clock_ns();
+    uint64_t start = tn_clock_ns();
     TN_TRY(d->layout.head == TERN_HEAD_CLASSIFY ? take_classes(d, p, out, err) : find_boxes(d, p, out, err));
-    out->network_ns = middle - start;
-    out->boxes_ns = tn_clock_ns() - middle;
+    out->network_ns = p->network_ns;
+    out->boxes_ns = tn_clock_ns() - start;
     return TERN_OK;
 }
 
