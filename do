@@ -39,6 +39,7 @@ ninja-build     command:ninja       runs the build
 pkg-config      command:pkg-config  finds the picture libraries
 libcjson-dev    header:cjson/cJSON.h reads and writes JSON
 zlib1g-dev      header:zlib.h       reads .gz data sets
+libyaml-dev     header:yaml.h       reads descriptions of models
 libjpeg-dev     header:jpeglib.h    reads JPEG pictures
 libpng-dev      header:png.h        reads PNG pictures
 libwebp-dev     header:webp/decode.h reads WebP pictures
