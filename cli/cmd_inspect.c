@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/checkpoint.h"
 #include "cli/cli.h"
 #include "cli/inputs.h"
 #include "cli/json.h"
@@ -363,6 +364,7 @@ static int run(void *args, char **operands, int count) {
     tern_session *session = NULL;
     tern_error err;
     (void)count;
+    if (cli_is_checkpoint(operands[0])) return cli_inspect_checkpoint(operands[0], a->common.json);
     if (tern_model_load(&model, operands[0], NULL, &err) != TERN_OK) return cli_fail(&err);
     graph_facts before = facts_of(model->graph);
     tern_options options = cli_session_options(&a->common);
@@ -398,9 +400,9 @@ static const cli_option options[] = {
     CLI_OPT_NO_FUSE,
     CLI_OPT_JSON,
 };
-static const char *const examples[] = {"tern inspect net.onnx",
-                                       "tern inspect net.onnx --shape images=1x3x320x320 --json",
-                                       "tern inspect net.onnx --dot | dot -Tsvg > net.svg", NULL};
+static const char *const examples[] = {
+    "tern inspect net.onnx", "tern inspect net.onnx --shape images=1x3x320x320 --json",
+    "tern inspect net.onnx --dot | dot -Tsvg > net.svg", "tern inspect yolov5s.pt", NULL};
 
 const cli_command cli_cmd_inspect = {
     .name = "inspect",
@@ -408,7 +410,9 @@ const cli_command cli_cmd_inspect = {
     .operands = "MODEL",
     .description =
         "Producer, opsets, inputs and outputs, operators, parameters; then the optimised graph: what was fused,\n"
-        "multiply-accumulates, kernels, and the memory plan.",
+        "multiply-accumulates, kernels, and the memory plan.\n"
+        "MODEL may also be a checkpoint (PyTorch .pt or .pth, pickle, safetensors, .npz): its format, classes,\n"
+        "hyper-parameters and tensors. Nothing in it is run; names that are not on the allow-list are warned of.",
     .options = options,
     .n_options = TN_COUNT(options),
     .examples = examples,

@@ -221,6 +221,9 @@ static bool known(const char *module, const char *name, const char *full) {
     if (is_torch(module) &&
         (find_dtype(storages, TN_COUNT(storages), name) || find_dtype(dtypes, TN_COUNT(dtypes), name)))
         return true;
+    // torch.FloatTensor and the like, which old files name beside the storage.
+    size_t n = strlen(name);
+    if (is_torch(module) && n > 6 && !strcmp(name + n - 6, "Tensor")) return true;
     return BEGINS_WITH_ONE_OF(known_modules, module) || IS_ONE_OF(known_names, full);
 }
 
