@@ -148,7 +148,8 @@ static tern_status recognise_rows(tern_head_layout *out, const tern_head_output 
     bool grid_a = grid_anchors(a, hints->width, hints->height) > 0,
          grid_b = grid_anchors(b, hints->width, hints->height) > 0;
     bool rows = grid_a == grid_b ? a >= b : grid_a;
-    if (hints->head == TERN_HEAD_AUTO && (b == 6 || b == 7) && !grid_a && !grid_b) {
+    bool final = b == 6 || (b == 7 && hints->names != 2);
+    if (hints->head == TERN_HEAD_AUTO && final && !grid_a && !grid_b) {
         out->head = TERN_HEAD_NMS;
         out->classes = 1;
         return TERN_OK;
