@@ -24,16 +24,13 @@ static tern_status clip(yolo_net *n, const char *x, float low, float high, const
     return yolo_node(n, "Clip", in, 3, NULL, 0, out);
 }
 
-/* clip(x + 3, 0, 6) / 6, times x when `times`. */
+/* clip(x / 6 + 1 / 2, 0, 1), times x when `times`. OpenCV 4.6 reads no Clip with bounds that are inputs. */
 static tern_status hard(yolo_net *n, const yolo_value *x, bool times, yolo_value *out) {
-    const char *three, *six, *sum = NULL, *clipped = NULL, *product = NULL;
-    TN_TRY(yolo_float(n, 3, &three));
-    TN_TRY(yolo_float(n, 6, &six));
-    TN_TRY(yolo_binary(n, "Add", x->name, three, &sum));
-    TN_TRY(clip(n, sum, 0, 6, &clipped));
-    if (!times) return yolo_binary(n, "Div", clipped, six, &out->name);
-    TN_TRY(yolo_binary(n, "Mul", x->name, clipped, &product));
-    return yolo_binary(n, "Div", product, six, &out->name);
+    tern_attr attrs[] = {YOLO_FLOAT("alpha", 1.0f / 6), YOLO_FLOAT("beta", 0.5f)};
+    if (!times) return yolo_node(n, "HardSigmoid", &x->name, 1, attrs, 2, &out->name);
+    const char *gate = NULL;
+    TN_TRY(yolo_node(n, "HardSigmoid", &x->name, 1, attrs, 2, &gate));
+    return yolo_binary(n, "Mul", x->name, gate, &out->name);
 }
 
 static tern_status mish(yolo_net *n, const yolo_value *x, yolo_value *out) {
