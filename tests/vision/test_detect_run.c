@@ -79,7 +79,7 @@ static void letterbox_geometry(void **state) {
     assert_int_equal(tern_letterbox(&out, &none, &cases[0].o, &place, NULL), TERN_INVALID_ARGUMENT);
 }
 
-/* (1, 3, 640, 640) bytes from images.npy in an .npz. */
+/* (1, 3, 640, 640) bytes from images.npy in an .npz; NULL: this build can not inflate. */
 static uint8_t *load_npz(const char *path, size_t size) {
     tn_file file;
     assert_int_equal(tn_file_map(&file, path, NULL), TERN_OK);
@@ -89,12 +89,12 @@ static uint8_t *load_npz(const char *path, size_t size) {
     assert_non_null(entry);
     const uint8_t *bytes;
     uint8_t *owned;
-    assert_int_equal(tn_zip_read(&zip, entry, (uint64_t)1 << 30, &bytes, &owned, NULL), TERN_OK);
+    tern_status status = tn_zip_read(&zip, entry, (uint64_t)1 << 30, &bytes, &owned, NULL);
+    assert_true(status == TERN_OK || status == TERN_UNSUPPORTED);
     assert_true(entry->size > size);
-    uint8_t *data = malloc(size);
-    assert_non_null(data);
-    memcpy(data, bytes + entry->size - size, size); /* after the header */
-    tn_free(owned);
+    uint8_t *data = status == TERN_OK ? malloc(size) : NULL;
+    if (data) memcpy(data, bytes + entry->size - size, size); /* after the header */
+    if (status == TERN_OK) tn_free(owned);
     tn_zip_release(&zip);
     tn_file_unmap(&file);
     return data;
@@ -118,6 +118,11 @@ static void letterbox_of_the_original(void **state) {
         const tern_letterbox_options o = {.width = 640, .height = 640};
         assert_int_equal(tern_letterbox(&out, &src, &o, &place, NULL), TERN_OK);
         uint8_t *want = load_npz(npz, 3 * plane);
+        if (!want) {
+            tern_image_release(&src);
+            tern_image_release(&out);
+            skip();
+        }
         size_t different = 0;
         int most = 0;
         for (size_t k = 0; k < plane; k++) {
