@@ -9,10 +9,12 @@
 #include "cli/options.h"
 #include "cli/progress.h"
 #include "vision/draw/draw.h"
+#include "vision/torch/torch.h"
+#include "vision/yolo/yolo.h"
 
 typedef struct detect_args {
     cli_common common;
-    const char *output, *txt, *crops, *size, *labels, *classes, *anchors, *preprocess;
+    const char *output, *txt, *crops, *size, *labels, *classes, *anchors, *preprocess, *arch;
     int head; /* index into `heads` */
     double conf, iou, line_width;
     int64_t max_det, max_pixels, quality, top;
@@ -122,8 +124,28 @@ static tern_status add_preprocess(detect *k, const char *model, tern_error *err)
     return TERN_OK;
 }
 
+/* A checkpoint becomes a network whose heads are decoded here; anything else is taken for an ONNX file. */
+static tern_status load_network(detect *k, const char *path, tern_error *err) {
+    tn_file file;
+    TN_TRY(tn_file_map(&file, path, err));
+    bool checkpoint = tern_ckpt_format_of(file.data, file.size) != TERN_CKPT_UNKNOWN;
+    tn_file_unmap(&file);
+    if (!checkpoint && k->args->arch) {
+        return tn_fail(err, TERN_INVALID_ARGUMENT, "%s: --arch is for checkpoints, which this file is not", path);
+    }
+    if (!checkpoint) return tern_model_load(&k->model, path, NULL, err);
+    tv_yolo_options o;
+    tv_yolo_options_init(&o);
+    o.width = k->options.width;
+    o.height = k->options.height;
+    o.dynamic = k->options.rect;
+    o.head = TV_YOLO_RAW;
+    o.arch = k->args->arch;
+    return tv_yolo_load(&k->model, path, &o, err);
+}
+
 static tern_status load_model(detect *k, const char *path, tern_error *err) {
-    TN_TRY(tern_model_load(&k->model, path, NULL, err));
+    TN_TRY(load_network(k, path, err));
     TN_TRY(add_preprocess(k, path, err));
     TN_TRY(k->args->labels ? tern_labels_load(&k->labels, k->args->labels, err)
                            : tern_labels_metadata(&k->labels, k->model, err));
@@ -304,6 +326,8 @@ static const cli_option options[] = {
     {"preprocess", 0, CLI_STRING, "FILE|none", "JSON file with settings, instead of one beside the model",
      ROW(preprocess), 0, 0},
     {"labels", 'l', CLI_STRING, "FILE", "names of the classes, one per line or a JSON list", ROW(labels), 0, 0},
+    {"arch", 0, CLI_STRING, "NAME|FILE",
+     "of checkpoints without a description of the network: yolov5s@6.0, or the official YAML file", ROW(arch), 0, 0},
     {"txt", 0, CLI_STRING, "FOLDER", "write a label file per picture: class, middle and size as parts of the picture",
      ROW(txt), 0, 0},
     {"save-conf", 0, CLI_FLAG, NULL, "with --txt: the score after them", ROW(save_conf), 0, 0},
@@ -325,6 +349,7 @@ static const cli_option options[] = {
 
 static const char *const examples[] = {
     "tern detect yolov5n.onnx photo.jpg -o boxes.jpg",
+    "tern detect yolov5s.pt photo.jpg -o boxes.jpg            a checkpoint of PyTorch",
     "tern detect yolov5n.onnx photos/ -o boxes/ --classes person,car --conf 0.4",
     "tern detect yolov8n.onnx photo.jpg --json",
     "tern detect yolov7-raw.onnx photo.jpg --anchors "
@@ -337,8 +362,9 @@ const cli_command cli_cmd_detect = {
     .summary = "find objects in pictures",
     .operands = "MODEL IMAGE|FOLDER...",
     .description =
-        "Runs a detector of the YOLO family over pictures and prints a list of boxes for each, best first: score,\n"
-        "left, top, right and bottom in pixels of the picture, class. Of a folder, all pictures are taken.\n"
+        "Runs a detector of the YOLO family, an ONNX file or a YOLOv5 checkpoint, over pictures and prints a list of\n"
+        "boxes for each, best first: score, left, top, right and bottom in pixels of the picture, class. Of a folder,\n"
+        "all pictures are taken.\n"
         "Networks that give masks, landmarks or one class for the whole picture are understood, too.",
     .options = options,
     .n_options = TN_COUNT(options),
