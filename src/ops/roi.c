@@ -1,0 +1,321 @@
+/* RoiAlign and MaxRoiPool: a grid of values for each region of interest. */
+#include "ops/args.h"
+#include "ops/rowio.h"
+
+#include <math.h>
+
+#define MAX_SAMPLES ((int64_t)1 << 24) /* of one region */
+
+/* (rois, channels, height, width) from X (n, c, h, w) and the rois; sizes < 1 are refused. */
+static tern_status infer_roi(tn_infer *c, int columns, int64_t height, int64_t width) {
+    TN_TRY(tn_args_need(c, 0, TN_TYPES_FLOAT));
+    TN_TRY(tn_args_need(c, 1, TN_TYPES_FLOAT));
+    TN_TRY(tn_infer_same_type(c, 0, 1));
+    tn_shape x, r, out = tn_args_unknown_dims(4);
+    if (height < 1 || width < 1)
+        return tn_infer_fail(c, TERN_INVALID_MODEL, "an output of %lld x %lld", (long long)height, (long long)width);
+    if (tn_args_shape(c, 0, &x)) {
+        if (x.rank != 4) return tn_infer_fail(c, TERN_SHAPE_MISMATCH, "X has rank %d instead of 4", x.rank);
+        out.dims[1] = x.dims[1];
+    }
+    if (tn_args_shape(c, 1, &r)) {
+        if (r.rank != 2 || (tn_dim_known(r.dims[1]) && r.dims[1] != columns)) {
+            char text[TN_SHAPE_TEXT];
+            return tn_infer_fail(c, TERN_SHAPE_MISMATCH, "rois have the shape %s, not one row of %d for each",
+                                 tn_shape_text(&r, text, sizeof text), columns);
+        }
+        out.dims[0] = r.dims[0];
+    }
+    out.dims[2] = height;
+    out.dims[3] = width;
+    return tn_args_out_shape(c, 0, c->in[0]->dtype, &out);
+}
+
+/* X as float or double; *copy is freed by the caller. NULL: no memory. */
+static const void *real_data(const tern_tensor *x, void **copy) {
+    if (x->dtype == TERN_FLOAT || x->dtype == TERN_DOUBLE) return x->data;
+    int64_t n = tn_shape_count(&x->shape);
+    *copy = tn_alloc_array((size_t)n, sizeof(float));
+    if (*copy) tn_row_load_f32(x->dtype, x->data, 0, n, *copy);
+    return *copy;
+}
+
+/* Arithmetic of coordinates is that of the element type: bins hang on its rounding. */
+static double rounded(bool wide, double v) { return wide ? v : (double)(float)v; }
+
+/* ---- RoiAlign -------------------------------------------------------------------------------------------------- */
+
+static tern_status infer_roi_align(tn_infer *c) {
+    tn_shape b, r;
+    TN_TRY(infer_roi(c, 4, tn_attr_i(c->node, "output_height", 1), tn_attr_i(c->node, "output_width", 1)));
+    TN_TRY(tn_args_need(c, 2, TN_T(INT64)));
+    if (!tn_attr_is(c->node, "mode", "avg", "avg") && !tn_attr_is(c->node, "mode", "avg", "max"))
+        return tn_infer_fail(c, TERN_INVALID_MODEL, "mode is neither avg nor max");
+    const char *half = c->node->since < 16 ? "output_half_pixel" : "half_pixel";
+    if (!tn_attr_is(c->node, "coordinate_transformation_mode", half, "half_pixel") &&
+        !tn_attr_is(c->node, "coordinate_transformation_mode", half, "output_half_pixel"))
+        return tn_infer_fail(c, TERN_INVALID_MODEL,
+                             "coordinate_transformation_mode is not half_pixel or "
+                             "output_half_pixel");
+    if (tn_attr_i(c->node, "sampling_ratio", 0) < 0)
+        return tn_infer_fail(c, TERN_INVALID_MODEL, "sampling_ratio is %lld",
+                             (long long)tn_attr_i(c->node, "sampling_ratio", 0));
+    if (!tn_args_shape(c, 2, &b)) return TERN_OK;
+    bool fits = b.rank == 1;
+    if (fits && tn_args_shape(c, 1, &r))
+        fits = !tn_dim_known(b.dims[0]) || !tn_dim_known(r.dims[0]) || b.dims[0] == r.dims[0];
+    return fits ? TERN_OK : tn_infer_fail(c, TERN_SHAPE_MISMATCH, "batch_indices have not one element for each roi");
+}
+
+/* One sample of a bin: offsets and weights of the four pixels around it. */
+typedef struct roi_tap {
+    int64_t at[4];
+    double w[4];
+} roi_tap;
+
+typedef struct roi_align {
+    const tern_tensor *x, *rois;
+    const int64_t *batch;
+    const void *data;
+    tern_tensor *y;
+    int64_t channels, height, width, out_h, out_w, ratio;
+    double scale, shift; /* shift: half a pixel or 0 */
+    bool max, wide;
+} roi_align;
+
+typedef struct roi_box {
+    double x, y, bin_w, bin_h;
+    int64_t grid_w, grid_h; /* samples of a bin */
+} roi_box;
+
+/* False when the region needs too many samples or is not finite. */
+static bool roi_box_of(const roi_align *r, int64_t roi, roi_box *b) {
+    double v[4];
+    tn_row_load_f64(r->rois->dtype, r->rois->data, roi * 4, 4, v);
+    for (int i = 0; i < 4; i++) v[i] = rounded(r->wide, rounded(r->wide, v[i] * r->scale) - r->shift);
+    double w = rounded(r->wide, v[2] - v[0]), h = rounded(r->wide, v[3] - v[1]);
+    if (r->shift == 0) {
+        w = fmax(w, 1);
+        h = fmax(h, 1);
+    }
+    *b = (roi_box){v[0], v[1], rounded(r->wide, w / (double)r->out_w), rounded(r->wide, h / (double)r->out_h), 0, 0};
+    double nw = r->ratio > 0 ? (double)r->ratio : ceil(b->bin_w), nh = r->ratio > 0 ? (double)r->ratio : ceil(b->bin_h);
+    nw = fmax(nw, 0);
+    nh = fmax(nh, 0);
+    if (!(fabs(v[0]) < 1e15 && fabs(v[1]) < 1e15 && nw * nh * (double)r->out_w * (double)r->out_h <= MAX_SAMPLES))
+        return false;
+    b->grid_w = (int64_t)nw;
+    b->grid_h = (int64_t)nh;
+    return nw <= MAX_SAMPLES && nh <= MAX_SAMPLES;
+}
+
+/* Two neighbours of a coordinate in [-1, n]; false outside of that. */
+static bool roi_axis(double v, int64_t n, int64_t *low, int64_t *high, double *part) {
+    if (!(v >= -1 && v <= (double)n)) return false;
+    v = fmax(v, 0);
+    *low = (int64_t)v;
+    *high = *low + 1;
+    if (*low >= n - 1) {
+        *low = *high = n - 1;
+        v = (double)*low;
+    }
+    *part = v - (double)*low;
+    return true;
+}
+
+static roi_tap roi_tap_at(const roi_align *r, double y, double x) {
+    roi_tap t = {{0}, {0}};
+    int64_t y0, y1, x0, x1;
+    double ly, lx;
+    if (!roi_axis(y, r->height, &y0, &y1, &ly) || !roi_axis(x, r->width, &x0, &x1, &lx)) return t;
+    int64_t at[4] = {y0 * r->width + x0, y0 * r->width + x1, y1 * r->width + x0, y1 * r->width + x1};
+    double w[4] = {(1 - ly) * (1 - lx), (1 - ly) * lx, ly * (1 - lx), ly * lx};
+    memcpy(t.at, at, sizeof at);
+    memcpy(t.w, w, sizeof w);
+    return t;
+}
+
+/* All samples of a bin. */
+static void fill_bin(const roi_align *r, const roi_box *b, int64_t bin, roi_tap *taps) {
+    int64_t ph = bin / r->out_w, pw = bin % r->out_w;
+    for (int64_t iy = 0; iy < b->grid_h; iy++)
+        for (int64_t ix = 0; ix < b->grid_w; ix++)
+            *taps++ = roi_tap_at(r, b->y + (double)ph * b->bin_h + ((double)iy + 0.5) * b->bin_h / (double)b->grid_h,
+                                 b->x + (double)pw * b->bin_w + ((double)ix + 0.5) * b->bin_w / (double)b->grid_w);
+}
+
+/* Mean of the samples, or the largest weighted pixel. */
+#define POOL_TAPS(NAME, T)                                                         \
+    static double NAME(const T *plane, const roi_tap *taps, int64_t n, bool max) { \
+        double sum = 0, top = -INFINITY;                                           \
+        for (int64_t i = 0; i < n; i++)                                            \
+            for (int k = 0; k < 4; k++) {                                          \
+                double v = taps[i].w[k] * (double)plane[taps[i].at[k]];            \
+                sum += v;                                                          \
+                top = v > top ? v : top;                                           \
+            }                                                                      \
+        if (n == 0) return 0;                                                      \
+        return max ? top : sum / (double)n;                                        \
+    }
+POOL_TAPS(pool_taps_f32, float)
+POOL_TAPS(pool_taps_f64, double)
+#undef POOL_TAPS
+
+static tern_status align_region(const roi_align *r, int64_t roi, tern_error *err) {
+    roi_box b;
+    if (!roi_box_of(r, roi, &b))
+        return tn_fail(err, TERN_LIMIT_EXCEEDED, "roi %lld needs too many samples or is not finite", (long long)roi);
+    int64_t n = b.grid_w * b.grid_h, plane = r->height * r->width;
+    roi_tap *taps = tn_alloc_array((size_t)n, sizeof *taps);
+    if (!taps) return tn_fail_oom(err, (size_t)n * sizeof *taps);
+    for (int64_t bin = 0; bin < r->out_h * r->out_w; bin++) {
+        fill_bin(r, &b, bin, taps);
+        for (int64_t c = 0; c < r->channels; c++) {
+            int64_t from = (r->batch[roi] * r->channels + c) * plane;
+            double v = r->wide ? pool_taps_f64((const double *)r->data + from, taps, n, r->max)
+                               : pool_taps_f32((const float *)r->data + from, taps, n, r->max);
+            int64_t at = (roi * r->channels + c) * r->out_h * r->out_w + bin;
+            tn_row_store_f64(r->y->dtype, r->y->data, at, 1, &v);
+        }
+    }
+    tn_free(taps);
+    return TERN_OK;
+}
+
+typedef struct roi_job {
+    const roi_align *r;
+    tern_error *errors; /* one for each roi */
+} roi_job;
+
+static void align_task(void *context, int64_t begin, int64_t end, int worker) {
+    const roi_job *j = context;
+    (void)worker;
+    for (int64_t i = begin; i < end; i++) {
+        j->errors[i].status = TERN_OK;
+        (void)align_region(j->r, i, &j->errors[i]);
+    }
+}
+
+static tern_status align_all(tn_run *c, const roi_align *r, int64_t rois) {
+    roi_job job = {r, tn_alloc_array((size_t)rois, sizeof *job.errors)};
+    if (!job.errors) return tn_fail_oom(c->err, (size_t)rois * sizeof *job.errors);
+    tn_parallel_for(c->threads, rois, align_task, &job);
+    tern_status s = TERN_OK;
+    for (int64_t i = 0; i < rois && s == TERN_OK; i++)
+        if (job.errors[i].status != TERN_OK) s = tn_run_fail(c, job.errors[i].status, "%s", job.errors[i].text);
+    tn_free(job.errors);
+    return s;
+}
+
+static tern_status run_roi_align(tn_run *c) {
+    const tern_tensor *x = c->in[0];
+    const char *mode = c->node->since < 16 ? "output_half_pixel" : "half_pixel";
+    bool half = tn_attr_is(c->node, "coordinate_transformation_mode", mode, "half_pixel");
+    roi_align r = {.x = x,
+                   .rois = c->in[1],
+                   .batch = c->in[2]->data,
+                   .y = c->out[0],
+                   .channels = x->shape.dims[1],
+                   .height = x->shape.dims[2],
+                   .width = x->shape.dims[3],
+                   .out_h = c->out[0]->shape.dims[2],
+                   .out_w = c->out[0]->shape.dims[3],
+                   .ratio = tn_attr_i(c->node, "sampling_ratio", 0),
+                   .scale = (double)tn_attr_f(c->node, "spatial_scale", 1),
+                   .shift = half ? 0.5 : 0,
+                   .max = tn_attr_is(c->node, "mode", "avg", "max"),
+                   .wide = x->dtype == TERN_DOUBLE};
+    int64_t rois = c->in[1]->shape.dims[0];
+    if (tn_tensor_bytes(r.y) == 0) return TERN_OK;
+    if (r.height * r.width == 0) return tn_run_fail(c, TERN_SHAPE_MISMATCH, "X has no element to sample");
+    for (int64_t i = 0; i < rois; i++)
+        if (r.batch[i] < 0 || r.batch[i] >= x->shape.dims[0])
+            return tn_run_fail(c, TERN_INVALID_ARGUMENT, "batch index %lld of roi %lld is outside [0, %lld)",
+                               (long long)r.batch[i], (long long)i, (long long)x->shape.dims[0]);
+    void *copy = NULL;
+    r.data = real_data(x, &copy);
+    tern_status s = r.data ? align_all(c, &r, rois) : tn_fail_oom(c->err, tn_tensor_bytes(x));
+    tn_free(copy);
+    return s;
+}
+
+const tn_op tn_op_roi_align = TN_ARGS_OP(infer_roi_align, run_roi_align, 3, 3, 1, 1, 0);
+
+/* ---- MaxRoiPool ------------------------------------------------------------------------------------------------ */
+
+static tern_status infer_max_roi_pool(tn_infer *c) {
+    size_t n;
+    const int64_t *shape = tn_attr_ints(c->node, "pooled_shape", &n);
+    if (n != 2) return tn_infer_fail(c, TERN_INVALID_MODEL, "pooled_shape has %zu elements instead of 2", n);
+    return infer_roi(c, 5, shape[0], shape[1]);
+}
+
+/* Rounds to pixels, within bounds that keep later sums from overflowing. */
+static int64_t pixel(double v, double scale) {
+    double r = round(v * scale);
+    return (int64_t)(r > -1e9 ? (r < 1e9 ? r : 1e9) : -1e9);
+}
+
+/* Pixels [*from, *to) of bin i of n, of a region of `size` pixels from `start` on, cut to the image. */
+static void pool_range(int64_t i, int64_t n, int64_t start, int64_t size, int64_t limit, int64_t *from, int64_t *to) {
+    double bin = (double)size / (double)n;
+    *from = TN_MIN(TN_MAX(start + (int64_t)floor((double)i * bin), (int64_t)0), limit);
+    *to = TN_MIN(TN_MAX(start + (int64_t)ceil((double)(i + 1) * bin), (int64_t)0), limit);
+}
+
+static double largest(const tern_tensor *x, int64_t plane, const int64_t *rows, const int64_t *columns) {
+    int64_t width = x->shape.dims[3];
+    double top = -INFINITY, v[64];
+    for (int64_t y = rows[0]; y < rows[1]; y++)
+        for (int64_t at = columns[0]; at < columns[1]; at += 64) {
+            int64_t n = TN_MIN((int64_t)64, columns[1] - at);
+            tn_row_load_f64(x->dtype, x->data, (plane * x->shape.dims[2] + y) * width + at, n, v);
+            for (int64_t i = 0; i < n; i++) top = v[i] > top ? v[i] : top;
+        }
+    return rows[0] < rows[1] && columns[0] < columns[1] ? top : 0; /* nothing of the image in the bin */
+}
+
+typedef struct roi_pool {
+    const tern_tensor *x, *rois;
+    tern_tensor *y;
+    double scale;
+} roi_pool;
+
+static void pool_task(void *context, int64_t begin, int64_t end, int worker) {
+    const roi_pool *p = context;
+    (void)worker;
+    const int64_t *xd = p->x->shape.dims, *yd = p->y->shape.dims;
+    for (int64_t roi = begin; roi < end; roi++) {
+        double v[5];
+        tn_row_load_f64(p->rois->dtype, p->rois->data, roi * 5, 5, v);
+        int64_t x0 = pixel(v[1], p->scale), y0 = pixel(v[2], p->scale);
+        int64_t w = TN_MAX(pixel(v[3], p->scale) - x0 + 1, (int64_t)1);
+        int64_t h = TN_MAX(pixel(v[4], p->scale) - y0 + 1, (int64_t)1);
+        for (int64_t bin = 0; bin < yd[2] * yd[3]; bin++) {
+            int64_t rows[2], columns[2];
+            pool_range(bin / yd[3], yd[2], y0, h, xd[2], &rows[0], &rows[1]);
+            pool_range(bin % yd[3], yd[3], x0, w, xd[3], &columns[0], &columns[1]);
+            for (int64_t c = 0; c < xd[1]; c++) {
+                double top = largest(p->x, (int64_t)v[0] * xd[1] + c, rows, columns);
+                tn_row_store_f64(p->y->dtype, p->y->data, (roi * xd[1] + c) * yd[2] * yd[3] + bin, 1, &top);
+            }
+        }
+    }
+}
+
+static tern_status run_max_roi_pool(tn_run *c) {
+    roi_pool p = {c->in[0], c->in[1], c->out[0], (double)tn_attr_f(c->node, "spatial_scale", 1)};
+    int64_t rois = p.rois->shape.dims[0];
+    if (tn_tensor_bytes(p.y) == 0) return TERN_OK;
+    for (int64_t i = 0; i < rois; i++) {
+        double v;
+        tn_row_load_f64(p.rois->dtype, p.rois->data, i * 5, 1, &v);
+        if (!(v >= 0 && v < (double)p.x->shape.dims[0]) || v != floor(v))
+            return tn_run_fail(c, TERN_INVALID_ARGUMENT, "batch index %g of roi %lld is outside [0, %lld)", v,
+                               (long long)i, (long long)p.x->shape.dims[0]);
+    }
+    tn_parallel_for(c->threads, rois, pool_task, &p);
+    return TERN_OK;
+}
+
+const tn_op tn_op_max_roi_pool = TN_ARGS_OP(infer_max_roi_pool, run_max_roi_pool, 2, 2, 1, 1, 0);
