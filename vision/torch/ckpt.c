@@ -28,14 +28,14 @@ static bool begins_with_npy(const uint8_t *p, size_t size) {
 // Protocols 0 and 1 have no header: something that begins a pickle, and STOP at the end.
 static bool is_old_pickle(const uint8_t *p, size_t size) {
     if (size < 3 || p[size - 1] != '.') return false;
-    if (p[0] == '(') return p[1] == 'd' || p[1] == 'l' || p[1] == 't' || p[1] == 'i' || p[1] == 'c' || p[1] == 'o';
+    if (p[0] == '(') return true;
     return p[0] == 'c' || ((p[0] == '}' || p[0] == ']') && (p[1] == 'q' || p[1] == '('));
 }
 
 tern_ckpt_format tern_ckpt_format_of(const void *data, size_t size) {
     const uint8_t *p = data;
     if (is_zip(p, size)) return begins_with_npy(p, size) ? TERN_CKPT_NPZ : TERN_CKPT_TORCH_ZIP;
-    if (size >= 2 && p[0] == 0x80 && p[1] <= 5) {
+    if (size >= 2 && p[0] == 0x80 && p[1] <= 20) {
         bool legacy = size >= 2 + sizeof legacy_magic && !memcmp(p + 2, legacy_magic, sizeof legacy_magic);
         return legacy ? TERN_CKPT_TORCH_LEGACY : TERN_CKPT_PICKLE;
     }
