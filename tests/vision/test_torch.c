@@ -18,7 +18,7 @@ static void put(bytes *b, const void *data, size_t size) {
 }
 
 static void put_int(bytes *b, uint64_t value, int n) {
-    for (int i = 0; i < n; i++) put(b, &(uint8_t){(uint8_t)(value >> 8 * i)}, 1);
+    for (int i = 0; i < n; i++, value >>= 8) put(b, &(uint8_t){(uint8_t)value}, 1);
 }
 
 #define PICKLE(TEXT) TEXT, sizeof(TEXT) - 1
@@ -60,7 +60,7 @@ static bytes zip_of(const member *members, size_t count) {
         put_int(&directory, members[i].size, 4);
         put_int(&directory, members[i].size, 4);
         put_int(&directory, name, 2);
-        put_int(&directory, 0, 12);
+        put_int(&directory, 0, 12); // extra, comment, disk, attributes
         put_int(&directory, header, 4);
         put(&directory, members[i].name, name);
     }
