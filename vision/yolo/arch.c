@@ -18,34 +18,35 @@ static const struct {
     const char *const *rows;
     const char *activation, *csp_activation;
     double eps;
+    bool rare; /* only by name: the tensors are those of another network */
 } table[] = {
-    {"yolov5", "", true, 1.0, 1.0, rows_p5_v1, "LeakyReLU", "LeakyReLU", 1e-4},
-    {"yolov5", "", true, 2.0, 3.0, rows_p5_v2, "LeakyReLU", "LeakyReLU", 1e-3},
-    {"yolov5", "", true, 3.1, 3.1, rows_p5_v2, "Hardswish", "LeakyReLU", 1e-3},
-    {"yolov5", "", true, 4.0, 5.0, rows_p5_v4, "SiLU", "LeakyReLU", 1e-3},
-    {"yolov5", "6", true, 5.0, 5.0, rows_p6_v5, "SiLU", "LeakyReLU", 1e-3},
-    {"yolov5", "", true, 6.0, 7.0, rows_p5_v6, "SiLU", "SiLU", 1e-3},
-    {"yolov5", "6", true, 6.0, 7.0, rows_p6_v6, "SiLU", "SiLU", 1e-3},
-    {"yolov5", "-seg", true, 7.0, 7.0, rows_seg, "SiLU", "SiLU", 1e-3},
-    {"yolov5", "-cls", true, 6.2, 7.0, rows_cls, "SiLU", "SiLU", 1e-3},
-    {"yolov5", "-transformer", true, 5.0, 6.0, rows_transformer_v5, "SiLU", "SiLU", 1e-3},
-    {"yolov5", "-transformer", true, 6.1, 7.0, rows_transformer_v6, "SiLU", "SiLU", 1e-3},
-    {"yolov5", "-ghost", true, 6.1, 7.0, rows_ghost, "SiLU", "SiLU", 1e-3},
-    {"yolov5", "-LeakyReLU", true, 7.0, 7.0, rows_p5_v6, "LeakyReLU", "SiLU", 1e-3},
-    {"yolov5-bifpn", "", false, 6.1, 7.0, rows_bifpn, "SiLU", "SiLU", 1e-3},
-    {"yolov5-panet", "", false, 6.1, 7.0, rows_p5_v6, "SiLU", "SiLU", 1e-3},
-    {"yolov5-fpn", "", false, 6.1, 7.0, rows_fpn, "SiLU", "SiLU", 1e-3},
-    {"yolov5-p2", "", false, 6.1, 7.0, rows_p2, "SiLU", "SiLU", 1e-3},
-    {"yolov5-p34", "", false, 6.1, 7.0, rows_p34, "SiLU", "SiLU", 1e-3},
-    {"yolov5-p6", "", false, 6.1, 7.0, rows_p6_v6, "SiLU", "SiLU", 1e-3},
-    {"yolov5-p7", "", false, 6.1, 7.0, rows_p7, "SiLU", "SiLU", 1e-3},
-    {"yolov3", "", false, 4.0, 7.0, rows_v3, "SiLU", "SiLU", 1e-3},
-    {"yolov3-spp", "", false, 4.0, 7.0, rows_v3_spp, "SiLU", "SiLU", 1e-3},
-    {"yolov3-tiny", "", false, 4.0, 7.0, rows_v3_tiny, "SiLU", "SiLU", 1e-3},
-    {"yolov5", "-face", true, 0, 99, rows_face, "SiLU", "LeakyReLU", 1e-3},
-    {"yolov5", "6-face", true, 0, 99, rows_face6, "SiLU", "LeakyReLU", 1e-3},
-    {"yolov5n-shuffle-face", "", false, 0, 99, rows_face_n, "SiLU", "LeakyReLU", 1e-3},
-    {"yolov5n6-shuffle-face", "", false, 0, 99, rows_face_n6, "SiLU", "LeakyReLU", 1e-3},
+    {"yolov5", "", true, 1.0, 1.0, rows_p5_v1, "LeakyReLU", "LeakyReLU", 1e-4, false},
+    {"yolov5", "", true, 2.0, 3.0, rows_p5_v2, "LeakyReLU", "LeakyReLU", 1e-3, false},
+    {"yolov5", "", true, 3.1, 3.1, rows_p5_v2, "Hardswish", "LeakyReLU", 1e-3, false},
+    {"yolov5", "", true, 4.0, 5.0, rows_p5_v4, "SiLU", "LeakyReLU", 1e-3, false},
+    {"yolov5", "6", true, 5.0, 5.0, rows_p6_v5, "SiLU", "LeakyReLU", 1e-3, false},
+    {"yolov5", "", true, 6.0, 7.0, rows_p5_v6, "SiLU", "SiLU", 1e-3, false},
+    {"yolov5", "6", true, 6.0, 7.0, rows_p6_v6, "SiLU", "SiLU", 1e-3, false},
+    {"yolov5", "-seg", true, 7.0, 7.0, rows_seg, "SiLU", "SiLU", 1e-3, false},
+    {"yolov5", "-cls", true, 6.2, 7.0, rows_cls, "SiLU", "SiLU", 1e-3, false},
+    {"yolov5", "-transformer", true, 5.0, 6.0, rows_transformer_v5, "SiLU", "SiLU", 1e-3, false},
+    {"yolov5", "-transformer", true, 6.1, 7.0, rows_transformer_v6, "SiLU", "SiLU", 1e-3, false},
+    {"yolov5", "-ghost", true, 6.1, 7.0, rows_ghost, "SiLU", "SiLU", 1e-3, false},
+    {"yolov5", "-LeakyReLU", true, 7.0, 7.0, rows_p5_v6, "LeakyReLU", "SiLU", 1e-3, true},
+    {"yolov5-bifpn", "", false, 6.1, 7.0, rows_bifpn, "SiLU", "SiLU", 1e-3, false},
+    {"yolov5-panet", "", false, 6.1, 7.0, rows_p5_v6, "SiLU", "SiLU", 1e-3, false},
+    {"yolov5-fpn", "", false, 6.1, 7.0, rows_fpn, "SiLU", "SiLU", 1e-3, false},
+    {"yolov5-p2", "", false, 6.1, 7.0, rows_p2, "SiLU", "SiLU", 1e-3, false},
+    {"yolov5-p34", "", false, 6.1, 7.0, rows_p34, "SiLU", "SiLU", 1e-3, false},
+    {"yolov5-p6", "", false, 6.1, 7.0, rows_p6_v6, "SiLU", "SiLU", 1e-3, false},
+    {"yolov5-p7", "", false, 6.1, 7.0, rows_p7, "SiLU", "SiLU", 1e-3, false},
+    {"yolov3", "", false, 4.0, 7.0, rows_v3, "SiLU", "SiLU", 1e-3, false},
+    {"yolov3-spp", "", false, 4.0, 7.0, rows_v3_spp, "SiLU", "SiLU", 1e-3, false},
+    {"yolov3-tiny", "", false, 4.0, 7.0, rows_v3_tiny, "SiLU", "SiLU", 1e-3, false},
+    {"yolov5", "-face", true, 0, 99, rows_face, "SiLU", "LeakyReLU", 1e-3, false},
+    {"yolov5", "6-face", true, 0, 99, rows_face6, "SiLU", "LeakyReLU", 1e-3, false},
+    {"yolov5n-shuffle-face", "", false, 0, 99, rows_face_n, "SiLU", "LeakyReLU", 1e-3, false},
+    {"yolov5n6-shuffle-face", "", false, 0, 99, rows_face_n6, "SiLU", "LeakyReLU", 1e-3, false},
 };
 
 void yolo_arch_release(yolo_arch *arch) {
@@ -101,6 +102,8 @@ const char *yolo_arch_name(size_t index, char *buffer, size_t size) {
     if (release > 0 && len > 0 && (size_t)len < size) snprintf(buffer + len, size - (size_t)len, "@%.1f", release);
     return buffer;
 }
+
+bool yolo_arch_is_rare(size_t index) { return table[index].rare; }
 
 bool yolo_arch_equivalent(size_t a, size_t b) {
     return table[a].rows == table[b].rows && strcmp(table[a].activation, table[b].activation) == 0 &&

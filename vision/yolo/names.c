@@ -26,6 +26,7 @@ typedef struct maker {
     tn_arena *arena;
     tern_error *err;
     const yolo_arch *arch;
+    double eps; /* of the normalisations of the layer */
     int layer;
     const char *class_name; /* of the layer, for messages */
 } maker;
@@ -349,7 +350,7 @@ static tern_status add_silent(maker *k, const char *class_name, const part *p, c
     } else if (strcmp(class_name, "Conv2d") == 0 || strcmp(class_name, "ConvTranspose2d") == 0) {
         good = geometry(k, p, h, module);
     } else if (strcmp(class_name, "BatchNorm2d") == 0) {
-        good = set(k, module, "eps", new_real(k, k->arch->eps));
+        good = set(k, module, "eps", new_real(k, k->eps));
     } else if (strcmp(class_name, "ShuffleV2Block") == 0) {
         good = set(k, module, "stride", new_int(k, child_of(p, "branch1") ? 2 : 1));
     } else if (strcmp(class_name, "Detect") == 0 && k->arch->face) {
@@ -502,6 +503,8 @@ static hint row_hint(const yolo_row *row, const char *class_name) {
 static tern_status make_layer(maker *k, const part *p, const yolo_row *row, tern_py **out) {
     const char *name = plain_class(row);
     k->class_name = row->module;
+    // A classifier's head is put on a finished network, whose eps it does not take over.
+    k->eps = strcmp(name, "Classify") == 0 ? 1e-5 : k->arch->eps;
     if (is_silent(name)) {
         if (p) return fail(k, "there are tensors of a module that has none:", p->name);
         TN_TRY(make_silent(k, row, out));
@@ -556,6 +559,42 @@ static bool row_fits(const part *p, const yolo_row *row) {
     return seen && strcmp(seen, name) == 0;
 }
 
+/* Channels that the convolutions of a layer take and give; 0: its tensors do not say. */
+static void channels(const part *p, const char *name, int64_t *in, int64_t *out) {
+    *in = *out = 0;
+    if (strcmp(name, "Conv") == 0) {
+        *in = dim(child_of(p, "conv"), "weight", 1);
+        *out = dim(child_of(p, "conv"), "weight", 0);
+    } else if (strcmp(name, "Focus") == 0) {
+        *out = conv_dim(p, "conv", 0);
+    } else if (strncmp(name, "C3", 2) == 0 || strncmp(name, "SPP", 3) == 0 || strcmp(name, "BottleneckCSP") == 0) {
+        const char *last = child_of(p, "cv4") ? "cv4" : child_of(p, "cv3") ? "cv3" : "cv2";
+        *in = conv_dim(p, "cv1", 1);
+        *out = conv_dim(p, last, 0);
+    }
+}
+
+/* Do the layers fit one another, as far as their tensors say? */
+static bool wiring_fits(const part *root, const yolo_arch *arch) {
+    int64_t given[YOLO_MAX_LAYERS];
+    for (int i = 0; i < arch->n_rows && i < YOLO_MAX_LAYERS; i++) {
+        const yolo_row *row = &arch->rows[i];
+        int64_t come = 0, in, out;
+        char name[16];
+        for (int k = 0; k < row->n_from; k++) {
+            int64_t at = row->from[k] < 0 ? i + row->from[k] : row->from[k];
+            int64_t c = at >= 0 && at < i ? given[at] : 0;
+            come = c && (come || k == 0) ? come + c : 0;
+        }
+        snprintf(name, sizeof name, "%d", i);
+        channels(child_of(root, name), plain_class(row), &in, &out);
+        if (come && in && come != in) return false;
+        bool same = strcmp(row->module, "Concat") == 0 || strcmp(row->module, "nn.Upsample") == 0;
+        given[i] = same ? come : out;
+    }
+    return true;
+}
+
 static bool arch_fits(const part *root, const yolo_arch *arch) {
     for (const part *c = root->children; c; c = c->next) {
         if (strtol(c->name, NULL, 10) >= arch->n_rows) return false;
@@ -565,8 +604,7 @@ static bool arch_fits(const part *root, const yolo_arch *arch) {
         snprintf(name, sizeof name, "%d", i);
         if (!row_fits(child_of(root, name), &arch->rows[i])) return false;
     }
-    // Heads of faces have ten values more than classes could explain; both have 24 or 25 layers.
-    return true;
+    return wiring_fits(root, arch);
 }
 
 /* The one built-in description that fits. */
@@ -575,6 +613,7 @@ static tern_status recognise(const part *root, yolo_arch *out, tern_error *err) 
     char name[64], other[64];
     for (size_t i = 0; i < yolo_arch_count(); i++) {
         yolo_arch candidate;
+        if (yolo_arch_is_rare(i)) continue;
         TN_TRY(yolo_arch_at(&candidate, i, err));
         bool fits = arch_fits(root, &candidate);
         yolo_arch_release(&candidate);

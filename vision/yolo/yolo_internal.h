@@ -213,6 +213,7 @@ size_t yolo_arch_count(void);
 tern_status yolo_arch_at(yolo_arch *out, size_t index, tern_error *err);
 const char *yolo_arch_name(size_t index, char *buffer, size_t size);
 bool yolo_arch_equivalent(size_t a, size_t b);
+bool yolo_arch_is_rare(size_t index);
 tern_status yolo_arch_activation(yolo_arch *arch, const char *activation, double slope, const char *csp, double eps);
 /* A model description of the official repository: "FILE.yaml" or, where the release matters, "FILE.yaml@3.1". */
 tern_status yolo_arch_yaml(yolo_arch *out, const char *path, tern_error *err);
