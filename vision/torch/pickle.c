@@ -687,7 +687,8 @@ static tern_status run(machine *m) {
 tern_status tn_pickle_load(tern_ckpt *ckpt, const uint8_t *data, size_t size, tn_persistent persistent, tern_py **out,
                            size_t *used, tern_error *err) {
     machine m = {.ckpt = ckpt, .start = data, .at = data, .end = data + size, .persistent = persistent, .err = err};
-    tern_status s = run(&m);
+    // From the start on there is an array, so that an empty range of it is one, too.
+    tern_status s = tn_grow(&m.stack, &m.cap, 16, sizeof *m.stack) ? run(&m) : tn_fail_oom(err, 16 * sizeof *m.stack);
     if (s == TERN_OK) {
         *out = m.stack[m.count - 1];
         *used = (size_t)(m.at - data);
