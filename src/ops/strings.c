@@ -1,6 +1,7 @@
-/* StringConcat, StringSplit, StringNormalizer. */
+/* StringConcat, StringSplit, StringNormalizer, RegexFullMatch. */
 #include "ops/args.h"
 #include "ops/copy.h"
+#include "ops/regex.h"
 #include "ops/unicode.h"
 
 static tern_status new_string(tn_run *c, size_t len, char **out) {
@@ -232,3 +233,38 @@ static tern_status run_normalizer(tn_run *c) {
 }
 
 const tn_op tn_op_string_normalizer = TN_ARGS_OP(infer_normalizer, run_normalizer, 1, 1, 1, 1, 0);
+
+/* ---- RegexFullMatch -------------------------------------------------------------------------------------------- */
+
+static tern_status infer_regex(tn_infer *c) {
+    TN_TRY(tn_args_need(c, 0, TN_T(STRING)));
+    if (!tn_attr_find(c->node, "pattern"))
+        return tn_infer_fail(c, TERN_INVALID_MODEL, "attribute 'pattern' is missing");
+    tn_shape s;
+    bool known = tn_args_shape(c, 0, &s);
+    tn_infer_out(c, 0, TERN_BOOL, known ? &s : NULL);
+    return TERN_OK;
+}
+
+static tern_status prepare_regex(tn_prepare *c) {
+    const tn_regex *r;
+    TN_TRY(tn_regex_compile(c->arena, tn_attr_s(c->node, "pattern", ""), &r, c->err));
+    c->state = (void *)(uintptr_t)r;
+    c->workspace = tn_regex_workspace(r);
+    return TERN_OK;
+}
+
+static tern_status run_regex(tn_run *c) {
+    const tern_string *x = c->in[0]->data;
+    for (int64_t i = 0, n = tn_shape_count(&c->in[0]->shape); i < n; i++)
+        ((uint8_t *)c->out[0]->data)[i] = tn_regex_full_match(c->state, x[i].data, x[i].len, c->workspace);
+    return TERN_OK;
+}
+
+const tn_op tn_op_regex_full_match = {.infer = infer_regex,
+                                      .prepare = prepare_regex,
+                                      .run = run_regex,
+                                      .min_in = 1,
+                                      .max_in = 1,
+                                      .min_out = 1,
+                                      .max_out = 1};
