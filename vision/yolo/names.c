@@ -500,6 +500,18 @@ static hint row_hint(const yolo_row *row, const char *class_name) {
     return h;
 }
 
+static bool row_fits(const part *p, const yolo_row *row);
+
+/* Of the modules that have children of their own kind; repeated ones are in a Sequential. */
+static bool can_be_told(const part *p, const char *name) {
+    static const char *const names[] = {"Conv", "Focus",  "BottleneckCSP", "C3",
+                                        "SPP",  "Detect", "Segment",       "StemBlock"};
+    for (size_t i = 0; i < TN_COUNT(names); i++) {
+        if (strncmp(name, names[i], strlen(names[i])) == 0) return strcmp(name, "Conv2d") != 0 && !all_numbers(p);
+    }
+    return false;
+}
+
 static tern_status make_layer(maker *k, const part *p, const yolo_row *row, tern_py **out) {
     const char *name = plain_class(row);
     k->class_name = row->module;
@@ -510,6 +522,9 @@ static tern_status make_layer(maker *k, const part *p, const yolo_row *row, tern
         TN_TRY(make_silent(k, row, out));
     } else {
         if (!p) return fail(k, "there are no tensors of the module", row->module);
+        if (can_be_told(p, name) && !row_fits(p, row)) {
+            return fail(k, "its tensors are not those of the module", row->module);
+        }
         hint h = row_hint(row, name);
         // Hints name the class where children do not; what has its own name there is found by it.
         if (strcmp(name, "C3") == 0 || strcmp(name, "Detect") == 0) h.class_name = "";
@@ -521,6 +536,11 @@ static tern_status make_layer(maker *k, const part *p, const yolo_row *row, tern
 static tern_status make_layers(maker *k, const part *root, const tern_py **layers) {
     tern_py *modules, *top = new_module(k, "Sequential", 0, (size_t)k->arch->n_rows, &modules);
     if (!top) return out_of_memory(k);
+    for (const part *c = root->children; c; c = c->next) {
+        if (strtol(c->name, NULL, 10) < k->arch->n_rows) continue;
+        return tn_fail(k->err, TERN_INVALID_FORMAT, "there are tensors of layer %s; the description has %d layers",
+                       c->name, k->arch->n_rows);
+    }
     for (int i = 0; i < k->arch->n_rows; i++) {
         char name[16];
         tern_py *layer;
