@@ -1,4 +1,5 @@
-/* Masks: each object's is the sigmoid of a sum of prototypes, cut to its box. They are kept at the resolution of the
+/* Masks: each object's is the sigmoid of a sum of prototypes, scaled up to the picture, above 0.5, cut to its box: pixel
+ * for pixel what YOLOv5 gives at full size. They are kept at the resolution of the
  * prototypes and scaled up, bilinearly, row by row when somebody wants to see them: a full-size mask of every object
  * of a large picture would take gigabytes. */
 #include <math.h>
@@ -64,9 +65,9 @@ void tern_mask_row(const tern_detections *d, size_t i, int y, int x1, int x2, ui
     int y0 = clamp_int(floor(cy), 0, m->height - 1), y1 = TN_MIN(y0 + 1, m->height - 1);
     double fy = TN_MIN(TN_MAX(cy - y0, 0.0), 1.0);
     const float *top = m->values + (size_t)y0 * (size_t)m->width, *low = m->values + (size_t)y1 * (size_t)m->width;
-    bool row_inside = y + 0.5 >= (double)box->y1 && y + 0.5 < (double)box->y2;
+    bool row_inside = y >= (double)box->y1 && y < (double)box->y2;
     for (int x = x1; x < x2; x++) {
-        bool inside = row_inside && x + 0.5 >= (double)box->x1 && x + 0.5 < (double)box->x2;
+        bool inside = row_inside && x >= (double)box->x1 && x < (double)box->x2;
         double cx = (x + 0.5) * d->mask_scale_x + d->mask_offset_x - 0.5 - m->x;
         int a = clamp_int(floor(cx), 0, m->width - 1), b = TN_MIN(a + 1, m->width - 1);
         double fx = TN_MIN(TN_MAX(cx - a, 0.0), 1.0);
