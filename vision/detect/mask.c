@@ -1,7 +1,7 @@
-/* Masks: each object's is the sigmoid of a sum of prototypes, scaled up to the picture, above 0.5, cut to its box: pixel
- * for pixel what YOLOv5 gives at full size. They are kept at the resolution of the
- * prototypes and scaled up, bilinearly, row by row when somebody wants to see them: a full-size mask of every object
- * of a large picture would take gigabytes. */
+/* Masks: each object's is the sigmoid of a sum of prototypes, scaled up to the picture, above 0.5, cut to its box:
+ * pixel for pixel what YOLOv5 gives at full size. They are kept at the resolution of the prototypes and scaled up,
+ * bilinearly, row by row when somebody wants to see them: a full-size mask of every object of a large picture would
+ * take gigabytes. */
 #include <math.h>
 
 #include "vision/detect/detect_internal.h"
