@@ -83,6 +83,14 @@ static tern_status put_stride(yolo_net *n) {
     return put(n, "stride", &text);
 }
 
+/* The size to use: fixed, or where free the nominal one. */
+static tern_status put_size(yolo_net *n) {
+    tn_text text;
+    tn_text_init(&text);
+    tn_text_add(&text, "[%d, %d]", n->height, n->width);
+    return put(n, "imgsz", &text);
+}
+
 static tern_status put_head(yolo_net *n) {
     static const char *const tasks[] = {"detect", "segment", "classify", "face"};
     static const char *const heads[] = {"raw", "decoded", "nms"};
@@ -133,6 +141,7 @@ tern_status yolo_metadata(yolo_net *n, int n_layers, const char *source) {
     TN_TRY(put(n, "tern.source", &text));
     TN_TRY(put_names(n));
     TN_TRY(put_stride(n));
+    TN_TRY(put_size(n));
     TN_TRY(put_head(n));
     if (n->input_channels == 3) TN_TRY(put_preprocess(n));
     return tern_graph_producer(n->graph, "tern", tern_version(), n->err);

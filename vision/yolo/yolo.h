@@ -6,6 +6,7 @@
  * Metadata of the model made:
  *   names            {0: 'person', 1: 'bicycle'}, as the official export writes it; absent when there are none
  *   stride           the largest stride, "32"; absent for classifiers
+ *   imgsz            [height, width] of the input; where they are free, those to use
  *   tern.preprocess  see docs/classify.md
  *   tern.yolo        a JSON object:
  *       "task"       "detect", "segment", "classify" or "face"
