@@ -150,7 +150,7 @@ static tern_status place_all(layout *l) {
     for (int i = 0; i < n_nodes; i++) TN_TRY(place(l, g->nodes[i]));
     for (int i = 0; i < g->n_outputs; i++) TN_TRY(want_plain(l, g->outputs[i]));
     if (!tn_grow(&g->nodes, &g->cap_nodes, l->count, sizeof(tn_node *))) return tn_fail_oom(l->o->err, l->count);
-    memcpy(g->nodes, l->list, l->count * sizeof(tn_node *));
+    if (l->count) memcpy(g->nodes, l->list, l->count * sizeof(tn_node *));
     g->n_nodes = (int)l->count;
     return TERN_OK;
 }
