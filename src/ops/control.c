@@ -206,7 +206,7 @@ static tern_status run_if(tn_run *c) {
     return s;
 }
 
-const tn_op tn_op_if = TN_ARGS_OP(infer_if, run_if, 1, 1, 1, -1, TN_OP_NO_FOLD);
+const tn_op tn_op_if = TN_ARGS_OP(infer_if, run_if, 1, 1, 1, -1, TN_OP_NO_FOLD | TN_OP_ALLOC);
 
 /* ---- Loop ------------------------------------------------------------------------------------------------------ */
 
@@ -365,7 +365,7 @@ static tern_status run_loop(tn_run *c) {
     return s;
 }
 
-const tn_op tn_op_loop = TN_ARGS_OP(infer_loop, run_loop, 0, -1, 0, -1, TN_OP_NO_FOLD);
+const tn_op tn_op_loop = TN_ARGS_OP(infer_loop, run_loop, 0, -1, 0, -1, TN_OP_NO_FOLD | TN_OP_ALLOC);
 
 /* ---- SequenceMap ----------------------------------------------------------------------------------------------- */
 
@@ -430,4 +430,4 @@ static tern_status run_map(tn_run *c) {
     return s;
 }
 
-const tn_op tn_op_sequence_map = TN_ARGS_OP(infer_map, run_map, 1, -1, 1, -1, TN_OP_NO_FOLD);
+const tn_op tn_op_sequence_map = TN_ARGS_OP(infer_map, run_map, 1, -1, 1, -1, TN_OP_NO_FOLD | TN_OP_ALLOC);

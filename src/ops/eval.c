@@ -80,6 +80,7 @@ static tern_status evaluate(eval *e, tern_tensor *const *in, tern_tensor **out, 
                      .err = err};
     if (op->prepare) TN_TRY(op->prepare(&pc));
     TN_TRY(alloc_outputs(e, out, err));
+    TN_TRY(tn_run_check_outputs(e->node, e->out, out, err));
     void *workspace = NULL;
     if (pc.workspace && !(workspace = tn_alloc_aligned(pc.workspace, TN_CACHE_LINE)))
         return tn_fail_oom(err, pc.workspace);

@@ -273,4 +273,4 @@ static tern_status run_compress(tn_run *c) {
     return TERN_OK;
 }
 
-const tn_op tn_op_compress = TN_ARGS_OP(infer_compress, run_compress, 2, 2, 1, 1, 0);
+const tn_op tn_op_compress = TN_ARGS_OP(infer_compress, run_compress, 2, 2, 1, 1, TN_OP_ALLOC);

@@ -327,6 +327,7 @@ static tern_status run_dict(tn_run *c) {
 const tn_op tn_op_dict_vectorizer = {.infer = infer_dict,
                                      .prepare = prepare_dict,
                                      .run = run_dict,
+                                     .flags = TN_OP_ALLOC,
                                      .min_in = 1,
                                      .max_in = 1,
                                      .min_out = 1,
@@ -425,7 +426,7 @@ static tern_status run_cast_map(tn_run *c) {
     return status;
 }
 
-const tn_op tn_op_cast_map = TN_ARGS_OP(infer_cast_map, run_cast_map, 1, 1, 1, 1, 0);
+const tn_op tn_op_cast_map = TN_ARGS_OP(infer_cast_map, run_cast_map, 1, 1, 1, 1, TN_OP_ALLOC);
 
 /* ---- ZipMap ---------------------------------------------------------------------------------------------------- */
 
@@ -478,4 +479,4 @@ static tern_status run_zip_map(tn_run *c) {
     return status;
 }
 
-const tn_op tn_op_zip_map = TN_ARGS_OP(infer_zip_map, run_zip_map, 1, 1, 1, 1, 0);
+const tn_op tn_op_zip_map = TN_ARGS_OP(infer_zip_map, run_zip_map, 1, 1, 1, 1, TN_OP_ALLOC);

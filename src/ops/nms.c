@@ -143,4 +143,4 @@ static tern_status run_nms(tn_run *c) {
     return status;
 }
 
-const tn_op tn_op_nms = TN_ARGS_OP(infer_nms, run_nms, 2, 5, 1, 1, 0);
+const tn_op tn_op_nms = TN_ARGS_OP(infer_nms, run_nms, 2, 5, 1, 1, TN_OP_ALLOC);

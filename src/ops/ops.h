@@ -84,8 +84,10 @@ typedef enum tn_op_flags {
     TN_OP_INPLACE = 1 << 1, /* output 0 may overwrite an input of the same stored bytes that nobody reads later */
     TN_OP_BLOCKED =
         1 << 2, /* takes blocked inputs and gives blocked outputs: all rank-4 inputs and outputs have one block */
-    TN_OP_RANDOM = 1 << 3,           /* not folded, not merged with an equal node */
-    TN_OP_NO_FOLD = 1 << 4,          /* not evaluated at load even when all inputs are constant */
+    TN_OP_RANDOM = 1 << 3,  /* not folded, not merged with an equal node */
+    TN_OP_NO_FOLD = 1 << 4, /* not evaluated at load even when all inputs are constant */
+    TN_OP_ALLOC = 1 << 7,   /* run gives memory to tensor outputs whose shape depends on data; of all others, infer
+                               can tell every shape once it knows its inputs' elements */
     TN_OP_INPLACE_RESIDUAL = 1 << 6, /* likewise, but only input 3 (tern:Conv) */
     TN_OP_KERNEL_NAME = 1 << 5       /* the state begins with a `const char *`: the fast kernel chosen, or NULL */
 } tn_op_flags;
@@ -155,7 +157,7 @@ void *tn_prepare_state(tn_prepare *c, size_t bytes);
 
 /* ---- helpers for run --------------------------------------------------------------------------------------- */
 
-/* Gives output o memory (data-dependent shapes). Not cleared. */
+/* Gives output o memory; the operator has TN_OP_ALLOC. Not cleared. */
 tern_status tn_run_alloc(tn_run *c, int o, tern_dtype dtype, const tn_shape *shape);
 /* Output o becomes another reference to `t` (sequences, optionals, Identity, If). */
 tern_status tn_run_share(tn_run *c, int o, tern_tensor *t);
@@ -165,6 +167,8 @@ tern_status tn_run_string(tn_run *c, const char *data, size_t len, tern_string *
 tern_status tn_run_graph(tn_run *c, tn_graph *g, tern_tensor *const *in, int n_in, tern_tensor **out, int n_out);
 /* Drops a reference to a tensor of this run (NULL is fine). tn_tensor_unref would do, but for the memory limit. */
 void tn_run_drop(tn_run *c, tern_tensor *t);
+/* Before run: fails when a wanted tensor output has no memory although run will not allocate it. */
+tern_status tn_run_check_outputs(const tn_node *node, const tn_type *types, tern_tensor *const *out, tern_error *err);
 tern_status tn_run_fail(tn_run *c, tern_status status, const char *format, ...) TN_PRINTF(3, 4);
 
 /* ---- inference over a graph ---------------------------------------------------------------------------------- */

@@ -42,3 +42,12 @@ tern_status tn_run_graph(tn_run *c, tn_graph *g, tern_tensor *const *in, int n_i
 void tn_run_drop(tn_run *c, tern_tensor *t) {
     if (t) c->exec->drop(c->exec, t);
 }
+
+tern_status tn_run_check_outputs(const tn_node *node, const tn_type *types, tern_tensor *const *out, tern_error *err) {
+    if (node->op->flags & TN_OP_ALLOC) return TERN_OK;
+    for (int i = 0; i < node->n_out; i++)
+        if (node->out[i] && !out[i] && types[i].kind == TERN_KIND_TENSOR)
+            return tn_fail(err, TERN_INVALID_MODEL, "the shape of output %d '%s' can not be told from the inputs", i,
+                           node->out[i]->name);
+    return TERN_OK;
+}

@@ -245,7 +245,7 @@ static tern_status run_scan(tn_run *c) {
     return status;
 }
 
-const tn_op tn_op_scan = TN_ARGS_OP(infer_scan, run_scan, 1, -1, 1, -1, TN_OP_NO_FOLD);
+const tn_op tn_op_scan = TN_ARGS_OP(infer_scan, run_scan, 1, -1, 1, -1, TN_OP_NO_FOLD | TN_OP_ALLOC);
 
 /* ---- opset 8 --------------------------------------------------------------------------------------------------- */
 
@@ -407,4 +407,4 @@ static tern_status run_scan8(tn_run *c) {
     return status;
 }
 
-const tn_op tn_op_scan8 = TN_ARGS_OP(infer_scan8, run_scan8, 0, -1, 1, -1, TN_OP_NO_FOLD);
+const tn_op tn_op_scan8 = TN_ARGS_OP(infer_scan8, run_scan8, 0, -1, 1, -1, TN_OP_NO_FOLD | TN_OP_ALLOC);

@@ -118,7 +118,7 @@ static tern_status run_non_zero(tn_run *c) {
     return TERN_OK;
 }
 
-const tn_op tn_op_non_zero = TN_ARGS_OP(infer_non_zero, run_non_zero, 1, 1, 1, 1, 0);
+const tn_op tn_op_non_zero = TN_ARGS_OP(infer_non_zero, run_non_zero, 1, 1, 1, 1, TN_OP_ALLOC);
 
 /* ---- Trilu ------------------------------------------------------------------------------------------------- */
 

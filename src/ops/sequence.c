@@ -78,7 +78,7 @@ static tern_status run_at(tn_run *c) {
     return tn_run_share(c, 0, c->in[0]->items[at]);
 }
 
-const tn_op tn_op_sequence_at = TN_ARGS_OP(infer_at, run_at, 2, 2, 1, 1, 0);
+const tn_op tn_op_sequence_at = TN_ARGS_OP(infer_at, run_at, 2, 2, 1, 1, TN_OP_ALLOC);
 
 static tern_status infer_insert(tn_infer *c) {
     TN_TRY(tn_group_need(c, 0, TERN_KIND_SEQUENCE));
@@ -310,7 +310,7 @@ static tern_status run_concat(tn_run *c) {
     return TERN_OK;
 }
 
-const tn_op tn_op_concat_from_sequence = TN_ARGS_OP(infer_concat, run_concat, 1, 1, 1, 1, 0);
+const tn_op tn_op_concat_from_sequence = TN_ARGS_OP(infer_concat, run_concat, 1, 1, 1, 1, TN_OP_ALLOC);
 
 /* ---- optionals ------------------------------------------------------------------------------------------------- */
 
@@ -363,4 +363,4 @@ static tern_status run_get_element(tn_run *c) {
     return tn_run_share(c, 0, t->items[0]);
 }
 
-const tn_op tn_op_optional_get_element = TN_ARGS_OP(infer_get_element, run_get_element, 1, 1, 1, 1, 0);
+const tn_op tn_op_optional_get_element = TN_ARGS_OP(infer_get_element, run_get_element, 1, 1, 1, 1, TN_OP_ALLOC);

@@ -144,7 +144,7 @@ static tern_status run_split(tn_run *c) {
     return TERN_OK;
 }
 
-const tn_op tn_op_string_split = TN_ARGS_OP(infer_split, run_split, 1, 1, 1, 2, 0);
+const tn_op tn_op_string_split = TN_ARGS_OP(infer_split, run_split, 1, 1, 1, 2, TN_OP_ALLOC);
 
 /* ---- StringNormalizer ------------------------------------------------------------------------------------------ */
 
@@ -232,7 +232,7 @@ static tern_status run_normalizer(tn_run *c) {
     return s;
 }
 
-const tn_op tn_op_string_normalizer = TN_ARGS_OP(infer_normalizer, run_normalizer, 1, 1, 1, 1, 0);
+const tn_op tn_op_string_normalizer = TN_ARGS_OP(infer_normalizer, run_normalizer, 1, 1, 1, 1, TN_OP_ALLOC);
 
 /* ---- RegexFullMatch -------------------------------------------------------------------------------------------- */
 

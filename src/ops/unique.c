@@ -156,4 +156,4 @@ static tern_status run_unique(tn_run *c) {
     return status;
 }
 
-const tn_op tn_op_unique = TN_ARGS_OP(infer_unique, run_unique, 1, 1, 1, 4, 0);
+const tn_op tn_op_unique = TN_ARGS_OP(infer_unique, run_unique, 1, 1, 1, 4, TN_OP_ALLOC);

@@ -90,5 +90,10 @@ static tern_status unpool_run(tn_run *c) {
     return TERN_OK;
 }
 
-const tn_op tn_op_max_unpool = {
-    .infer = unpool_infer, .run = unpool_run, .min_in = 2, .max_in = 3, .min_out = 1, .max_out = 1};
+const tn_op tn_op_max_unpool = {.infer = unpool_infer,
+                                .run = unpool_run,
+                                .flags = TN_OP_ALLOC,
+                                .min_in = 2,
+                                .max_in = 3,
+                                .min_out = 1,
+                                .max_out = 1};

@@ -160,7 +160,8 @@ static tern_status prepare_dynamic(tn_context *c, const tn_step *step, tern_tens
                        .packs = c->run->session->packs,
                        .err = err};
     if (n->op->prepare) TN_TRY(n->op->prepare(pc));
-    return alloc_outputs(c, step, out_types, out, err);
+    TN_TRY(alloc_outputs(c, step, out_types, out, err));
+    return tn_run_check_outputs(n, out_types, out, err);
 }
 
 static tern_status call_run(tn_context *c, const tn_step *step, const void *state, void *workspace, tern_error *err) {
