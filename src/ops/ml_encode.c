@@ -301,9 +301,8 @@ static tern_status infer_dict(tn_infer *c) {
         return tn_infer_fail(c, TERN_INVALID_MODEL, "string_vocabulary or int64_vocabulary is needed");
     const tn_type *element = c->in[0]->element;
     tn_shape s = {.rank = 1, .dims = {words.count}};
-    if (element && element->kind == TERN_KIND_TENSOR) tn_infer_out(c, 0, element->dtype, NULL);
-    c->out[0].ranked = true;
-    c->out[0].shape = s;
+    if (element && element->kind == TERN_KIND_TENSOR && element->dtype != TERN_UNDEFINED)
+        return tn_args_out_shape(c, 0, element->dtype, &s);
     return TERN_OK;
 }
 
