@@ -36,6 +36,10 @@ int cli_usage_error(const cli_command *command, const char *format, ...) {
     return CLI_USAGE;
 }
 
+void cli_print_name(const char *text) {
+    for (const char *p = text; *p; p++) putchar((unsigned char)*p < 32 || *p == 127 ? '?' : *p);
+}
+
 int cli_fail(const tern_error *err) {
     cli_error("%s", err->text);
     return CLI_FAILED;

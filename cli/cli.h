@@ -105,6 +105,8 @@ void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int cli_usage_error(const cli_command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Prints the text of `err` and returns CLI_FAILED. */
 int cli_fail(const tern_error *err);
+/* Prints text that comes from a file to stdout; control characters are shown as '?'. */
+void cli_print_name(const char *text);
 /* For the allocations of the command line itself, of sizes that no input decides: says so and exits with 1. */
 void *cli_must(void *ptr);
 

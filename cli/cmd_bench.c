@@ -139,7 +139,8 @@ static int run(void *args, char **operands, int count) {
     tern_status s = tern_model_load(&model, operands[0], NULL, &err);
     if (s == TERN_OK) s = tern_session_create(&session, model, &options, &err);
     t.load_ms = ms_since(start);
-    if (s == TERN_OK) s = cli_inputs_make(&in, model, &io, &err);
+    if (s == TERN_OK && (s = cli_inputs_make(&in, model, &io, &err)) != TERN_OK)
+        tn_error_prefix(&err, "%s: ", operands[0]);
     if (s == TERN_OK) s = measure(a, model, session, &in, &t, &err);
     if (s == TERN_OK) {
         qsort(t.ms, t.count, sizeof *t.ms, by_value);

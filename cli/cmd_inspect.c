@@ -169,23 +169,36 @@ static void print_values(const char *label, const tern_model *m, int n,
         tern_error err;
         char text[400];
         if (get(m, i, &info, &err) != TERN_OK) continue;
-        printf("%-12s%s %s\n", i ? "" : label, info.name, cli_value_text(&info, text, sizeof text));
+        printf("%-12s", i ? "" : label);
+        cli_print_name(info.name);
+        printf(" ");
+        cli_print_name(cli_value_text(&info, text, sizeof text));
+        printf("\n");
     }
 }
 
 static void print_model(const tern_model *m, const graph_facts *f) {
     char a[40], b[40];
     printf("%-12s%s\n", "model", m->path ? m->path : "");
-    printf("%-12s%s %s, IR version %" PRId64 "\n", "producer", m->producer_name ? m->producer_name : "unknown",
-           m->producer_version ? m->producer_version : "", m->ir_version);
+    printf("%-12s", "producer");
+    cli_print_name(m->producer_name && *m->producer_name ? m->producer_name : "unknown");
+    printf("%s", m->producer_version && *m->producer_version ? " " : "");
+    cli_print_name(m->producer_version ? m->producer_version : "");
+    printf(", IR version %" PRId64 "\n", m->ir_version);
     for (size_t i = 0; i < m->n_opsets; i++)
         printf("%-12s%s %d\n", i ? "" : "opset", *m->opsets[i].domain ? m->opsets[i].domain : "ai.onnx",
                m->opsets[i].version);
     print_values("inputs", m, tern_model_input_count(m), tern_model_input);
     print_values("outputs", m, tern_model_output_count(m), tern_model_output);
-    for (size_t i = 0; i < m->n_metadata; i++)
-        printf("%-12s%s = %.100s%s\n", i ? "" : "metadata", m->metadata[i].key, m->metadata[i].value,
-               strlen(m->metadata[i].value) > 100 ? "..." : "");
+    for (size_t i = 0; i < m->n_metadata; i++) {
+        char value[104];
+        snprintf(value, sizeof value, "%.100s", m->metadata[i].value);
+        printf("%-12s", i ? "" : "metadata");
+        cli_print_name(m->metadata[i].key);
+        printf(" = ");
+        cli_print_name(value);
+        printf("%s\n", strlen(m->metadata[i].value) > 100 ? "..." : "");
+    }
     printf("%-12s%s (%sB)\n", "parameters", amount((double)f->parameters, a, sizeof a),
            amount((double)f->parameter_bytes, b, sizeof b));
     printf("%-12s%" PRId64 "\n", "nodes", f->nodes);

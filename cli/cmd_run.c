@@ -54,10 +54,12 @@ static bool is_numeric(const tern_tensor *t) {
 
 static void print_text(const char *name, const tern_tensor *t) {
     if (tern_tensor_kind(t) != TERN_KIND_TENSOR) {
-        printf("%s: %zu items\n", name, tern_tensor_item_count(t));
+        cli_print_name(name);
+        printf(": %zu items\n", tern_tensor_item_count(t));
         return;
     }
-    printf("%s: %s[", name, tern_dtype_name(tern_tensor_dtype(t)));
+    cli_print_name(name);
+    printf(": %s[", tern_dtype_name(tern_tensor_dtype(t)));
     for (int i = 0; i < tern_tensor_rank(t); i++) printf("%s%" PRId64, i ? "," : "", tern_tensor_dims(t)[i]);
     printf("]");
     int64_t n = tern_tensor_count(t);
@@ -121,6 +123,9 @@ static tern_status write_outputs(const char *folder, const tern_model *model, te
         for (int k = 0; k < i; k++)
             if (strcmp(paths[k], paths[i]) == 0)
                 return tn_fail(err, TERN_IO, "%s: two outputs of the model would be written to this file", paths[i]);
+        struct stat st;
+        if (lstat(paths[i], &st) == 0 && S_ISLNK(st.st_mode)) /* the name is the model's: it must not lead elsewhere */
+            return tn_fail(err, TERN_IO, "%s: is a symbolic link; outputs are not written through it", paths[i]);
         TN_TRY(tern_tensor_save_npy(outputs[i], paths[i], err));
     }
     return TERN_OK;
@@ -144,15 +149,19 @@ static tern_status print_all(const run_args *a, const tern_model *model, tern_te
     return TERN_OK;
 }
 
-static tern_status run_model(const run_args *a, tern_model *model, tern_session **session, cli_inputs *in,
-                             tern_tensor **outputs, int n, tern_error *err) {
+static tern_status run_model(const run_args *a, const char *path, tern_model *model, tern_session **session,
+                             cli_inputs *in, tern_tensor **outputs, int n, tern_error *err) {
     cli_input_options io = {.files = &a->inputs,
                             .shapes = &a->shapes,
                             .fill = (cli_fill)a->fill,
                             .free_dim = a->fill ? 1 : 0,
                             .seed = (uint64_t)a->seed};
     tern_options options = cli_session_options(&a->common);
-    TN_TRY(cli_inputs_make(in, model, &io, err));
+    tern_status s = cli_inputs_make(in, model, &io, err);
+    if (s != TERN_OK) {
+        tn_error_prefix(err, "%s: ", path);
+        return s;
+    }
     TN_TRY(tern_session_create(session, model, &options, err));
     return tern_session_run(*session, in->feeds, in->count, NULL, outputs, (size_t)n, err);
 }
@@ -169,7 +178,7 @@ static int run(void *args, char **operands, int count) {
     int n = tern_model_output_count(model);
     tern_tensor **outputs = cli_must(calloc((size_t)n + 1, sizeof *outputs));
     char **paths = cli_must(calloc((size_t)n + 1, sizeof *paths));
-    s = run_model(a, model, &session, &in, outputs, n, &err);
+    s = run_model(a, operands[0], model, &session, &in, outputs, n, &err);
     if (s == TERN_OK && a->output_dir) s = write_outputs(a->output_dir, model, outputs, paths, n, &err);
     if (s == TERN_OK) s = print_all(a, model, outputs, paths, n, &err);
     for (int i = 0; i < n; i++) {

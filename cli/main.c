@@ -60,6 +60,11 @@ static int finish(int code) {
     return code;
 }
 
+static void show_warning(void *context, tern_log_level level, const char *line) {
+    (void)context;
+    cli_error("%s%s", level == TERN_LOG_WARNING ? "warning: " : "", line);
+}
+
 static int set_cpu(const cli_common *common) {
     if (common->cpu < 0) return CLI_OK;
     tern_error err;
@@ -82,6 +87,7 @@ static int run_command(const cli_command *command, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+    tern_set_log(show_warning, NULL, TERN_LOG_WARNING);
     if (argc < 2) {
         print_overview(stderr);
         return CLI_USAGE;

@@ -17,6 +17,8 @@ static tern_status read_dim(tn_importer *im, tn_str message, int64_t *dim) {
     for (tn_pb_field f; tn_pb_next(&r, &f);) {
         // Some exporters write -1 for what they do not know.
         if (f.number == DIM_VALUE && f.wire == TN_PB_VARINT) {
+            /* Some exporters write -1 for a dim that is free. */
+            if ((int64_t)f.value < -1) return tn_fail(im->err, TERN_INVALID_MODEL, "a dim of %lld", (long long)f.value);
             *dim = (int64_t)f.value >= 0 ? (int64_t)f.value : TN_DIM_UNKNOWN;
         }
         if (f.number == DIM_PARAM && f.wire == TN_PB_BYTES && f.bytes.len) {

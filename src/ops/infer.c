@@ -103,7 +103,8 @@ bool tn_infer_ints(tn_infer *c, int i, int64_t *out, int max, int *count) {
     if (v && v->kind == TERN_KIND_TENSOR) {
         int64_t n;
         if (v->shape.rank > 1 || !tn_shape_count_checked(&v->shape, &n) || n > max) return false;
-        for (int64_t k = 0; k < n; k++) out[k] = tn_tensor_get_i64(v, k);
+        /* The lowest integers encode what is unknown: as numbers they are far out of any range, and stay so. */
+        for (int64_t k = 0; k < n; k++) out[k] = TN_MAX(tn_tensor_get_i64(v, k), TN_DIM_LAST_SYMBOL + 1);
         *count = (int)n;
         return true;
     }

@@ -14,7 +14,7 @@ typedef struct planner {
     const tn_plan_options *options;
     int *class_of;     /* by value id: representative of its class; -1: not planned */
     tn_interval *life; /* by class representative */
-    bool *pinned;      /* by class representative: given, constant or dynamic memory: never overwritten */
+    bool *pinned;      /* by class representative: lives in the tensor of a graph output */
     int *last_read;    /* by value id: last step that reads it; n_steps for graph outputs */
     tern_error *err;
 } planner;
@@ -262,12 +262,15 @@ static void place_results(planner *p) {
 static tern_status place_arena(planner *p) {
     tn_interval *list = tn_alloc_array((size_t)p->g->n_values + 1, sizeof *list);
     int *owner = tn_alloc_array((size_t)p->g->n_values + 1, sizeof *owner);
-    size_t count = 0;
+    size_t count = 0, sum = 0;
     tern_status s = list && owner ? TERN_OK : tn_fail_oom(p->err, (size_t)p->g->n_values * sizeof *list);
     for (int i = 0; s == TERN_OK && i < p->g->n_values; i++) {
         if (p->plan->slots[i].place != TN_PLACE_ARENA) continue;
         p->plan->value_bytes += p->plan->slots[i].bytes;
         if (p->class_of[i] != i) continue;
+        /* With the sum in range, no offset and no size that the memory plan computes can overflow. */
+        if (!tn_add_size(sum, p->life[i].bytes, &sum) || sum > INT64_MAX)
+            s = tn_fail(p->err, TERN_LIMIT_EXCEEDED, "the values of the graph are too large together");
         owner[count] = i;
         list[count++] = p->life[i];
     }

@@ -71,9 +71,24 @@ static bool fits(const tern_tensor *t, const tn_slot *s) {
     return t->kind == TERN_KIND_TENSOR && t->dtype == s->type.dtype && tn_shape_equal(&t->shape, &s->type.shape);
 }
 
-/* The caller's tensor takes the result directly when it can. */
-static bool usable(const tern_tensor *t, const tn_slot *s) {
-    return fits(t, s) && t->dtype != TERN_STRING && ((uintptr_t)t->data & (TN_CACHE_LINE - 1)) == 0;
+static bool overlap(const tern_tensor *a, const tern_tensor *b) {
+    if (!a->data || !b->data) return false;
+    uintptr_t x = (uintptr_t)a->data, y = (uintptr_t)b->data;
+    return x < y + tn_tensor_bytes(b) && y < x + tn_tensor_bytes(a);
+}
+
+/* The caller's tensor takes the result directly when it can. Intermediate values may live in it, too: it must not be an
+ * input, or another output. */
+static bool usable(const tn_context *c, const tern_tensor *t, const tn_slot *s) {
+    if (!fits(t, s) || t->dtype == TERN_STRING || ((uintptr_t)t->data & (TN_CACHE_LINE - 1)) != 0) return false;
+    const tn_graph *g = c->cached->graph;
+    for (int i = 0; i < g->n_inputs; i++) {
+        const tern_tensor *in = c->frame->values[g->inputs[i]->id];
+        if (in && overlap(t, in)) return false;
+    }
+    for (int i = 0; i < g->n_outputs; i++)
+        if (c->frame->results[i] && overlap(t, c->frame->results[i])) return false;
+    return true;
 }
 
 static tern_status make_results(tn_context *c, const char *const *names, tern_tensor **outputs, size_t n_outputs,
@@ -83,7 +98,7 @@ static tern_status make_results(tn_context *c, const char *const *names, tern_te
     for (size_t k = 0; k < n_outputs; k++) {
         int o = find_output(g, names, k);
         const tn_slot *s = &plan->slots[g->outputs[o]->id];
-        if (s->place == TN_PLACE_RESULT && s->result == o && outputs[k] && usable(outputs[k], s))
+        if (s->place == TN_PLACE_RESULT && s->result == o && outputs[k] && usable(c, outputs[k], s))
             c->frame->results[o] = tn_tensor_ref(outputs[k]);
     }
     for (int i = 0; i < g->n_values; i++) {
