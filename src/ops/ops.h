@@ -120,6 +120,8 @@ const tn_op_row *tn_op_find(const char *domain, const char *name, int opset);
 const tn_op_row *tn_op_rows(size_t *count);
 /* The newest opset of the domain that the rows cover (28 for ai.onnx); 0: unknown domain. */
 int tn_op_newest_opset(const char *domain);
+/* Warns of imported opsets above the newest. */
+void tn_op_warn_about_opsets(const tern_model *m);
 /* Sets node->op and node->since and checks the number of inputs and outputs; the error names op, opset and what to do.
  */
 tern_status tn_op_resolve(tn_node *node, tern_error *err);

@@ -168,8 +168,8 @@ static tern_status resolve_graph(const resolver *r, tn_graph *g, tern_error *err
     return TERN_OK;
 }
 
-static void warn_about_opsets(const tern_model *m) {
-    for (size_t i = 0; m && i < m->n_opsets; i++) {
+void tn_op_warn_about_opsets(const tern_model *m) {
+    for (size_t i = 0; i < m->n_opsets; i++) {
         int newest = tn_op_newest_opset(m->opsets[i].domain);
         if (newest && m->opsets[i].version > newest)
             tn_log(TERN_LOG_WARNING, "the model imports opset %d of '%s'; tern knows up to %d and runs it as that",
@@ -183,7 +183,6 @@ tern_status tn_op_resolve_graph(tn_graph *g, tern_error *err) {
     for (size_t i = 0; ok && i < n_rows; i++)
         if (i == 0 || strcmp(rows[i].key, rows[i - 1].key) != 0)
             ok = tn_map_put(&r.ops, tn_str_c(rows[i].key), (void *)(uintptr_t)&rows[i]);
-    warn_about_opsets(g->model);
     tern_status s = ok ? resolve_graph(&r, g, err) : tn_fail_oom(err, 0);
     tn_map_release(&r.ops);
     tn_map_release(&r.attrs);

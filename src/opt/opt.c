@@ -167,6 +167,7 @@ static tern_status run_pass(tn_opt *o, size_t p) {
 
 tern_status tn_opt_run(tern_model *model, tern_cpu_tier tier, bool fuse, tern_error *err) {
     tn_opt o = {.model = model, .graph = model->graph, .tier = tier, .err = err};
+    tn_op_warn_about_opsets(model);
     TN_TRY(tn_op_resolve_graph(o.graph, err));
     TN_TRY(infer_types(&o));
     for (size_t p = 0; p < TN_COUNT(passes); p++) {

@@ -226,14 +226,23 @@ static tern_status read_info(tern_preprocess *out, const cJSON *object, tern_err
 
 /* ---- files ------------------------------------------------------------------------------------------------- */
 
-/* *described: the file says something of preprocessing. */
+/* Keys of the preprocessing that stand outside of "preprocess" would be ignored: that is a mistake, not a wish. */
+static tern_status check_top_level(const cJSON *root, tern_error *err) {
+    static const char *const keys[] = {"size", "fit", "resize", "scale", "mean", "std"};
+    for (size_t i = 0; i < TN_COUNT(keys); i++)
+        if (cJSON_GetObjectItemCaseSensitive(root, keys[i]))
+            return tn_fail(err, TERN_INVALID_FORMAT, "\"%s\" belongs into an object \"preprocess\"", keys[i]);
+    return TERN_OK;
+}
+
+/* *described: the file says something of preprocessing. An empty file says nothing. */
 static tern_status read_file(tern_preprocess *out, const char *path, bool *described, tern_error *err) {
     tn_file file;
+    *described = false;
     TN_TRY(tn_file_map(&file, path, err));
     cJSON *root = NULL;
-    tern_status status = parse_json(&root, (const char *)file.data, file.size, err);
-    *described = false;
-    if (status == TERN_OK) {
+    tern_status status = file.size ? parse_json(&root, (const char *)file.data, file.size, err) : TERN_OK;
+    if (root) {
         const cJSON *own = cJSON_GetObjectItemCaseSensitive(root, "preprocess");
         const cJSON *info = cJSON_GetObjectItemCaseSensitive(root, "preprocessing");
         *described = own || cJSON_IsObject(info);
@@ -241,6 +250,8 @@ static tern_status read_file(tern_preprocess *out, const char *path, bool *descr
             status = read_object(out, own, err);
         } else if (cJSON_IsObject(info)) {
             status = read_info(out, info, err);
+        } else {
+            status = check_top_level(root, err);
         }
     }
     cJSON_Delete(root);
