@@ -63,6 +63,14 @@ static inline const char *tt_shared_dir(void) {
     return path && *path && stat(path, &st) == 0 && S_ISDIR(st.st_mode) ? path : NULL;
 }
 
+/* Skips the test; the runner shows the reason. */
+#define tt_skip(reason)                 \
+    do {                                \
+        printf("reason: %s\n", reason); \
+        fflush(stdout);                 \
+        skip();                         \
+    } while (0)
+
 /* ---- temporary files ----------------------------------------------------------------------------------------------
  */
 

@@ -26,7 +26,7 @@ static void check_export(const tern_model *m, bool external) {
 
 static void test_small_model(void **state) {
     (void)state;
-    if (!have_onnx()) skip();
+    if (!have_onnx()) tt_skip("Debian's python3-onnx is not installed");
     tn_pb_writer w = {0};
     b_small_model(&w);
     tern_model *m = b_load_ok(&w);
@@ -44,7 +44,7 @@ static void put_branch(tn_pb_writer *w, const char *attr, const char *op) {
 
 static void test_subgraphs(void **state) {
     (void)state;
-    if (!have_onnx()) skip();
+    if (!have_onnx()) tt_skip("Debian's python3-onnx is not installed");
     tn_pb_writer w = {0};
     b_model(&w, 8, 17);
     size_t g = b_graph(&w, MODEL_GRAPH, "main");
@@ -64,7 +64,7 @@ static void test_subgraphs(void **state) {
 
 static void test_shared_model(void **state) {
     (void)state;
-    if (!tt_shared_dir() || !have_onnx()) skip();
+    if (!tt_shared_dir() || !have_onnx()) tt_skip("no shared data, or no python3-onnx");
     static const char *const names[] = {"classify/mobilenet_v1_0.25_128_f32", "classify/mobilenet_v1_0.25_128_qdq",
                                         "yolov5/yolov5n_dynamic"};
     for (size_t i = 0; i < TN_COUNT(names); i++) {

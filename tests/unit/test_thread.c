@@ -198,7 +198,7 @@ static void test_shutdown_and_restart(void **state) {
 
 static void test_a_forked_child_gets_its_own_pool(void **state) {
     (void)state;
-    if (UNDER_TSAN) skip(); // it does not allow threads after such a fork
+    if (UNDER_TSAN) tt_skip("the thread sanitizer does not support it"); // it does not allow threads after such a fork
     int64_t sums[8 * 4] = {0};
     tn_parallel_for(4, 50, add_to, sums);
     fflush(stdout);

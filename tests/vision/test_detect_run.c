@@ -104,14 +104,14 @@ static uint8_t *load_npz(const char *path, size_t size) {
 static void letterbox_of_the_original(void **state) {
     (void)state;
     const char *shared = tt_shared_dir();
-    if (!shared) skip();
+    if (!shared) tt_skip("no shared data");
     static const char *const names[] = {"bus", "zidane"};
     const size_t plane = 640 * 640;
     for (int i = 0; i < 2; i++) {
         char path[600], npz[600];
         snprintf(path, sizeof path, "%s/images/%s.jpg", shared, names[i]);
         snprintf(npz, sizeof npz, "%s/models/yolov5/letterbox_%s_640.npz", shared, names[i]);
-        if (access(path, R_OK) || access(npz, R_OK)) skip();
+        if (access(path, R_OK) || access(npz, R_OK)) tt_skip("no shared letterboxed pictures");
         tern_image src, out;
         assert_int_equal(tern_image_load(&src, path, NULL, NULL), TERN_OK);
         tern_placement place;
@@ -368,7 +368,7 @@ static void colors(void **state) {
 /* Boxes of every kind, on backgrounds of every kind: no error, and the box can be seen. */
 static void drawing(void **state) {
     (void)state;
-    if (!tern_draw_library()) skip();
+    if (!tern_draw_library()) tt_skip("this build has no cairo");
     const tern_detection odd[] = {{.box = {20, 30, 80, 60}, .score = 0.9f, .cls = 2},
                                   {.box = {0, 0, 100, 90}, .score = 0.8f, .cls = 0},
                                   {.box = {50, 50, 50, 50}, .score = 0.7f, .cls = 1},

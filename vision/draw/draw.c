@@ -35,6 +35,8 @@ const char *tern_draw_library(void) { return "cairo " CAIRO_VERSION_STRING; }
 #ifdef LEAKS_ARE_LOOKED_FOR
 __attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void) { return "leak:libfontconfig\n"; }
+__attribute__((visibility("default"))) const char *__lsan_default_options(void);
+const char *__lsan_default_options(void) { return "print_suppressions=0"; } /* stderr is for the user */
 #endif
 
 typedef struct canvas {
