@@ -26,6 +26,8 @@ void cli_error(const char *format, ...) {
     va_end(args);
 }
 
+void cli_note(const void *file, const char *text) { cli_error("%s: %s", (const char *)file, text); }
+
 int cli_usage_error(const cli_command *command, const char *format, ...) {
     char tail[80];
     snprintf(tail, sizeof tail, " (tern %s --help)", command->name);

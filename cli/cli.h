@@ -101,6 +101,8 @@ typedef struct cli_command {
 /* Prints "tern: ..." and a newline to stderr; a progress bar on the terminal makes room. Control characters in the text
  * (they come from file names) are shown as '?', so that it stays one line. */
 void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* "FILE: text", for what is no error; `file` is the path. */
+void cli_note(const void *file, const char *text);
 /* The same for a wrong command line, with a hint at --help. Returns CLI_USAGE. */
 int cli_usage_error(const cli_command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Prints the text of `err` and returns CLI_FAILED. */

@@ -152,6 +152,8 @@ static int run(void *args, char **operands, int count) {
     o.iou = a->iou;
     o.max_det = a->max_det;
     o.arch = a->arch;
+    o.note = cli_note;
+    o.note_context = operands[0];
     if (a->size && !read_size(a->size, &o.width, &o.height)) {
         return cli_usage_error(&cli_cmd_convert, "--size %s: not a number of pixels or WxH", a->size);
     }

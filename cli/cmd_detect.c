@@ -141,6 +141,8 @@ static tern_status load_network(detect *k, const char *path, tern_error *err) {
     o.dynamic = k->options.rect;
     o.head = TV_YOLO_RAW;
     o.arch = k->args->arch;
+    o.note = cli_note;
+    o.note_context = path;
     return tv_yolo_load(&k->model, path, &o, err);
 }
 

@@ -42,7 +42,9 @@ cls=$(find "$set/cases/v7.0_cls" -name '*.pt')
 expect "a classifier" 0 'images float32\[1,3,224,224\]' - convert "$cls" -o "$scratch/m.onnx"
 expect "a classifier has no boxes" 1 - 'no boxes' convert "$cls" --head nms -o "$scratch/m.onnx"
 state=$(find "$set/cases/v6.1_formats" -name state_dict.pth)
-expect "a bare state dict" 0 'from  state dict, 25 layers' - convert "$state" -o "$scratch/m.onnx" --size 64
+expect "a bare state dict, and what was assumed of it" 0 'from  state dict, 25 layers' \
+    'state_dict.pth: a bare state dict, taken for yolov5s@6.0 by its tensors: SiLU after Conv.*; yolov5s-LeakyReLU@7.0 has the same tensors (--arch' \
+    convert "$state" -o "$scratch/m.onnx" --size 64
 expect "with its name" 0 'from  state dict, 25 layers' - convert "$state" --arch yolov5s@6.1 -o "$scratch/m.onnx" --size 64
 expect "with another one's name" 1 - 'layer 0 (Focus)' convert "$state" --arch yolov5s@5.0 -o "$scratch/m.onnx"
 LC_ALL=C sed 's/SPPF/SPPX/g' "$set/cases/v6.1_formats/legacy.pt" >"$scratch/unknown.pt"

@@ -110,6 +110,8 @@ bool yolo_arch_equivalent(size_t a, size_t b) {
            table[a].eps == table[b].eps;
 }
 
+bool yolo_arch_same_tensors(size_t a, size_t b) { return table[a].rows == table[b].rows; }
+
 /* ---- by name --------------------------------------------------------------------------------------------------- */
 
 static bool name_fits(size_t i, const char *name, size_t len) {

@@ -223,29 +223,43 @@ static tern_status load(yolo_net *n, tern_model **out) {
         return tn_fail(n->err, TERN_UNSUPPORTED, "there is neither a YOLOv5 model nor a state dict in it");
     }
     n->from_names = true;
-    TN_TRY(yolo_tree_from_names(state, n->options->arch, &n->arena, &layers, n->err));
+    tn_text note;
+    tn_text_init(&note);
+    tern_status status = yolo_tree_from_names(state, n->options->arch, &n->arena, &layers, &note, n->err);
+    if (status == TERN_OK && n->options->note && note.len && !note.failed) {
+        n->options->note(n->options->note_context, note.data);
+    }
+    tn_text_release(&note);
+    TN_TRY(status);
     return build(n, layers, out);
 }
 
-tern_status tv_yolo_load(tern_model **out, const char *checkpoint, const tv_yolo_options *options, tern_error *err) {
+tern_status tv_yolo_build(tern_model **out, tern_ckpt *ckpt, const tv_yolo_options *options, tern_error *err) {
     tv_yolo_options defaults;
     tv_yolo_options_init(&defaults);
-    yolo_net n = {.options = options ? options : &defaults, .err = err};
+    yolo_net n = {.options = options ? options : &defaults, .ckpt = ckpt, .err = err};
     *out = NULL;
     TN_TRY(check_options(n.options, err));
-    TN_TRY(tern_ckpt_open(&n.ckpt, checkpoint, NULL, err));
     tn_arena_init(&n.arena, 0);
     tn_text_init(&n.path);
     tern_status status = load(&n, out);
     if (status == TERN_OK && n.path.failed) status = tn_fail_oom(err, n.path.len);
     if (status != TERN_OK) {
-        tn_error_prefix(err, "%s: ", checkpoint);
         tern_model_free(*out);
         *out = NULL;
     }
     tern_graph_free(n.graph);
-    tern_ckpt_free(n.ckpt);
     tn_text_release(&n.path);
     tn_arena_release(&n.arena);
+    return status;
+}
+
+tern_status tv_yolo_load(tern_model **out, const char *checkpoint, const tv_yolo_options *options, tern_error *err) {
+    tern_ckpt *ckpt;
+    *out = NULL;
+    TN_TRY(tern_ckpt_open(&ckpt, checkpoint, NULL, err));
+    tern_status status = tv_yolo_build(out, ckpt, options, err);
+    if (status != TERN_OK) tn_error_prefix(err, "%s: ", checkpoint);
+    tern_ckpt_free(ckpt);
     return status;
 }

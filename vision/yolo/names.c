@@ -627,8 +627,20 @@ static bool arch_fits(const part *root, const yolo_arch *arch) {
     return wiring_fits(root, arch);
 }
 
+/* Nothing in a state dict tells activations and eps: they are those of the description. */
+static void describe(size_t index, const yolo_arch *arch, tn_text *note) {
+    char name[64];
+    tn_text_add(note, "a bare state dict, taken for %s by its tensors", yolo_arch_name(index, name, sizeof name));
+    tn_text_add(note, ": %s after Conv, eps %g, anchors as stored", arch->activation, arch->eps);
+    for (size_t i = 0; i < yolo_arch_count(); i++) {
+        if (!yolo_arch_is_rare(i) || !yolo_arch_same_tensors(i, index)) continue;
+        tn_text_add(note, "; %s has the same tensors", yolo_arch_name(i, name, sizeof name));
+    }
+    tn_text_add(note, " (--arch NAME or FILE.yaml says otherwise)");
+}
+
 /* The one built-in description that fits. */
-static tern_status recognise(const part *root, yolo_arch *out, tern_error *err) {
+static tern_status recognise(const part *root, yolo_arch *out, tn_text *note, tern_error *err) {
     size_t found = SIZE_MAX;
     char name[64], other[64];
     for (size_t i = 0; i < yolo_arch_count(); i++) {
@@ -645,7 +657,11 @@ static tern_status recognise(const part *root, yolo_arch *out, tern_error *err) 
         }
         found = i;
     }
-    if (found != SIZE_MAX) return yolo_arch_at(out, found, err);
+    if (found != SIZE_MAX) {
+        TN_TRY(yolo_arch_at(out, found, err));
+        describe(found, out, note);
+        return TERN_OK;
+    }
     return tn_fail(err, TERN_UNSUPPORTED,
                    "a state dict that fits no official network: give the model's YAML file with --arch");
 }
@@ -658,12 +674,12 @@ static bool is_yaml(const char *arch) {
 }
 
 tern_status yolo_tree_from_names(const tern_py *state, const char *arch_name, tn_arena *arena, const tern_py **layers,
-                                 tern_error *err) {
+                                 tn_text *note, tern_error *err) {
     part root = {0};
     yolo_arch arch = {0};
     TN_TRY(read_names(state, arena, &root, err));
     if (!root.children) return tn_fail(err, TERN_UNSUPPORTED, "no tensor has a name like 'model.0.conv.weight'");
-    tern_status status = !arch_name           ? recognise(&root, &arch, err)
+    tern_status status = !arch_name           ? recognise(&root, &arch, note, err)
                          : is_yaml(arch_name) ? yolo_arch_yaml(&arch, arch_name, err)
                                               : yolo_arch_builtin(&arch, arch_name, err);
     maker k = {.arena = arena, .err = err, .arch = &arch};

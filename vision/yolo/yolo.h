@@ -33,6 +33,7 @@
 #include <stdbool.h>
 
 #include "tern/model.h"
+#include "vision/torch/torch.h"
 
 typedef enum tv_yolo_head { TV_YOLO_RAW = 0, TV_YOLO_DECODED, TV_YOLO_NMS } tv_yolo_head;
 
@@ -47,11 +48,16 @@ typedef struct tv_yolo_options {
     double conf, iou;  /* of TV_YOLO_NMS [0.25, 0.45] */
     int64_t max_det;   /* of TV_YOLO_NMS [300] */
     const char *arch;  /* of bare state dicts: "yolov5s@6.0" or a YAML file; NULL: from the tensors */
+    /* Is told, in one line, what was assumed of a bare state dict without `arch`; NULL: nobody. */
+    void (*note)(const void *context, const char *text);
+    const void *note_context;
 } tv_yolo_options;
 
 void tv_yolo_options_init(tv_yolo_options *options);
 
 /* The checkpoint as a model in memory, with metadata. `options` may be NULL. Errors name the file, and the layer. */
 tern_status tv_yolo_load(tern_model **out, const char *checkpoint, const tv_yolo_options *options, tern_error *err);
+/* The same of a checkpoint that is open; the model takes nothing from it. */
+tern_status tv_yolo_build(tern_model **out, tern_ckpt *ckpt, const tv_yolo_options *options, tern_error *err);
 
 #endif

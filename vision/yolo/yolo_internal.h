@@ -203,9 +203,10 @@ typedef struct yolo_arch {
 
 /* Is it a DICT of tensors by name, or does it hold one ("state_dict", "model", "ema")? NULL: no. */
 const tern_py *yolo_find_state_dict(const tern_py *root);
-/* The module tree for a state dict: a Sequential of layers. The values live in `arena`. */
+/* The module tree for a state dict: a Sequential of layers. The values live in `arena`. To `note` is added what was
+ * assumed for want of `arch`. */
 tern_status yolo_tree_from_names(const tern_py *state, const char *arch, tn_arena *arena, const tern_py **layers,
-                                 tern_error *err);
+                                 tn_text *note, tern_error *err);
 /* Built-in description "yolov5s@6.0"; rows are allocated. */
 tern_status yolo_arch_builtin(yolo_arch *out, const char *name, tern_error *err);
 /* All of them; two may be the same network in everything that matters. The name is one that gives it. */
@@ -214,6 +215,7 @@ tern_status yolo_arch_at(yolo_arch *out, size_t index, tern_error *err);
 const char *yolo_arch_name(size_t index, char *buffer, size_t size);
 bool yolo_arch_equivalent(size_t a, size_t b);
 bool yolo_arch_is_rare(size_t index);
+bool yolo_arch_same_tensors(size_t a, size_t b);
 tern_status yolo_arch_activation(yolo_arch *arch, const char *activation, double slope, const char *csp, double eps);
 /* A model description of the official repository: "FILE.yaml" or, where the release matters, "FILE.yaml@3.1". */
 tern_status yolo_arch_yaml(yolo_arch *out, const char *path, tern_error *err);
