@@ -60,5 +60,6 @@ tern_options cli_session_options(const cli_common *common) {
     tern_options_init(&options);
     options.threads = (int)common->threads;
     options.optimize = common->optimize;
+    options.memory_limit = (size_t)common->memory_limit;
     return options;
 }

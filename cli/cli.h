@@ -28,6 +28,8 @@ typedef enum cli_type {
     CLI_FLAG_OFF, /* bool, set to false; its default is true */
     CLI_INT,      /* int64_t, min <= value <= max */
     CLI_REAL,     /* double, min <= value <= max */
+    CLI_BYTES,    /* int64_t: 4096, 512K, 64M, 2G; at least 1 */
+    CLI_INTS,     /* cli_ints: 1,2,4, each min <= value <= max */
     CLI_STRING,   /* const char *, NULL when absent */
     CLI_STRINGS,  /* cli_strings; the option may be repeated */
     CLI_REALS,    /* cli_reals: 1,2.5,3 */
@@ -45,6 +47,12 @@ typedef struct cli_reals {
     size_t count;
 } cli_reals;
 
+#define CLI_MAX_INTS 16
+typedef struct cli_ints {
+    int64_t values[CLI_MAX_INTS];
+    size_t count;
+} cli_ints;
+
 typedef struct cli_option {
     const char *name; /* without the dashes */
     char letter;      /* short form; 0: none */
@@ -57,9 +65,10 @@ typedef struct cli_option {
 
 /* The struct of arguments of every command begins with this. */
 typedef struct cli_common {
-    int64_t threads; /* 0: one per physical core */
-    int cpu;         /* a tern_cpu_tier; -1: the best there is */
-    bool optimize;   /* true unless --no-fuse */
+    int64_t threads;      /* 0: one per physical core */
+    int cpu;              /* a tern_cpu_tier; -1: the best there is */
+    bool optimize;        /* true unless --no-fuse */
+    int64_t memory_limit; /* bytes of a run's values; 0: none */
     bool json;
 } cli_common;
 
@@ -79,6 +88,12 @@ typedef struct cli_common {
     {                                                                                               \
         .name = "no-fuse", .type = CLI_FLAG_OFF, .help = "do not fuse operators or change layouts", \
         .offset = offsetof(cli_common, optimize)                                                    \
+    }
+#define CLI_OPT_MEMORY_LIMIT                                                                             \
+    {                                                                                                    \
+        .name = "memory-limit", .type = CLI_BYTES, .value = "SIZE",                                      \
+        .help = "fail rather than use more than SIZE (bytes, or 64K, 512M, 2G) for the values of a run", \
+        .offset = offsetof(cli_common, memory_limit)                                                     \
     }
 #define CLI_OPT_JSON \
     { .name = "json", .type = CLI_FLAG, .help = "print the result as JSON", .offset = offsetof(cli_common, json) }

@@ -8,6 +8,7 @@
 #include "cli/detections.h"
 #include "cli/options.h"
 #include "cli/progress.h"
+#include "cli/tensor_file.h"
 #include "vision/draw/draw.h"
 #include "vision/torch/torch.h"
 #include "vision/yolo/yolo.h"

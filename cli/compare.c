@@ -111,6 +111,53 @@ bool cli_compare(const tern_tensor *got, const tern_tensor *want, double rtol, d
     return compare_numbers(got, want, rtol, atol, why, size);
 }
 
+/* Numbers of one sign lie in the order of their bits; the others are mirrored below zero. */
+static double ordered(const tern_tensor *t, int64_t i) {
+    const void *data = tern_tensor_const_data(t);
+    switch (tern_tensor_dtype(t)) {
+    case TERN_FLOAT: {
+        int32_t b = ((const int32_t *)data)[i];
+        return b < 0 ? -(double)(b & INT32_MAX) : (double)b;
+    }
+    case TERN_DOUBLE: {
+        int64_t b = ((const int64_t *)data)[i];
+        return b < 0 ? -(double)(b & INT64_MAX) : (double)b;
+    }
+    case TERN_FLOAT16:
+    case TERN_BFLOAT16: {
+        int16_t b = ((const int16_t *)data)[i];
+        return b < 0 ? -(double)(b & INT16_MAX) : (double)b;
+    }
+    default:
+        return tn_tensor_get_f64(t, i);
+    }
+}
+
+cli_difference cli_measure_difference(const tern_tensor *got, const tern_tensor *want) {
+    cli_difference d = {.cosine = 1};
+    double dot = 0, aa = 0, bb = 0;
+    bool comparable = tern_tensor_kind(got) == TERN_KIND_TENSOR && tern_tensor_kind(want) == TERN_KIND_TENSOR &&
+                      tern_tensor_dtype(got) == tern_tensor_dtype(want) && tern_tensor_dtype(want) != TERN_STRING &&
+                      tn_shape_equal(&got->shape, &want->shape);
+    for (int64_t i = 0, n = comparable ? tern_tensor_count(want) : 0; i < n; i++) {
+        double a = tn_tensor_get_f64(got, i), b = tn_tensor_get_f64(want, i);
+        if (isfinite(b)) d.max_want = fmax(d.max_want, fabs(b));
+        if (a == b || (isnan(a) && isnan(b))) {
+            if (isfinite(a)) dot += a * b, aa += a * a, bb += b * b;
+            continue;
+        }
+        double abs_error = fabs(a - b), ulp = fabs(ordered(got, i) - ordered(want, i));
+        d.max_abs = isnan(abs_error) ? INFINITY : fmax(d.max_abs, abs_error);
+        d.max_ulp = fmax(d.max_ulp, ulp);
+        if (isfinite(a) && isfinite(b)) dot += a * b, aa += a * a, bb += b * b;
+    }
+    if (aa > 0 && bb > 0)
+        d.cosine = fmin(1, dot / (sqrt(aa) * sqrt(bb)));
+    else if (aa != bb)
+        d.cosine = 0;
+    return d;
+}
+
 bool cli_same_top1(const tern_tensor *got, const tern_tensor *want, char *why, size_t size) {
     int rank = tern_tensor_rank(want);
     int64_t n = tern_tensor_count(want), width = rank ? tern_tensor_dims(want)[rank - 1] : 1;

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/base.h"
+#include "cli/tensor_file.h"
 #include "vision/classify/classify.h"
 #include "vision/draw/draw.h"
 
@@ -135,13 +136,6 @@ static void add_json(const cli_detections_output *o, const char *path, const ter
 }
 
 /* ---- files -------------------------------------------------------------------------------------------------- */
-
-tern_status cli_make_folder(const char *path, tern_error *err) {
-    if (mkdir(path, 0777) == 0) return TERN_OK;
-    struct stat st;
-    if (errno == EEXIST && stat(path, &st) == 0 && S_ISDIR(st.st_mode)) return TERN_OK;
-    return tn_fail(err, TERN_IO, "%s: can not make the folder: %s", path, strerror(errno));
-}
 
 char *cli_output_path(const char *folder, const char *path, const char *suffix, const char *ending) {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;

@@ -26,8 +26,6 @@ const char *cli_detection_name(const tern_labels *labels, size_t cls);
 /* `image` may be drawn into. */
 tern_status cli_detections_write(const cli_detections_output *o, const char *path, tern_image *image,
                                  const tern_detections *d, tern_error *err);
-/* Makes a folder unless it is there. */
-tern_status cli_make_folder(const char *path, tern_error *err);
 /* "folder/name.ending" of the picture at `path`; `ending` NULL: the picture's own. The caller frees it with tn_free. */
 char *cli_output_path(const char *folder, const char *path, const char *suffix, const char *ending);
 

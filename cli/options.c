@@ -115,6 +115,37 @@ static int set_reals(const cli_command *command, const cli_option *o, cli_reals 
     return wrong_value(command, o, "numbers with commas between", text);
 }
 
+static int set_bytes(const cli_command *command, const cli_option *o, int64_t *field, const char *text) {
+    static const char units[] = "KMGT";
+    char *end;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    bool good = *text >= '0' && *text <= '9' && errno == 0 && value > 0;
+    const char *unit = *end ? strchr(units, *end) : NULL;
+    if (unit) end++;
+    for (; good && unit && unit >= units; unit--) good = !__builtin_mul_overflow(value, 1024, &value);
+    if (!good || *end)
+        return cli_usage_error(command, "--%s wants a size like 4096, 64K, 512M or 2G, not '%s'", o->name, text);
+    *field = value;
+    return CLI_OK;
+}
+
+static int set_ints(const cli_command *command, const cli_option *o, cli_ints *field, const char *text) {
+    const char *p = text;
+    field->count = 0;
+    for (;;) {
+        char *end;
+        errno = 0;
+        long long value = strtoll(p, &end, 10);
+        if (field->count == CLI_MAX_INTS || end == p || *p == ' ' || errno || !in_range(o, (double)value)) break;
+        field->values[field->count++] = value;
+        if (*end == '\0') return CLI_OK;
+        if (*end != ',') break;
+        p = end + 1;
+    }
+    return wrong_value(command, o, "whole numbers with commas between", text);
+}
+
 static int set_choice(const cli_command *command, const cli_option *o, int *field, const char *text) {
     size_t len = strlen(text);
     const char *word = o->value;
@@ -148,6 +179,10 @@ static int set_option(const cli_command *command, const cli_option *o, char *arg
         return CLI_OK;
     case CLI_REALS:
         return set_reals(command, o, field, text);
+    case CLI_BYTES:
+        return set_bytes(command, o, field, text);
+    case CLI_INTS:
+        return set_ints(command, o, field, text);
     case CLI_CHOICE:
         return set_choice(command, o, field, text);
     case CLI_STRINGS:

@@ -67,8 +67,9 @@ struct tn_value {
     int id;           /* index in graph->values */
     const char *name; /* unique in its graph; "" never occurs */
     tn_type type;
-    int block;             /* storage of dim 1, see tern_tensor.block; set by the layout pass */
-    tern_tensor *constant; /* initializer or folded result; NULL otherwise. Owned by model->tensors */
+    int block;              /* storage of dim 1, see tern_tensor.block; set by the layout pass */
+    const char *blocked_of; /* name of the value whose blocked form this is; NULL: it stands for itself */
+    tern_tensor *constant;  /* initializer or folded result; NULL otherwise. Owned by model->tensors */
     /* Known elements of a small integer tensor (rank 0 or 1) whose elements are partly symbols; NULL otherwise. */
     const int64_t *partial; /* shape.dims[0] (or 1) elements */
     tn_node *producer;      /* NULL: graph input, initializer or captured */

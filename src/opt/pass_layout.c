@@ -44,6 +44,7 @@ static tn_value *new_blocked(layout *l, const tn_value *v) {
     }
     b->type = v->type;
     b->block = l->block;
+    b->blocked_of = v->name;
     return b;
 }
 

@@ -216,30 +216,36 @@ static tern_status run_step(tn_context *c, const tn_step *step, tern_error *err)
 }
 
 static void report(const tn_context *c, const tn_step *step, uint64_t start) {
-    const tern_options *o = &c->run->session->options;
+    const tern_session *session = c->run->session;
+    const tern_options *o = &session->options;
+    uint64_t end = tn_clock_ns();
     tern_profile_event e = {.node = step->node->name,
                             .op_type = step->node->op_type,
                             .kernel = step->kernel,
                             .start_ns = start,
-                            .end_ns = tn_clock_ns(),
+                            .end_ns = end,
                             .macs = step->macs,
                             .bytes = step->bytes};
-    o->profile(o->profile_context, &e);
+    if (o->profile) o->profile(o->profile_context, &e);
+    if (!session->observe) return;
+    tn_observation seen = {c->cached->plan, step, c->frame->values, start, end};
+    session->observe(session->observe_context, &seen);
 }
 
 tern_status tn_exec_steps(tn_context *c, tern_error *err) {
     const tn_plan *plan = c->cached->plan;
-    bool profile = c->run->session->options.profile != NULL;
+    const tern_session *session = c->run->session;
+    bool timed = session->options.profile || session->observe;
     for (int i = 0; i < plan->n_steps; i++) {
         const tn_step *step = &plan->steps[i];
-        uint64_t start = profile ? tn_clock_ns() : 0;
+        uint64_t start = timed ? tn_clock_ns() : 0;
         tern_status s = run_step(c, step, err);
         if (s != TERN_OK) {
             char where[TN_NODE_TEXT];
             tn_error_prefix(err, "%s: ", tn_node_text(step->node, where, sizeof where));
             return s;
         }
-        if (profile) report(c, step, start);
+        if (timed) report(c, step, start);
         for (int k = 0; k < step->n_release; k++) {
             tn_exec_drop(&c->exec, c->frame->values[step->release[k]]);
             c->frame->values[step->release[k]] = NULL;

@@ -28,6 +28,16 @@ typedef struct tn_cached_plan {
     int max_args;
 } tn_cached_plan;
 
+/* One step of the main graph or, when plan->graph has a parent, of a subgraph, told right after it ran: `values` by
+ * value id, as they are before a later step writes over them. For tools that look inside a run. */
+typedef struct tn_observation {
+    const tn_plan *plan;
+    const tn_step *step;
+    tern_tensor *const *values;
+    uint64_t start_ns, end_ns; /* monotonic */
+} tn_observation;
+typedef void (*tn_observe_fn)(void *context, const tn_observation *o);
+
 struct tern_session {
     tern_model *source; /* the caller's model: initializers' memory */
     tern_model *model;  /* the optimised copy */
@@ -38,6 +48,8 @@ struct tern_session {
     tn_cached_plan **plans;
     size_t n_plans, cap_plans;
     uint64_t uses, seed;
+    tn_observe_fn observe; /* NULL: none. Set before any run */
+    void *observe_context;
 };
 
 tern_status tn_session_create(tern_session **out, tern_model *model, const tern_options *options, tern_error *err);

@@ -12,6 +12,8 @@ typedef struct sample_args {
     cli_reals mean;
     int fit;
     bool loud;
+    int64_t limit;
+    cli_ints list;
 } sample_args;
 
 static void defaults(void *args) { ((sample_args *)args)->count = 7; }
@@ -23,6 +25,8 @@ static const cli_option options[] = {
     {"input", 'i', CLI_STRINGS, "FILE", "may be repeated", offsetof(sample_args, inputs), 0, 0},
     {"mean", 0, CLI_REALS, "A,B", "numbers", offsetof(sample_args, mean), 0, 0},
     {"fit", 0, CLI_CHOICE, "stretch|crop", "a choice", offsetof(sample_args, fit), 0, 0},
+    {"limit", 0, CLI_BYTES, "SIZE", "bytes", offsetof(sample_args, limit), 0, 0},
+    {"list", 0, CLI_INTS, "A,B", "whole numbers", offsetof(sample_args, list), 1, 64},
     {"loud", 'v', CLI_FLAG, NULL, "a flag", offsetof(sample_args, loud), 0, 0},
     CLI_OPT_THREADS,
     CLI_OPT_CPU,
@@ -74,7 +78,7 @@ static void accept_all_forms(void **state) {
     cli_parsed p;
     assert_int_equal(parse(&p,
                            "--count 5 a -v --input=x -iy -i z --ratio=-1.5 --mean -1,2e3 --fit crop --name= b --json "
-                           "--no-fuse --threads 3 --cpu avx2"),
+                           "--no-fuse --threads 3 --cpu avx2 --limit 3K --list 1,64,7"),
                      CLI_OK);
     const sample_args *a = p.args;
     assert_int_equal(p.n_operands, 2);
@@ -84,6 +88,7 @@ static void accept_all_forms(void **state) {
     assert_string_equal(a->inputs.items[1], "y");
     assert_true(a->mean.count == 2 && a->mean.values[0] == -1 && a->mean.values[1] == 2000);
     assert_true(a->common.json && !a->common.optimize && a->common.threads == 3 && a->common.cpu == TERN_CPU_AVX2);
+    assert_true(a->limit == 3072 && a->list.count == 3 && a->list.values[1] == 64);
     cli_parsed_release(&p);
 }
 
@@ -126,6 +131,14 @@ static void refuse_the_rest(void **state) {
     refuse("x --fit squash", "one of stretch|crop");
     refuse("x --loud=1", "takes no value");
     refuse("x --cpu sse", "scalar|avx2|avx512");
+    refuse("x --limit 3Q", "4096, 64K, 512M or 2G, not '3Q'");
+    refuse("x --limit 0", "not '0'");
+    refuse("x --limit -1", "not '-1'");
+    refuse("x --limit 3KB", "not '3KB'");
+    refuse("x --limit 9999999999T", "not '9999999999T'");
+    refuse("x --list 1,65", "from 1 to 64, not '1,65'");
+    refuse("x --list 1,", "commas");
+    refuse("x --list 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17", "commas");
     refuse("--loud", "needs FILE");
     refuse("a b c", "'c' is one argument too many");
 }
