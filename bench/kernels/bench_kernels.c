@@ -8,14 +8,11 @@
 #include <string.h>
 #include <time.h>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 #include "base/base.h"
 #include "cpu/cpu.h"
 #include "kernels/conv.h"
 #include "kernels/gemm.h"
+#include "kernels/probe.h"
 
 #define ROUNDS 25
 
@@ -69,44 +66,11 @@ static double now(void) {
 }
 
 /* GFLOP/s of multiply-adds that touch registers only. */
-#if defined(__x86_64__)
-__attribute__((target("avx512f"))) static double peak_avx512(void) {
-    __m512 s[12], a = _mm512_set1_ps(0.999f), b = _mm512_set1_ps(1e-3f);
-    for (int i = 0; i < 12; i++) s[i] = _mm512_set1_ps((float)i);
-    double t0 = now();
-    for (int n = 0; n < 20000; n++) {
-#pragma GCC unroll 12
-        for (int i = 0; i < 12; i++) s[i] = _mm512_fmadd_ps(s[i], a, b);
-    }
-    double t = now() - t0;
-    float out[16];
-    for (int i = 1; i < 12; i++) s[0] = _mm512_add_ps(s[0], s[i]);
-    _mm512_storeu_ps(out, s[0]);
-    return out[0] < -1e30f ? 0 : 20000.0 * 12 * 32 / t * 1e-9;
-}
-__attribute__((target("avx2,fma"))) static double peak_avx2(void) {
-    __m256 s[12], a = _mm256_set1_ps(0.999f), b = _mm256_set1_ps(1e-3f);
-    for (int i = 0; i < 12; i++) s[i] = _mm256_set1_ps((float)i);
-    double t0 = now();
-    for (int n = 0; n < 20000; n++) {
-#pragma GCC unroll 12
-        for (int i = 0; i < 12; i++) s[i] = _mm256_fmadd_ps(s[i], a, b);
-    }
-    double t = now() - t0;
-    float out[8];
-    for (int i = 1; i < 12; i++) s[0] = _mm256_add_ps(s[0], s[i]);
-    _mm256_storeu_ps(out, s[0]);
-    return out[0] < -1e30f ? 0 : 20000.0 * 12 * 16 / t * 1e-9;
-}
-#endif
-
 static double peak(tern_cpu_tier tier) {
-#if defined(__x86_64__)
-    if (tier == TERN_CPU_AVX512) return peak_avx512();
-    if (tier == TERN_CPU_AVX2) return peak_avx2();
-#endif
-    (void)tier;
-    return 0; /* not known: shares of it are not printed */
+    float sink;
+    double t0 = now();
+    double flops = (double)tn_probe_flops(tier, 20000, &sink);
+    return tier == TERN_CPU_SCALAR ? 0 : flops / (now() - t0) * 1e-9; /* of portable C it says little */
 }
 
 static float *array(size_t n) {
