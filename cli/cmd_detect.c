@@ -1,180 +1,38 @@
 /* tern detect: where things are in a picture. */
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/base.h"
 #include "cli/dataset.h"
 #include "cli/detections.h"
-#include "cli/options.h"
+#include "cli/detector.h"
 #include "cli/progress.h"
 #include "cli/tensor_file.h"
 #include "vision/draw/draw.h"
-#include "vision/torch/torch.h"
-#include "vision/yolo/yolo.h"
 
 typedef struct detect_args {
     cli_common common;
-    const char *output, *txt, *crops, *size, *labels, *classes, *anchors, *preprocess, *arch;
-    int head; /* index into `heads` */
-    double conf, iou, line_width;
-    int64_t max_det, max_pixels, quality, top;
-    bool agnostic, multi_label, rect, masks, save_conf, no_labels, no_scores, bgr;
+    cli_detector_args detector;
+    const char *output, *txt, *crops;
+    double line_width;
+    int64_t quality, top;
+    bool masks, save_conf, no_labels, no_scores;
 } detect_args;
 
 extern const cli_command cli_cmd_detect;
 
-#define HEAD_WORDS "auto|yolov5|yolov6|yolov7|yolov8|yolov11|yolox|face|nms|classify"
-static const tern_head heads[] = {TERN_HEAD_AUTO,   TERN_HEAD_YOLOV5,  TERN_HEAD_YOLOV5, TERN_HEAD_YOLOV5,
-                                  TERN_HEAD_YOLOV8, TERN_HEAD_YOLOV8,  TERN_HEAD_YOLOX,  TERN_HEAD_FACE,
-                                  TERN_HEAD_NMS,    TERN_HEAD_CLASSIFY};
-
 typedef struct detect {
     const detect_args *args;
-    tern_model *model;
-    tern_session *session;
-    tern_labels labels;
-    int32_t *classes; /* owned; of the options */
-    tern_detect_options options;
-    tern_detector detector;
+    cli_detector detector;
     cli_detections_output output;
     cli_progress progress;
-    bool said;       /* what was assumed */
-    bool needs_coco; /* a class was given by COCO's name, and the model has no names */
 } detect;
 
 /* ---- setting up --------------------------------------------------------------------------------------------- */
 
-/* "0,2,5" or names of classes, "person,tie". */
-static int parse_classes(detect *k) {
-    const char *text = k->args->classes;
-    if (!text) return CLI_OK;
-    size_t cap = 0;
-    while (*text) {
-        size_t n = strcspn(text, ",");
-        char *word = cli_must(tn_strndup(text, n));
-        char *end;
-        long value = strtol(word, &end, 10);
-        if (n == 0 || *end != '\0') {
-            value = -1;
-            for (size_t i = 0; i < k->labels.count; i++) {
-                if (strcmp(k->labels.names[i], word) == 0) value = (long)i;
-            }
-            for (int i = 0; k->labels.count == 0 && i < TERN_COCO_CLASSES; i++) {
-                if (strcmp(tern_coco_name(i), word) != 0) continue;
-                value = i;
-                k->needs_coco = true;
-            }
-            if (value < 0) {
-                int code =
-                    cli_usage_error(&cli_cmd_detect, "--classes: '%s' is neither a number nor a class's name", word);
-                tn_free(word);
-                return code;
-            }
-        }
-        tn_free(word);
-        if (value < 0 || value >= TERN_MAX_CLASSES) {
-            return cli_usage_error(&cli_cmd_detect, "--classes: there is no class %ld", value);
-        }
-        cli_must(tn_grow(&k->classes, &cap, k->options.n_classes + 1, sizeof *k->classes) ? k->classes : NULL);
-        k->classes[k->options.n_classes++] = (int32_t)value;
-        text += n;
-        if (*text == ',') text++;
-    }
-    k->options.classes = k->classes;
-    return CLI_OK;
-}
-
-static int options_from_flags(detect *k) {
-    const detect_args *a = k->args;
-    tern_detect_options *o = &k->options;
-    tern_detect_options_init(o);
-    o->head = heads[a->head];
-    o->conf = a->conf;
-    o->iou = a->iou;
-    o->max_det = (int)a->max_det;
-    o->agnostic = a->agnostic;
-    o->multi_label = a->multi_label;
-    o->rect = a->rect;
-    if (a->size && !cli_parse_size(a->size, &o->width, &o->height)) {
-        char both[64];
-        snprintf(both, sizeof both, "%.20sx%.20s", a->size, a->size);
-        if (!cli_parse_size(both, &o->width, &o->height)) {
-            return cli_usage_error(&cli_cmd_detect, "--size wants WxH or one number, not '%s'", a->size);
-        }
-    }
-    if (a->anchors &&
-        (!tern_parse_numbers(a->anchors, o->anchors.sizes, (int)TN_COUNT(o->anchors.sizes), &o->anchors.count) ||
-         o->anchors.count < 2)) {
-        return cli_usage_error(&cli_cmd_detect, "--anchors wants pairs of width and height, level by level, not '%s'",
-                               a->anchors);
-    }
-    if (a->bgr) {
-        o->preprocess.channels = TERN_CHANNELS_BGR;
-        o->preprocess.set |= TERN_PRE_CHANNELS;
-    }
-    return CLI_OK;
-}
-
-static tern_status add_preprocess(detect *k, const char *model, tern_error *err) {
-    const char *file = k->args->preprocess;
-    tern_preprocess more = {0};
-    if (file && strcmp(file, "none") == 0) return TERN_OK;
-    TN_TRY(file ? tern_preprocess_load(&more, file, err) : tern_preprocess_beside(&more, model, err));
-    tern_preprocess_merge(&k->options.preprocess, &more);
-    return TERN_OK;
-}
-
-/* A checkpoint becomes a network whose heads are decoded here; anything else is taken for an ONNX file. */
-static tern_status load_network(detect *k, const char *path, tern_error *err) {
-    tn_file file;
-    TN_TRY(tn_file_map(&file, path, err));
-    bool checkpoint = tern_ckpt_format_of(file.data, file.size) != TERN_CKPT_UNKNOWN;
-    tn_file_unmap(&file);
-    if (!checkpoint && k->args->arch) {
-        return tn_fail(err, TERN_INVALID_ARGUMENT, "%s: --arch is for checkpoints, which this file is not", path);
-    }
-    if (!checkpoint) return tern_model_load(&k->model, path, NULL, err);
-    tv_yolo_options o;
-    tv_yolo_options_init(&o);
-    o.width = k->options.width;
-    o.height = k->options.height;
-    o.dynamic = k->options.rect;
-    o.head = TV_YOLO_RAW;
-    o.arch = k->args->arch;
-    o.note = cli_note;
-    o.note_context = path;
-    return tv_yolo_load(&k->model, path, &o, err);
-}
-
-static tern_status load_model(detect *k, const char *path, tern_error *err) {
-    TN_TRY(load_network(k, path, err));
-    TN_TRY(add_preprocess(k, path, err));
-    TN_TRY(k->args->labels ? tern_labels_load(&k->labels, k->args->labels, err)
-                           : tern_labels_metadata(&k->labels, k->model, err));
-    tern_options options = cli_session_options(&k->args->common);
-    return tern_session_create(&k->session, k->model, &options, err);
-}
-
-static int set_up(detect *k, const char *path) {
-    int code = options_from_flags(k);
-    if (code != CLI_OK) return code;
-    tern_error err;
-    if (load_model(k, path, &err) != TERN_OK) return cli_fail(&err);
-    code = parse_classes(k);
-    if (code != CLI_OK) return code;
-    k->options.names = k->labels.count;
-    if (tern_detector_init(&k->detector, k->model, k->session, &k->options, &err) != TERN_OK) {
-        tn_error_prefix(&err, "%s: ", path);
-        return cli_fail(&err);
-    }
-    return CLI_OK;
-}
-
 static int set_up_output(detect *k, bool many) {
     const detect_args *a = k->args;
     tern_error err;
-    k->output = (cli_detections_output){.labels = &k->labels,
+    k->output = (cli_detections_output){.labels = &k->detector.labels,
                                         .masks = a->masks,
                                         .top = (size_t)a->top,
                                         .picture = a->output,
@@ -210,45 +68,14 @@ static int set_up_output(detect *k, bool many) {
 
 /* ---- the work ----------------------------------------------------------------------------------------------- */
 
-/* 80 classes without names are COCO's. */
-static void name_coco(detect *k) {
-    if (k->labels.count > 0 || k->detector.layout.classes != TERN_COCO_CLASSES) return;
-    k->labels.names = cli_must(tn_calloc(TERN_COCO_CLASSES, sizeof *k->labels.names));
-    for (int i = 0; i < TERN_COCO_CLASSES; i++) k->labels.names[i] = cli_must(tn_strdup(tern_coco_name(i)));
-    k->labels.count = TERN_COCO_CLASSES;
-}
-
-/* Guesses are said once, so that nobody wonders about odd boxes. */
-static void say_assumptions(detect *k) {
-    if (k->said) return;
-    k->said = true;
-    const tern_head_layout *l = &k->detector.layout;
-    if (l->assumed_anchors) {
-        cli_error("the model does not say its anchors: %s assumed (--anchors gives others)",
-                  l->head == TERN_HEAD_FACE ? "yolov5-face's"
-                  : l->n_levels == 4        ? "YOLOv5's for four levels"
-                                            : "YOLOv5's for three levels");
-    }
-    if (l->head == TERN_HEAD_YOLOX && k->options.head == TERN_HEAD_AUTO) {
-        cli_error("boxes in units of the grid: YOLOX's head assumed (--head gives another)");
-    }
-    if (l->head != TERN_HEAD_CLASSIFY && l->head != TERN_HEAD_NMS) name_coco(k);
-}
-
 static int run_picture(detect *k, const char *path) {
-    const tern_image_options options = {.max_pixels = (uint64_t)k->args->max_pixels};
+    const tern_image_options options = {.max_pixels = (uint64_t)k->args->detector.max_pixels};
     tern_image image;
     tern_error err;
     if (tern_image_load(&image, path, &options, &err) != TERN_OK) return cli_fail(&err);
     tern_detections found;
-    tern_status status = tern_detector_run(&k->detector, &image, &found, &err);
-    if (status == TERN_OK && k->needs_coco && k->detector.layout.classes != TERN_COCO_CLASSES) {
-        status = tn_fail(&err, TERN_NOT_FOUND, "the model has no names of classes: give --classes as numbers");
-    }
-    if (status != TERN_OK) {
-        tn_error_prefix(&err, "%s: ", path);
-    } else {
-        say_assumptions(k);
+    tern_status status = cli_detector_run(&k->detector, path, &image, &found, &err);
+    if (status == TERN_OK) {
         cli_progress_clear(&k->progress);
         status = cli_detections_write(&k->output, path, &image, &found, &err);
     }
@@ -285,13 +112,10 @@ static int run(void *args, char **operands, int count) {
     }
     if (list.count > 0) {
         detect k = {.args = a};
-        int result = set_up(&k, operands[0]);
+        int result = cli_detector_init(&k.detector, &cli_cmd_detect, &a->common, &a->detector, operands[0]);
         if (result == CLI_OK) result = run_all(&k, &list);
         if (result != CLI_OK) code = result;
-        tern_labels_release(&k.labels);
-        tn_free(k.classes);
-        tern_session_free(k.session);
-        tern_model_free(k.model);
+        cli_detector_release(&k.detector);
     }
     cli_paths_release(&list);
     return code;
@@ -299,9 +123,7 @@ static int run(void *args, char **operands, int count) {
 
 static void defaults(void *args) {
     detect_args *a = args;
-    a->conf = 0.25;
-    a->iou = 0.45;
-    a->max_det = 300;
+    cli_detector_defaults(&a->detector);
     a->quality = 90;
     a->top = 5;
 }
@@ -310,27 +132,22 @@ static void defaults(void *args) {
 static const cli_option options[] = {
     {"output", 'o', CLI_STRING, "FILE|FOLDER", "write the picture with its boxes drawn in (.jpg, .png, .ppm)",
      ROW(output), 0, 0},
-    {"conf", 'c', CLI_REAL, "X", "only boxes with a score above X (default: 0.25)", ROW(conf), 0, 1},
+    {"conf", 'c', CLI_REAL, "X", "only boxes with a score above X (default: 0.25)", ROW(detector.conf), 0, 1},
     {"iou", 0, CLI_REAL, "X", "of boxes of a class that overlap by more than X, keep the best (default: 0.45)",
-     ROW(iou), 0, 1},
-    {"max-det", 0, CLI_INT, "N", "at most N boxes per picture (default: 300)", ROW(max_det), 1, 30000},
-    {"classes", 0, CLI_STRING, "0,2,5", "only these classes, by number or name", ROW(classes), 0, 0},
-    {"agnostic", 0, CLI_FLAG, NULL, "boxes of different classes suppress each other too", ROW(agnostic), 0, 0},
+     ROW(detector.iou), 0, 1},
+    {"max-det", 0, CLI_INT, "N", "at most N boxes per picture (default: 300)", ROW(detector.max_det), 1, 30000},
+    {"classes", 0, CLI_STRING, "0,2,5", "only these classes, by number or name", ROW(detector.classes), 0, 0},
+    {"agnostic", 0, CLI_FLAG, NULL, "boxes of different classes suppress each other too", ROW(detector.agnostic), 0, 0},
     {"multi-label", 0, CLI_FLAG, NULL, "a box per class above the limit, not for the best class alone",
-     ROW(multi_label), 0, 0},
-    {"head", 0, CLI_CHOICE, HEAD_WORDS, "what the outputs mean (default: recognised from shapes and metadata)",
-     ROW(head), 0, 0},
-    {"anchors", 0, CLI_STRING, "W,H,W,H,...", "anchors in pixels, level by level, of outputs per level", ROW(anchors),
-     0, 0},
-    {"size", 's', CLI_STRING, "WxH|N", "size of the network's input where it is free (default: 640)", ROW(size), 0, 0},
-    {"rect", 0, CLI_FLAG, NULL, "bars only up to the next multiple of the stride, where the input is free", ROW(rect),
-     0, 0},
-    {"bgr", 0, CLI_FLAG, NULL, "the network wants blue first", ROW(bgr), 0, 0},
+     ROW(detector.multi_label), 0, 0},
+    CLI_DETECTOR_OPTIONS(detect_args),
+    {"size", 's', CLI_STRING, "WxH|N", "size of the network's input where it is free (default: 640)",
+     ROW(detector.size), 0, 0},
+    {"bgr", 0, CLI_FLAG, NULL, "the network wants blue first", ROW(detector.bgr), 0, 0},
     {"preprocess", 0, CLI_STRING, "FILE|none", "JSON file with settings, instead of one beside the model",
-     ROW(preprocess), 0, 0},
-    {"labels", 'l', CLI_STRING, "FILE", "names of the classes, one per line or a JSON list", ROW(labels), 0, 0},
-    {"arch", 0, CLI_STRING, "NAME|FILE",
-     "of checkpoints without a description of the network: yolov5s@6.0, or the official YAML file", ROW(arch), 0, 0},
+     ROW(detector.preprocess), 0, 0},
+    {"labels", 'l', CLI_STRING, "FILE", "names of the classes, one per line or a JSON list", ROW(detector.labels), 0,
+     0},
     {"txt", 0, CLI_STRING, "FOLDER", "write a label file per picture: class, middle and size as parts of the picture",
      ROW(txt), 0, 0},
     {"save-conf", 0, CLI_FLAG, NULL, "with --txt: the score after them", ROW(save_conf), 0, 0},
@@ -343,7 +160,7 @@ static const cli_option options[] = {
     {"line-width", 0, CLI_REAL, "X", "of boxes, in pixels (default: by the picture's size)", ROW(line_width), 0, 100},
     {"no-labels", 0, CLI_FLAG, NULL, "draw boxes without names", ROW(no_labels), 0, 0},
     {"no-scores", 0, CLI_FLAG, NULL, "draw names without scores", ROW(no_scores), 0, 0},
-    {"max-pixels", 0, CLI_INT, "N", "refuse larger pictures (default: 67108864)", ROW(max_pixels), 1, 4e9},
+    {"max-pixels", 0, CLI_INT, "N", "refuse larger pictures (default: 67108864)", ROW(detector.max_pixels), 1, 4e9},
     CLI_OPT_THREADS,
     CLI_OPT_CPU,
     CLI_OPT_NO_FUSE,
