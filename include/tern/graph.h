@@ -66,7 +66,7 @@ TERN_API tern_status tern_graph_create(tern_graph **out, const char *name, int o
 /* NULL is fine. */
 TERN_API void tern_graph_free(tern_graph *graph);
 
-/* Operators of another domain ("ai.onnx.ml") in that version may be used too. */
+/* Operators of another domain ("ai.onnx.ml", or that of a registered operator) in that version may be used too. */
 TERN_API tern_status tern_graph_import(tern_graph *graph, const char *domain, int version, tern_error *err);
 /* An input: a tensor of known type and rank. dims[i] < 0: free, with the name dim_names[i] when that is not NULL; equal
  * names are equal numbers. */

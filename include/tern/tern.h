@@ -15,6 +15,7 @@
 #include "tern/io.h"
 #include "tern/log.h"
 #include "tern/model.h"
+#include "tern/op.h"
 #include "tern/session.h"
 #include "tern/status.h"
 #include "tern/tensor.h"

@@ -70,10 +70,30 @@ void tern_graph_free(tern_graph *graph) {
     tn_free(graph);
 }
 
+typedef struct domain_query {
+    const char *domain;
+    bool found;
+} domain_query;
+
+static void match_domain(void *context, const tern_op *op) {
+    domain_query *q = context;
+    q->found |= strcmp(op->domain, q->domain) == 0;
+}
+
+static bool is_custom_domain(const char *domain) {
+    domain_query q = {domain, false};
+    tn_custom_visit(match_domain, &q);
+    return q.found;
+}
+
 tern_status tern_graph_import(tern_graph *graph, const char *domain, int version, tern_error *err) {
     TN_TRY(usable(graph, domain, "tern_graph_import", err));
     int newest = tn_op_newest_opset(domain);
-    if (newest == 0) return tn_fail(err, TERN_UNSUPPORTED, "the domain '%s' is not known", domain);
+    if (newest == 0 && is_custom_domain(domain)) newest = INT32_MAX;
+    if (newest == 0) {
+        return tn_fail(err, TERN_UNSUPPORTED, "the domain '%s' is not known; its operators are registered first",
+                       domain);
+    }
     if (version < 1 || version > newest) {
         return tn_fail(err, TERN_INVALID_ARGUMENT, "version %d of '%s' is not one of 1 to %d", version, domain, newest);
     }

@@ -29,10 +29,21 @@ void tn_model_free(tern_model *m) {
     tn_free(m->tensors);
     tn_free(m->symbols);
     tn_map_release(&m->symbol_by_name);
+    for (size_t i = 0; i < m->n_held; i++) m->held[i].release(m->held[i].object);
+    tn_free(m->held);
     for (size_t i = 0; i < m->n_files; i++) tn_file_unmap(&m->files[i]);
     tn_free(m->files);
     tn_arena_release(&m->arena);
     tn_free(m);
+}
+
+tern_status tn_model_hold(tern_model *m, void *object, void (*release)(void *object), tern_error *err) {
+    if (!tn_grow(&m->held, &m->cap_held, m->n_held + 1, sizeof *m->held)) {
+        release(object);
+        return tn_fail_oom(err, sizeof *m->held);
+    }
+    m->held[m->n_held++] = (tn_held){object, release};
+    return TERN_OK;
 }
 
 tn_graph *tn_graph_new(tern_model *model, tn_graph *parent, const char *name) {

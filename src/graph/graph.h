@@ -121,6 +121,12 @@ typedef struct tn_property {
     const char *key, *value;
 } tn_property;
 
+/* Something that lives at least as long as the model. */
+typedef struct tn_held {
+    void *object;
+    void (*release)(void *object);
+} tn_held;
+
 typedef struct tn_limits {
     int64_t max_nodes; /* after inlining, all graphs together */
     size_t max_tensor_bytes;
@@ -147,6 +153,8 @@ struct tern_model {
     tn_map symbol_by_name; /* name -> index + 1 */
     tern_tensor **tensors; /* every tensor that attributes and constants refer to: freed with the model */
     size_t n_tensors, cap_tensors;
+    struct tn_held *held; /* see tn_model_hold */
+    size_t n_held, cap_held;
     size_t n_nodes_total;
     tn_limits limits;
 };
@@ -168,6 +176,8 @@ tern_status tn_graph_add_input(tn_graph *g, tn_value *v, tern_error *err);
 tern_status tn_graph_add_output(tn_graph *g, tn_value *v, tern_error *err);
 /* The model takes over the reference. */
 tern_status tn_model_own_tensor(tern_model *m, tern_tensor *t, tern_error *err);
+/* Calls release(object) when the model is freed; on failure at once. Once per object. */
+tern_status tn_model_hold(tern_model *m, void *object, void (*release)(void *object), tern_error *err);
 int64_t tn_model_symbol(tern_model *m, const char *name);           /* NULL name: a new anonymous one */
 const char *tn_model_symbol_name(const tern_model *m, int64_t dim); /* "?" when it has none */
 tn_attr *tn_node_add_attr(tn_node *n, const char *name, tn_attr_type type);

@@ -21,6 +21,7 @@
 #include "cpu/cpu.h"
 #include "graph/graph.h"
 #include "tensor/tensor.h"
+#include "tern/op.h"
 #include "thread/thread.h"
 
 typedef struct tn_infer {
@@ -122,10 +123,31 @@ const tn_op_row *tn_op_rows(size_t *count);
 int tn_op_newest_opset(const char *domain);
 /* Warns of imported opsets above the newest. */
 void tn_op_warn_about_opsets(const tern_model *m);
+/* "" for "ai.onnx", else the domain itself. */
+const char *tn_op_short_domain(const char *domain);
 /* Sets node->op and node->since and checks the number of inputs and outputs; the error names op, opset and what to do.
  */
 tern_status tn_op_resolve(tn_node *node, tern_error *err);
 tern_status tn_op_resolve_graph(tn_graph *g, tern_error *err); /* all nodes, subgraphs too */
+
+/* ---- custom operators (tern/op.h) --------------------------------------------------------------------------- */
+
+/* An entry of the list. Models that found it hold a reference. */
+typedef struct tn_custom {
+    tn_op op;     /* first: what node->op points to */
+    tern_op user; /* a deep copy but for user_data */
+    tn_arena arena;
+    size_t refs;
+    struct tn_custom *next;
+} tn_custom;
+
+tern_status tn_custom_register(const tern_op *op, tern_error *err);
+tern_status tn_custom_unregister(const char *domain, const char *name, int since, tern_error *err);
+/* Sets node->op and node->since when the list has the operator in node->opset (*found), and checks the node's
+ * attributes; node->graph->model holds the entry from then on. */
+tern_status tn_custom_resolve(tn_node *node, bool *found, tern_error *err);
+/* Calls fn for every entry, in the order of registration, with the list locked. */
+void tn_custom_visit(void (*fn)(void *context, const tern_op *op), void *context);
 
 /* ---- helpers for infer ------------------------------------------------------------------------------------- */
 

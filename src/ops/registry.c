@@ -39,10 +39,10 @@ const tn_op_row *tn_op_rows(size_t *count) {
     return rows;
 }
 
-static const char *short_domain(const char *domain) { return strcmp(domain, "ai.onnx") == 0 ? "" : domain; }
+const char *tn_op_short_domain(const char *domain) { return strcmp(domain, "ai.onnx") == 0 ? "" : domain; }
 
 int tn_op_newest_opset(const char *domain) {
-    domain = short_domain(domain);
+    domain = tn_op_short_domain(domain);
     for (size_t i = 0; i < TN_COUNT(opsets); i++)
         if (strcmp(opsets[i].domain, domain) == 0) return opsets[i].newest;
     return 0;
@@ -50,7 +50,7 @@ int tn_op_newest_opset(const char *domain) {
 
 /* First row of the operator; NULL when there is none. */
 static const tn_op_row *first_row(const char *domain, const char *name) {
-    domain = short_domain(domain);
+    domain = tn_op_short_domain(domain);
     for (size_t i = 0; i < n_rows; i++)
         if (strcmp(rows[i].name, name) == 0 && strcmp(rows[i].domain, domain) == 0) return &rows[i];
     return NULL;
@@ -99,15 +99,33 @@ static tern_status check_count(const tn_node *node, const char *what, int n, int
     return node_fail(node, err, TERN_INVALID_MODEL, text);
 }
 
+static tern_status check_counts(const tn_node *node, const tn_op *op, tern_error *err) {
+    TN_TRY(check_count(node, "inputs", node->n_in, op->min_in, op->max_in, err));
+    TN_TRY(check_count(node, "outputs", node->n_out, op->min_out, op->max_out, err));
+    for (int i = 0; i < op->min_in; i++)
+        if (!node->in[i]) {
+            char text[64];
+            snprintf(text, sizeof text, "input %d is required but absent", i);
+            return node_fail(node, err, TERN_INVALID_MODEL, text);
+        }
+    return TERN_OK;
+}
+
+static tern_status resolve_custom(tn_node *node, tern_error *err) {
+    bool found;
+    TN_TRY(tn_custom_resolve(node, &found, err));
+    if (found) return check_counts(node, node->op, err);
+    char text[400];
+    snprintf(text, sizeof text,
+             "tern has no operator '%s' in domain '%s'; replace it in the model, export it as standard operators, or "
+             "register it (tern/op.h)",
+             node->op_type, *node->domain ? node->domain : "ai.onnx");
+    return node_fail(node, err, TERN_UNSUPPORTED, text);
+}
+
 /* `first` is the operator's first row or NULL. */
 static tern_status resolve(tn_node *node, const tn_op_row *first, const tn_map *attr_map, tern_error *err) {
-    if (!first) {
-        char text[300];
-        snprintf(text, sizeof text,
-                 "tern has no operator '%s' in domain '%s'; replace it in the model or export it as standard operators",
-                 node->op_type, *node->domain ? node->domain : "ai.onnx");
-        return node_fail(node, err, TERN_UNSUPPORTED, text);
-    }
+    if (!first) return resolve_custom(node, err);
     const tn_op_row *row = newest_row(first, node->opset);
     if (!row) {
         char text[200];
@@ -117,14 +135,7 @@ static tern_status resolve(tn_node *node, const tn_op_row *first, const tn_map *
         return node_fail(node, err, TERN_INVALID_MODEL, text);
     }
     const tn_op *op = row->op;
-    TN_TRY(check_count(node, "inputs", node->n_in, op->min_in, op->max_in, err));
-    TN_TRY(check_count(node, "outputs", node->n_out, op->min_out, op->max_out, err));
-    for (int i = 0; i < op->min_in; i++)
-        if (!node->in[i]) {
-            char text[64];
-            snprintf(text, sizeof text, "input %d is required but absent", i);
-            return node_fail(node, err, TERN_INVALID_MODEL, text);
-        }
+    TN_TRY(check_counts(node, op, err));
     if (attr_map) TN_TRY(check_attrs(node, attr_map, err));
     node->op = op;
     node->since = row->since;
@@ -154,7 +165,7 @@ static tern_status resolve_graph(const resolver *r, tn_graph *g, tern_error *err
     for (int i = 0; i < g->n_nodes; i++) {
         tn_node *n = g->nodes[i];
         char key[200];
-        int len = snprintf(key, sizeof key, "%s:%s", short_domain(n->domain), n->op_type);
+        int len = snprintf(key, sizeof key, "%s:%s", tn_op_short_domain(n->domain), n->op_type);
         const tn_op_row *first = NULL;
         if (len > 0 && (size_t)len < sizeof key) first = tn_map_get(&r->ops, (tn_str){key, (size_t)len});
         TN_TRY(resolve(n, first, &r->attrs, err));

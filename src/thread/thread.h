@@ -25,6 +25,11 @@ void tn_thread_shutdown(void);
 typedef struct tn_mutex {
     uint64_t opaque[6];
 } tn_mutex;
+/* For `static tn_mutex m = TN_MUTEX_INIT`: on Linux (glibc and musl) a mutex of zeros is an unlocked one. */
+#define TN_MUTEX_INIT \
+    {                 \
+        { 0 }         \
+    }
 bool tn_mutex_init(tn_mutex *m);
 void tn_mutex_release(tn_mutex *m);
 void tn_mutex_lock(tn_mutex *m);

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The example program of 30 lines: what it prints for a model, and how it fails.
+# The example programs: what they print, and how the one that loads a model fails.
 program=${TERN_BUILD:-build}/run_model
 out=$("$program" models/fashion.onnx 2>&1)
 case $out in
@@ -23,4 +23,7 @@ esac
 
 lines=$(wc -l <examples/run_model.c)
 if [ "$lines" -le 32 ]; then echo "ok 3 - is short"; else echo "not ok 3 - is short: $lines lines"; fi
-echo "1..3"
+
+out=$("${TERN_BUILD:-build}/custom_operator" 2>&1)
+if [ "$out" = "0 0.5 1" ]; then echo "ok 4 - a custom operator"; else echo "not ok 4 - a custom operator: $out"; fi
+echo "1..4"

@@ -35,6 +35,14 @@ int main(int argc, char **argv) {
     tern_error err;
     tern_model *model = nullptr;
     if (argc != 2 || tern_model_load(&model, argv[1], nullptr, &err) != TERN_OK) return 1;
+    // A custom operator from C++: refused, because tern has it.
+    tern_op_param x = {"X", TERN_TYPE(FLOAT), nullptr, false, false};
+    tern_op relu = {};
+    relu.name = "Relu";
+    relu.inputs = relu.outputs = &x;
+    relu.n_inputs = relu.n_outputs = 1;
+    relu.compute = [](tern_op_context *c, void *) { return tern_op_fail(c, TERN_INTERNAL, "never called"); };
+    if (tern_op_register(&relu, &err) != TERN_INVALID_ARGUMENT) return 1;
     std::cout << tern_version() << ": " << tern_model_output_count(model) << " outputs\n";
     tern_model_free(model);
     return 0;
@@ -56,6 +64,9 @@ END
 
 runs() { # PROGRAM: prints the version and the number of outputs
     [ "$(LD_LIBRARY_PATH=$libdir "$1" "$root/models/fashion.onnx")" = "$version: 1 outputs" ]
+}
+clamps() { # PROGRAM
+    [ "$(LD_LIBRARY_PATH=$libdir "$1")" = "0 0.5 1" ]
 }
 compile() { # COMPILER SOURCE OUTPUT PKG-CONFIG-OPTION...
     compiler=$1 source=$2 output=$3
@@ -83,6 +94,9 @@ try "headers of the library only" test -z "$(find "$work/tree/include" -type f |
 
 try "C program with pkg-config" compile cc use.c c_shared
 try "it runs" runs "$work/c_shared"
+cp "$root/examples/custom_operator.c" "$work"
+try "the example of a custom operator" compile cc custom_operator.c custom_operator
+try "it runs" clamps "$work/custom_operator"
 cxx=
 if command -v g++ >/dev/null; then
     try "C++ program with pkg-config" compile g++ use.cc cxx_shared
