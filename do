@@ -45,6 +45,7 @@ libpng-dev      header:png.h        reads PNG pictures
 libwebp-dev     header:webp/decode.h reads WebP pictures
 libtiff-dev     header:tiffio.h     reads TIFF pictures
 libgif-dev      header:gif_lib.h    reads GIF pictures
+libopenjp2-7-dev pkg:libopenjp2     reads JPEG 2000 pictures
 libcairo2-dev   header:cairo/cairo.h draws boxes into pictures
 "
 packages_test="
@@ -68,6 +69,7 @@ present() { # PROBE
             printf '#include <stdarg.h>\n#include <stddef.h>\n#include <stdint.h>\n#include <setjmp.h>\n#include <%s>\n' \
                 "${1#header:}" | cc -E - >/dev/null 2>&1
         ;;
+    pkg:*) command -v pkg-config >/dev/null 2>&1 && pkg-config --exists "${1#pkg:}" ;;
     file:*) [ -e "${1#file:}" ] ;;
     libfuzzer)
         command -v clang >/dev/null 2>&1 &&

@@ -191,7 +191,8 @@ const cli_command cli_cmd_classify = {
     .summary = "say what is in pictures",
     .operands = "[MODEL] IMAGE|FOLDER...",
     .description =
-        "Runs an image classifier over pictures (JPEG, PNG, BMP, WebP, TIFF, GIF, PNM) and prints the best classes.\n"
+        "Runs an image classifier over pictures (JPEG, PNG, BMP, WebP, TIFF, GIF, PNM, JPEG 2000) and prints the best "
+        "classes.\n"
         "Without MODEL, or with the word `default`, the embedded model is used. Of a folder, all pictures are taken.\n"
         "What is not said by options comes from a JSON file beside the model or from the model's metadata.",
     .options = options,

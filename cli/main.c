@@ -7,6 +7,7 @@
 #include "base/base.h"
 #include "cli/cli.h"
 #include "cli/options.h"
+#include "vision/op/op.h"
 
 #define COMMAND(name) extern const cli_command cli_cmd_##name;
 #include "cli/command_list.inc"
@@ -108,6 +109,8 @@ int main(int argc, char **argv) {
         print_overview(stdout);
         return finish(CLI_OK);
     }
+    tern_error err;
+    if (tern_vision_register_operators(&err) != TERN_OK) return cli_fail(&err);
     const cli_command *command = find_command(name);
     return command ? run_command(command, argc - 2, argv + 2) : unknown_command(name);
 }

@@ -31,6 +31,7 @@ tern_image_library(PNG libpng libpng-dev)
 tern_image_library(WEBP "libwebp;libwebpdemux" libwebp-dev)
 tern_image_library(TIFF libtiff-4 libtiff-dev)
 tern_image_library(GIF libgif libgif-dev)
+tern_image_library(JPEG2000 libopenjp2 libopenjp2-7-dev)
 
 # Drawing into pictures, for `tern detect -o`.
 if(PKG_CONFIG_FOUND)

@@ -369,10 +369,23 @@ def make_pnm():
     one("bits.pam", b"P7\nWIDTH %d\nHEIGHT %d\nDEPTH 1\nMAXVAL 1\nTUPLTYPE BLACKANDWHITE\nENDHDR\n" % (W, H) + BITS.tobytes(), "grey1.ppm")
 
 
+def make_jp2():
+    def save(name, image, reference, tolerance=0, **options):
+        image.save(path(name), "JPEG2000", **options)
+        expect(name, reference, tolerance)
+    save("rgb.jp2", Image.fromarray(RGB), "rgb.ppm")
+    save("rgb_codestream.j2k", Image.fromarray(RGB), "rgb.ppm", no_jp2=True)
+    save("rgb_tiles.jp2", Image.fromarray(RGB), "rgb.ppm", tile_size=(8, 8))
+    save("lossy.jp2", Image.fromarray(RGB), "rgb.ppm", 12, irreversible=True, quality_mode="dB", quality_layers=[45])
+    save("grey.jp2", Image.fromarray(GREY), "grey.ppm")
+    save("grey16.jp2", Image.fromarray(GREY.astype(np.uint16) * 257), "grey.ppm")
+    save("rgba.jp2", Image.fromarray(np.dstack([RGB, GREY])), "rgb.ppm")
+
+
 def main():
     os.makedirs(OUT, exist_ok=True)
     ppm("rgb.ppm", RGB), ppm("grey.ppm", GREY), ppm("pal16.ppm", COLORS[INDEX]), ppm("pal2.ppm", COLORS[BITS])
-    make_bmp(), make_png(), make_jpeg(), make_webp(), make_gif(), make_tiff(), make_pnm()
+    make_bmp(), make_png(), make_jpeg(), make_webp(), make_gif(), make_tiff(), make_pnm(), make_jp2()
     with open(path("expected.txt"), "w") as f: f.write("\n".join(lines) + "\n")
 
 

@@ -96,10 +96,10 @@ static void orientation_can_be_ignored(void **state) {
 /* No prefix of a file may crash, leak or hang; nearly all are errors, with a text. */
 static void truncated_pictures(void **state) {
     (void)state;
-    static const char *const names[] = {"rgb24.bmp",           "rle8.bmp",   "pal4.bmp",        "rgb8.png",
-                                        "pal4_interlaced.png", "rgb420.jpg", "progressive.jpg", "lossy.webp",
-                                        "animated.webp",       "plain.gif",  "rgb8_tiled.tif",  "lzw.tif",
-                                        "raw16.ppm",           "plain.ppm",  "rgba.pam"};
+    static const char *const names[] = {
+        "rgb24.bmp",       "rle8.bmp",       "pal4.bmp", "rgb8.png",           "pal4_interlaced.png", "rgb420.jpg",
+        "progressive.jpg", "lossy.webp",     "rgb.jp2",  "rgb_codestream.j2k", "lossy.jp2",           "animated.webp",
+        "plain.gif",       "rgb8_tiled.tif", "lzw.tif",  "raw16.ppm",          "plain.ppm",           "rgba.pam"};
     for (size_t i = 0; i < TN_COUNT(names); i++) {
         char path[200];
         snprintf(path, sizeof path, IMAGES "%s", names[i]);

@@ -82,6 +82,9 @@ static bool is_tiff(const tn_image_source *s) {
     return starts(s, "II*\0", 4) || starts(s, "MM\0*", 4) || starts(s, "II+\0", 4) || starts(s, "MM\0+", 4);
 }
 static bool is_gif(const tn_image_source *s) { return starts(s, "GIF87a", 6) || starts(s, "GIF89a", 6); }
+static bool is_jp2(const tn_image_source *s) {
+    return starts(s, "\0\0\0\fjP  \r\n\x87\n", 12) || starts(s, "\xff\x4f\xff\x51", 4);
+}
 static bool is_pnm(const tn_image_source *s) {
     return s->size >= 3 && s->data[0] == 'P' && s->data[1] >= '1' && s->data[1] <= '7' &&
            (s->data[2] == '#' || s->data[2] == ' ' || (s->data[2] >= '\t' && s->data[2] <= '\r'));
@@ -95,15 +98,16 @@ static const struct {
     {"JPEG", is_jpeg, tn_image_decode_jpeg}, {"PNG", is_png, tn_image_decode_png},
     {"BMP", is_bmp, tn_image_decode_bmp},    {"WebP", is_webp, tn_image_decode_webp},
     {"TIFF", is_tiff, tn_image_decode_tiff}, {"GIF", is_gif, tn_image_decode_gif},
-    {"PNM", is_pnm, tn_image_decode_pnm},
+    {"PNM", is_pnm, tn_image_decode_pnm},    {"JPEG 2000", is_jp2, tn_image_decode_jp2},
 };
 
 _Static_assert(TN_COUNT(formats) == TERN_IMAGE_FORMATS, "one row per format");
 
 void tern_image_formats(tern_image_format out[TERN_IMAGE_FORMATS]) {
     const char *const library[] = {tn_image_jpeg_library(), tn_image_png_library(), "built in", tn_image_webp_library(),
-                                   tn_image_tiff_library(), tn_image_gif_library(), "built in"};
-    const char *const package[] = {"libjpeg-dev", "libpng-dev", NULL, "libwebp-dev", "libtiff-dev", "libgif-dev", NULL};
+                                   tn_image_tiff_library(), tn_image_gif_library(), "built in", tn_image_jp2_library()};
+    const char *const package[] = {"libjpeg-dev", "libpng-dev", NULL, "libwebp-dev",
+                                   "libtiff-dev", "libgif-dev", NULL, "libopenjp2-7-dev"};
     for (size_t i = 0; i < TN_COUNT(formats); i++) {
         out[i] = (tern_image_format){formats[i].name, library[i], package[i]};
     }
@@ -134,7 +138,8 @@ tern_status tern_image_decode(tern_image *out, const void *data, size_t size, co
         if (status != TERN_UNSUPPORTED) tn_error_prefix(err, "%s picture: ", formats[i].name);
         return status;
     }
-    return tn_fail(err, TERN_INVALID_FORMAT, "not a picture of a known format (JPEG, PNG, BMP, WebP, TIFF, GIF, PNM)");
+    return tn_fail(err, TERN_INVALID_FORMAT,
+                   "not a picture of a known format (JPEG, PNG, BMP, WebP, TIFF, GIF, PNM, JPEG 2000)");
 }
 
 tern_status tern_image_load(tern_image *out, const char *path, const tern_image_options *options, tern_error *err) {

@@ -35,7 +35,7 @@ typedef struct tern_image_format {
     const char *library; /* "libjpeg-turbo 2.1.5"; "built in"; NULL: not in this build */
     const char *package; /* Debian package that would add it; NULL for those built in */
 } tern_image_format;
-#define TERN_IMAGE_FORMATS 7
+#define TERN_IMAGE_FORMATS 8
 void tern_image_formats(tern_image_format out[TERN_IMAGE_FORMATS]);
 
 #endif

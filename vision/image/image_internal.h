@@ -21,6 +21,7 @@ tern_status tn_image_decode_pnm(tern_image *out, tn_image_source *src, tern_erro
 tern_status tn_image_decode_webp(tern_image *out, tn_image_source *src, tern_error *err);
 tern_status tn_image_decode_tiff(tern_image *out, tn_image_source *src, tern_error *err);
 tern_status tn_image_decode_gif(tern_image *out, tn_image_source *src, tern_error *err);
+tern_status tn_image_decode_jp2(tern_image *out, tn_image_source *src, tern_error *err);
 
 /* Versions of the libraries; NULL when the build is without. */
 const char *tn_image_jpeg_library(void);
@@ -28,6 +29,7 @@ const char *tn_image_png_library(void);
 const char *tn_image_webp_library(void);
 const char *tn_image_tiff_library(void);
 const char *tn_image_gif_library(void);
+const char *tn_image_jp2_library(void);
 
 /* The body of a decoder whose library was not there. */
 tern_status tn_image_missing(const char *format, const char *package, tern_error *err);
