@@ -44,6 +44,15 @@ write("bad/wrong_top1", add_graph("add"), [([tensor(a), tensor(b)], [tensor([[11
 nonzero = helper.make_graph([helper.make_node("NonZero", ["a"], ["c"])], "nonzero", [helper.make_tensor_value_info("a", F, [4, 5])],
                             [helper.make_tensor_value_info("c", TensorProto.INT64, [2, "count"])])
 write("nonzero", nonzero, [])
+# x doubled five times, by a loop whose body reads a value from outside.
+body = helper.make_graph([helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Mul", ["s", "two"], ["s_out"], name="double")],
+                         "body", [helper.make_tensor_value_info("i", TensorProto.INT64, []), helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+                                  helper.make_tensor_value_info("s", F, [2])],
+                         [helper.make_tensor_value_info("go_on", TensorProto.BOOL, []), helper.make_tensor_value_info("s_out", F, [2])])
+loop = helper.make_graph([helper.make_node("Loop", ["count", "", "x"], ["y"], name="five", body=body)], "loop",
+                         [helper.make_tensor_value_info("x", F, [2])], [helper.make_tensor_value_info("y", F, [2])],
+                         [helper.make_tensor("count", TensorProto.INT64, [], [5]), helper.make_tensor("two", F, [], [2])])
+write("loop", loop, [])
 write("no_data", add_graph("add"), [])
 unknown = helper.make_graph([helper.make_node("Frobnicate", ["a"], ["c"], name="odd", domain="my.ops")], "unknown",
                             [helper.make_tensor_value_info("a", F, [1])], [helper.make_tensor_value_info("c", F, [1])])
