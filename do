@@ -50,6 +50,11 @@ libcairo2-dev   header:cairo/cairo.h draws boxes into pictures
 "
 packages_test="
 libcmocka-dev   header:cmocka.h     unit tests
+libavformat-dev header:libavformat/avformat.h reads and writes videos
+libavcodec-dev  header:libavcodec/avcodec.h decodes and encodes videos
+libswscale-dev  header:libswscale/swscale.h converts the colours of videos
+libavutil-dev   header:libavutil/avutil.h what those three share
+ffmpeg          command:ffmpeg      makes and checks videos for tests
 dataset-fashion-mnist file:/usr/share/datasets/fashion-mnist accuracy of the embedded model
 clang           command:clang       second compiler, as a check
 g++             command:g++         C++ program in the test of the installation

@@ -6,6 +6,7 @@
 #include "cli/json.h"
 #include "cpu/cpu.h"
 #include "vision/image/image.h"
+#include "vision/video/video.h"
 
 static void print_text(const tn_cpu_info *cpu) {
     printf("tern         %s\n", tern_version());
@@ -22,6 +23,8 @@ static void print_text(const tn_cpu_info *cpu) {
         printf("%-12s %-5s%s%s\n", i ? "" : "pictures", f->name,
                f->library ? f->library : "not in this build; install ", f->library ? "" : f->package);
     }
+    const char *video = tern_video_library();
+    printf("%-12s %s\n", "video", video ? video : "not in this build; install libavformat-dev");
     printf("%-12s cJSON %s\n", "json", cJSON_Version());
 }
 
@@ -44,6 +47,7 @@ static void print_json(const tn_cpu_info *cpu) {
     tern_image_formats(formats);
     cJSON *pictures = cli_json_object(root, "pictures");
     for (size_t i = 0; i < TERN_IMAGE_FORMATS; i++) cli_json_string(pictures, formats[i].name, formats[i].library);
+    cli_json_string(root, "video", tern_video_library());
     cli_json_string(root, "cjson", cJSON_Version());
     cli_json_print(root);
 }

@@ -99,9 +99,7 @@ static void add_landmarks(cJSON *entry, const tern_detections *d, size_t i) {
     }
 }
 
-static void add_json(const cli_detections_output *o, const char *path, const tern_detections *d) {
-    cJSON *entry = cli_json_object(o->json, NULL);
-    cli_json_string(entry, "image", path);
+static void fill_json(const cli_detections_output *o, cJSON *entry, const tern_detections *d) {
     cli_json_int(entry, "width", d->width);
     cli_json_int(entry, "height", d->height);
     cli_json_double(entry, "network_ms", (double)(d->network_ns / 1000) * 1e-3);
@@ -197,14 +195,18 @@ static tern_status write_crops(const cli_detections_output *o, const char *path,
     return status;
 }
 
-static tern_status write_picture(const cli_detections_output *o, const char *path, tern_image *image,
-                                 const tern_detections *d, tern_error *err) {
+static tern_status draw(const cli_detections_output *o, tern_image *image, const tern_detections *d, tern_error *err) {
     tern_draw_options options = {.names = (const char *const *)o->labels->names,
                                  .n_names = o->labels->count,
                                  .no_labels = o->no_labels,
                                  .no_scores = o->no_scores,
                                  .line_width = o->line_width};
-    TN_TRY(tern_draw_detections(image, d, &options, err));
+    return tern_draw_detections(image, d, &options, err);
+}
+
+static tern_status write_picture(const cli_detections_output *o, const char *path, tern_image *image,
+                                 const tern_detections *d, tern_error *err) {
+    TN_TRY(draw(o, image, d, err));
     if (!o->picture_is_folder) return tern_image_save(image, o->picture, (int)o->quality, err);
     char *file = cli_output_path(o->picture, path, "", tern_image_can_save(path) ? NULL : ".jpg");
     tern_status status = tern_image_save(image, file, (int)o->quality, err);
@@ -212,14 +214,52 @@ static tern_status write_picture(const cli_detections_output *o, const char *pat
     return status;
 }
 
+static tern_status write_files(const cli_detections_output *o, const char *path, const tern_image *image,
+                               const tern_detections *d, tern_error *err) {
+    if (o->txt && !d->class_scores) TN_TRY(write_txt(o, path, d, err));
+    return o->crops ? write_crops(o, path, image, d, err) : TERN_OK;
+}
+
 tern_status cli_detections_write(const cli_detections_output *o, const char *path, tern_image *image,
                                  const tern_detections *d, tern_error *err) {
     if (o->json) {
-        add_json(o, path, d);
+        cJSON *entry = cli_json_object(o->json, NULL);
+        cli_json_string(entry, "image", path);
+        fill_json(o, entry, d);
     } else {
         print_text(o, path, d);
     }
-    if (o->txt && !d->class_scores) TN_TRY(write_txt(o, path, d, err));
-    if (o->crops) TN_TRY(write_crops(o, path, image, d, err));
+    TN_TRY(write_files(o, path, image, d, err));
     return o->picture ? write_picture(o, path, image, d, err) : TERN_OK;
+}
+
+static void print_frame(const cli_detections_output *o, const cli_frame *frame, const tern_detections *d) {
+    if (o->json_lines) {
+        cJSON *entry = cli_json_object(NULL, NULL);
+        cli_json_int(entry, "frame", frame->number);
+        cli_json_double(entry, "time", (double)llround(frame->seconds * 1e6) / 1e6);
+        fill_json(o, entry, d);
+        cli_json_print_line(entry);
+        return;
+    }
+    tn_text label;
+    tn_text_init(&label);
+    tn_text_add(&label, "%s, frame %lld, %.3f s", frame->source, (long long)frame->number, frame->seconds);
+    print_text(o, cli_must(label.failed ? NULL : label.data), d);
+    tn_text_release(&label);
+}
+
+tern_status cli_detections_write_frame(const cli_detections_output *o, const cli_frame *frame, tern_image *image,
+                                       const tern_detections *d, tern_error *err) {
+    print_frame(o, frame, d);
+    if (fflush(stdout) != 0) return tn_fail(err, TERN_IO, "can not write to standard output: %s", strerror(errno));
+    if (o->txt || o->crops) {
+        char suffix[32];
+        snprintf(suffix, sizeof suffix, "_%lld", (long long)frame->number);
+        char *path = cli_output_path(".", frame->source, suffix, NULL);
+        tern_status status = write_files(o, path, image, d, err);
+        tn_free(path);
+        TN_TRY(status);
+    }
+    return frame->draw ? draw(o, image, d, err) : TERN_OK;
 }

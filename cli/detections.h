@@ -10,6 +10,7 @@
 typedef struct cli_detections_output {
     const tern_labels *labels;
     cJSON *json;            /* list to add to; NULL: text on stdout */
+    bool json_lines;        /* of frames: an object per line */
     bool masks;             /* in the JSON */
     size_t top;             /* classes of a classifier */
     const char *picture;    /* file or folder for annotated pictures; NULL: none */
@@ -26,6 +27,15 @@ const char *cli_detection_name(const tern_labels *labels, size_t cls);
 /* `image` may be drawn into. */
 tern_status cli_detections_write(const cli_detections_output *o, const char *path, tern_image *image,
                                  const tern_detections *d, tern_error *err);
+typedef struct cli_frame {
+    const char *source;
+    int64_t number; /* from 1 */
+    double seconds; /* since the first */
+    bool draw;      /* boxes into the image */
+} cli_frame;
+/* The same for a frame of a video; files are named after the source and the number. */
+tern_status cli_detections_write_frame(const cli_detections_output *o, const cli_frame *frame, tern_image *image,
+                                       const tern_detections *d, tern_error *err);
 /* "folder/name.ending" of the picture at `path`; `ending` NULL: the picture's own. The caller frees it with tn_free. */
 char *cli_output_path(const char *folder, const char *path, const char *suffix, const char *ending);
 

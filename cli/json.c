@@ -106,3 +106,10 @@ void cli_json_print(cJSON *root) {
     cJSON_free(text);
     cJSON_Delete(root);
 }
+
+void cli_json_print_line(cJSON *root) {
+    char *text = cli_must(cJSON_PrintUnformatted(root));
+    puts(text);
+    cJSON_free(text);
+    cJSON_Delete(root);
+}

@@ -21,5 +21,7 @@ void cli_json_null(cJSON *parent, const char *key);
 
 /* Prints the root to stdout with a newline, indented, and deletes it. */
 void cli_json_print(cJSON *root);
+/* The same on one line. */
+void cli_json_print_line(cJSON *root);
 
 #endif

@@ -149,7 +149,9 @@ static tern_status recognise_rows(tern_head_layout *out, const tern_head_output 
          grid_b = grid_anchors(b, hints->width, hints->height) > 0;
     bool rows = grid_a == grid_b ? a >= b : grid_a;
     bool final = b == 6 || (b == 7 && hints->names != 2);
-    if (hints->head == TERN_HEAD_AUTO && final && !grid_a && !grid_b) {
+    /* Their number may be that of a grid by chance: names that fit no other head settle it. */
+    bool named = hints->names > 0 && (size_t)b != 5 + hints->names && (size_t)b != 4 + hints->names;
+    if (hints->head == TERN_HEAD_AUTO && final && ((!grid_a && !grid_b) || named)) {
         out->head = TERN_HEAD_NMS;
         out->classes = 1;
         return TERN_OK;

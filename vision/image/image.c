@@ -42,7 +42,7 @@ tern_status tn_image_missing(const char *format, const char *package, tern_error
 
 /* ---- orientation ------------------------------------------------------------------------------------------- */
 
-tern_status tn_image_orient(tern_image *image, int orientation, tern_error *err) {
+tern_status tern_image_orient(tern_image *image, int orientation, tern_error *err) {
     if (orientation <= 1 || orientation > 8) return TERN_OK;
     int w = image->width, h = image->height;
     bool swap = orientation >= 5;
@@ -131,7 +131,7 @@ tern_status tern_image_decode(tern_image *out, const void *data, size_t size, co
         if (!formats[i].is(&src)) continue;
         tern_status status = formats[i].decode(out, &src, err);
         if (status == TERN_OK && !(options && options->ignore_orientation)) {
-            status = tn_image_orient(out, src.orientation, err);
+            status = tern_image_orient(out, src.orientation, err);
         }
         if (status == TERN_OK) return TERN_OK;
         tern_image_release(out);

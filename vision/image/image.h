@@ -28,6 +28,8 @@ const char *tern_image_format_of(const void *data, size_t size);
 /* An image of that size, black. */
 tern_status tern_image_create(tern_image *out, int width, int height, tern_error *err);
 void tern_image_release(tern_image *image);
+/* Turns and mirrors so that the picture is upright; `orientation` is 1..8 as in TIFF and EXIF. */
+tern_status tern_image_orient(tern_image *image, int orientation, tern_error *err);
 
 /* What this build can read. */
 typedef struct tern_image_format {

@@ -41,7 +41,5 @@ tern_status tn_image_start(tern_image *out, const tn_image_source *src, uint64_t
 
 /* Orientation in a block of EXIF data (a TIFF header, with or without "Exif\0\0" before it); 1 when it has none. */
 int tn_exif_orientation(const uint8_t *data, size_t size);
-/* Turns and mirrors so that the picture is upright. */
-tern_status tn_image_orient(tern_image *image, int orientation, tern_error *err);
 
 #endif
