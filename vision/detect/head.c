@@ -149,9 +149,11 @@ static tern_status recognise_rows(tern_head_layout *out, const tern_head_output 
          grid_b = grid_anchors(b, hints->width, hints->height) > 0;
     bool rows = grid_a == grid_b ? a >= b : grid_a;
     bool final = b == 6 || (b == 7 && hints->names != 2);
-    /* Their number may be that of a grid by chance: names that fit no other head settle it. */
-    bool named = hints->names > 0 && (size_t)b != 5 + hints->names && (size_t)b != 4 + hints->names;
-    if (hints->head == TERN_HEAD_AUTO && final && ((!grid_a && !grid_b) || named)) {
+    /* Their number may be that of a rare grid by chance: names that fit no other head settle it. */
+    int64_t usual = count_cells(hints->width, hints->height, 8, 32);
+    bool chance = hints->names > 0 && (size_t)b != 5 + hints->names && (size_t)b != 4 + hints->names &&
+                  (usual == 0 || a % usual != 0);
+    if (hints->head == TERN_HEAD_AUTO && final && ((!grid_a && !grid_b) || chance)) {
         out->head = TERN_HEAD_NMS;
         out->classes = 1;
         return TERN_OK;

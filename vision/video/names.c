@@ -23,8 +23,8 @@ bool tern_video_can_write(const char *path) {
 }
 
 bool tern_video_is_source(const char *source) {
-    static const char *const endings[] = {"mp4", "m4v", "mov", "mkv", "avi", "webm", "ts",   "mpg", "mpeg",
-                                          "wmv", "flv", "3gp", "ogv", "m2ts", "mjpg", "y4m"};
+    static const char *const endings[] = {"mp4",  "m4v", "mov", "mkv", "avi", "webm", "ts",   "mpg",
+                                          "mpeg", "wmv", "flv", "3gp", "ogv", "m2ts", "mjpg", "y4m"};
     return strstr(source, "://") || strncmp(source, "/dev/video", 10) == 0 ||
            ends_in(source, endings, TN_COUNT(endings));
 }

@@ -170,7 +170,8 @@ static tern_status open_video(tern_video_reader *r, const char *source, tern_err
     char max_pixels[24];
     snprintf(max_pixels, sizeof max_pixels, "%llu", (unsigned long long)r->options.max_pixels);
     TN_TRY(open_input(r, source, err));
-    /* What the container says of sizes; the decoders that look for the rest would only say that something is invalid. */
+    /* What the container says of sizes; the decoders that look for the rest would only say that something is invalid.
+     */
     for (unsigned i = 0; i < r->format->nb_streams; i++) {
         const AVCodecParameters *said = r->format->streams[i]->codecpar;
         bool video = said->codec_type == AVMEDIA_TYPE_VIDEO && (said->width || said->height);

@@ -152,8 +152,8 @@ static tern_status open_file(tern_video_writer *w, tern_error *err) {
 tern_status tern_video_create(tern_video_writer **out, const char *path, const tern_video_info *info, tern_error *err) {
     *out = NULL;
     if (!tern_video_can_write(path)) {
-        return tn_fail(err, TERN_INVALID_ARGUMENT,
-                       "%s: videos are written as .mp4, .m4v, .mov, .mkv, .avi or .webm", path);
+        return tn_fail(err, TERN_INVALID_ARGUMENT, "%s: videos are written as .mp4, .m4v, .mov, .mkv, .avi or .webm",
+                       path);
     }
     tern_video_writer *w = tn_calloc(1, sizeof *w);
     if (!w) return tn_fail_oom(err, sizeof *w);
