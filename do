@@ -55,6 +55,7 @@ libavcodec-dev  header:libavcodec/avcodec.h decodes and encodes videos
 libswscale-dev  header:libswscale/swscale.h converts the colours of videos
 libavutil-dev   header:libavutil/avutil.h what those three share
 ffmpeg          command:ffmpeg      makes and checks videos for tests
+libonnx-testdata file:/usr/share/libonnx-testdata/data ONNX's own test cases of opset 17
 dataset-fashion-mnist file:/usr/share/datasets/fashion-mnist accuracy of the embedded model
 clang           command:clang       second compiler, as a check
 g++             command:g++         C++ program in the test of the installation

@@ -37,8 +37,8 @@ bool cli_is_picture(const char *path) {
 
 /* Broken pictures are taken too, to be reported, if their name says that they are meant to be some. */
 static bool named_picture(const char *name) {
-    static const char *const endings[] = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff",
-                                          ".gif", ".pbm",  ".pgm", ".ppm", ".pnm",  ".pam"};
+    static const char *const endings[] = {".jpg",  ".jpeg", ".png", ".bmp", ".webp", ".jp2", ".tif",
+                                          ".tiff", ".gif",  ".pbm", ".pgm", ".ppm",  ".pnm", ".pam"};
     const char *dot = strrchr(name, '.');
     for (size_t i = 0; dot && i < TN_COUNT(endings); i++) {
         const char *a = dot, *b = endings[i];
