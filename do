@@ -235,7 +235,11 @@ do_fuzz() { # [NAME [SECONDS]]
         [ "${1:-$name}" = "$name" ] || continue
         say "fuzzing $name"
         mkdir -p "build/fuzz-found/$name" "build/fuzz-corpus/$name" "fuzz/corpus/$name"
-        "$program" -max_total_time="${2:-60}" -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 \
+        # A dictionary where there is one; -dict with an empty name would be an error.
+        dict_option=
+        [ ! -e "fuzz/$name.dict" ] || dict_option="-dict=fuzz/$name.dict"
+        # shellcheck disable=SC2086 # nothing, or one word
+        "$program" $dict_option -max_total_time="${2:-60}" -timeout=20 -rss_limit_mb=4096 -print_final_stats=1 \
             -artifact_prefix="build/fuzz-found/$name/" "build/fuzz-corpus/$name" "fuzz/corpus/$name" ||
             fail "$name failed; the input is in build/fuzz-found/$name"
     done

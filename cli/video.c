@@ -38,11 +38,11 @@ static tern_status all_frames(walk *w, tern_error *err) {
     const cli_video *v = w->video;
     tern_video_frame frame = {0};
     tern_status status = TERN_OK;
-    bool got = true;
+    bool got = true, shared = isatty(STDOUT_FILENO); /* what is printed would run into the line */
     while (status == TERN_OK && (v->frames == 0 || w->count < v->frames)) {
         status = tern_video_read(w->reader, &frame, &got, err);
         if (status != TERN_OK || !got) break;
-        cli_progress_clear(&w->progress);
+        if (shared) cli_progress_clear(&w->progress);
         status = v->frame(v->context, w->count + 1, &frame, err);
         if (status == TERN_OK && w->writer) status = tern_video_write(w->writer, &frame.image, frame.time, err);
         w->count++;
