@@ -166,7 +166,7 @@ static int run(void *args, char **operands, int count) {
 static const cli_option options[] = {
     {"output", 'o', CLI_STRING, "FILE", "write this file (default: the checkpoint's name with .onnx)",
      offsetof(convert_args, output), 0, 0},
-    {"size", 's', CLI_STRING, "N|WxH", "size of the input (default: 640; classifiers: 224)",
+    {"size", 's', CLI_STRING, "N|WxH", "size of the input (default: what the model says, else 640; classifiers: 224)",
      offsetof(convert_args, size), 0, 0},
     {"dynamic", 0, CLI_FLAG, NULL, "leave batch, height and width free", offsetof(convert_args, dynamic), 0, 0},
     {"batch", 'b', CLI_INT, "N", "pictures per run (default: 1)", offsetof(convert_args, batch), 1, 65536},

@@ -1,15 +1,22 @@
-/* tern eval: how often a classifier is right. */
+/* tern eval: how often a classifier is right, how well a detector finds. */
 #include <stdio.h>
 
 #include "base/base.h"
 #include "cli/classifier.h"
 #include "cli/dataset.h"
+#include "cli/eval_coco.h"
 #include "cli/json.h"
 #include "cli/progress.h"
 
 #define MAX_CLASSES   4096 /* the confusion matrix has the square of that */
 #define TABLE_CLASSES 20   /* more do not fit on a terminal */
 #define WORST_PAIRS   10
+
+typedef struct eval_args {
+    cli_classifier_args classifier; /* first, as it begins with the common options */
+    cli_detector_args detector;
+    const char *coco, *results;
+} eval_args;
 
 typedef struct tally {
     size_t classes;
@@ -189,41 +196,92 @@ static int evaluate(const cli_classifier_args *args, cli_classifier *c, char **o
 
 extern const cli_command cli_cmd_eval;
 
+/* What both kinds of networks have an option for is given once. */
+static int evaluate_detector(const eval_args *a, char **operands) {
+    cli_detector_args detector = a->detector;
+    detector.size = a->classifier.size;
+    detector.labels = a->classifier.labels;
+    detector.preprocess = a->classifier.preprocess;
+    detector.bgr = a->classifier.bgr;
+    detector.max_pixels = a->classifier.max_pixels;
+    const cli_eval_coco e = {.command = &cli_cmd_eval,
+                             .common = &a->classifier.common,
+                             .detector = &detector,
+                             .annotations = a->coco,
+                             .model = operands[0],
+                             .folder = operands[1],
+                             .results = a->results};
+    return cli_eval_coco_run(&e);
+}
+
 static int run(void *args, char **operands, int count) {
-    const cli_classifier_args *a = args;
+    const eval_args *a = args;
+    if (a->coco && count != 2) {
+        return cli_usage_error(&cli_cmd_eval, "--coco wants a model and the folder of the pictures");
+    }
+    if (a->results && !a->coco) return cli_usage_error(&cli_cmd_eval, "--det-json goes with --coco");
+    if (a->coco) return evaluate_detector(a, operands);
     cli_classifier c;
-    int code = cli_classifier_init(&c, &cli_cmd_eval, a, operands[0]);
-    if (code == CLI_OK) code = evaluate(a, &c, operands, count);
+    int code = cli_classifier_init(&c, &cli_cmd_eval, &a->classifier, operands[0]);
+    if (code == CLI_OK) code = evaluate(&a->classifier, &c, operands, count);
     cli_classifier_release(&c);
     return code;
 }
 
-static void defaults(void *args) { cli_classifier_defaults(args); }
+/* Of boxes, all that may count: what YOLOv5's validation keeps. */
+static void defaults(void *args) {
+    eval_args *a = args;
+    cli_classifier_defaults(&a->classifier);
+    cli_detector_defaults(&a->detector);
+    a->detector.conf = 0.001;
+    a->detector.iou = 0.6;
+    a->detector.multi_label = true;
+}
 
+#define ROW(field) offsetof(eval_args, field)
 static const cli_option options[] = {
-    CLI_CLASSIFIER_OPTIONS, CLI_OPT_THREADS, CLI_OPT_CPU, CLI_OPT_NO_FUSE, CLI_OPT_JSON,
+    CLI_CLASSIFIER_OPTIONS,
+    {"coco", 0, CLI_STRING, "FILE", "MODEL is a detector, FILE the boxes of the pictures in COCO's format", ROW(coco),
+     0, 0},
+    {"conf", 'c', CLI_REAL, "X", "with --coco: only boxes with a score above X (default: 0.001)", ROW(detector.conf), 0,
+     1},
+    {"iou", 0, CLI_REAL, "X", "of boxes of a class that overlap by more than X, keep the best (default: 0.6)",
+     ROW(detector.iou), 0, 1},
+    {"max-det", 0, CLI_INT, "N", "at most N boxes per picture (default: 300)", ROW(detector.max_det), 1, 30000},
+    CLI_DETECTOR_OPTIONS(eval_args),
+    {"det-json", 0, CLI_STRING, "FILE", "with --coco: write the boxes that were found, in COCO's format of results",
+     ROW(results), 0, 0},
+    CLI_OPT_THREADS,
+    CLI_OPT_CPU,
+    CLI_OPT_NO_FUSE,
+    CLI_OPT_JSON,
 };
 
 static const char *const examples[] = {
     "tern eval default t10k-images-idx3-ubyte.gz t10k-labels-idx1-ubyte.gz",
     "tern eval resnet50.onnx imagenet/val --fit crop --resize 256 --json",
+    "tern eval --coco instances_val2017.json yolov5n.onnx val2017/",
     NULL,
 };
 
 const cli_command cli_cmd_eval = {
     .name = "eval",
-    .summary = "measure a classifier's accuracy on labelled pictures",
+    .summary = "measure a model on labelled pictures",
     .operands = "MODEL IMAGES [LABELS]",
-    .description = "Prints accuracy and confusion matrix. IMAGES and LABELS are IDX files (as MNIST has them, .gz "
-                   "too); or IMAGES\n"
-                   "alone is a folder with a folder per class, named by number, label or the label's first word.",
+    .description =
+        "Of a classifier, prints accuracy and confusion matrix. IMAGES and LABELS are IDX files (as MNIST has them, "
+        ".gz\n"
+        "too); or IMAGES alone is a folder with a folder per class, named by number, label or the label's first word.\n"
+        "Of a detector, with --coco, prints the mean average precision as COCO defines it. IMAGES is the folder of "
+        "the\n"
+        "pictures; classes and categories belong together by their names.",
     .options = options,
     .n_options = TN_COUNT(options),
     .examples = examples,
     .failure = "the model, the data or a picture could not be used",
     .min_operands = 2,
     .max_operands = 3,
-    .args_size = sizeof(cli_classifier_args),
+    .args_size = sizeof(eval_args),
     .defaults = defaults,
     .run = run,
 };

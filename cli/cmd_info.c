@@ -5,6 +5,7 @@
 #include "cli/cli.h"
 #include "cli/json.h"
 #include "cpu/cpu.h"
+#include "vision/draw/draw.h"
 #include "vision/image/image.h"
 #include "vision/video/video.h"
 
@@ -23,6 +24,8 @@ static void print_text(const tn_cpu_info *cpu) {
         printf("%-12s %-5s%s%s\n", i ? "" : "pictures", f->name,
                f->library ? f->library : "not in this build; install ", f->library ? "" : f->package);
     }
+    printf("%-12s %s\n", "drawing",
+           tern_draw_library() ? tern_draw_library() : "not in this build; install libcairo2-dev");
     const char *video = tern_video_library();
     printf("%-12s %s\n", "video", video ? video : "not in this build; install libavformat-dev");
     printf("%-12s cJSON %s\n", "json", cJSON_Version());
@@ -47,6 +50,7 @@ static void print_json(const tn_cpu_info *cpu) {
     tern_image_formats(formats);
     cJSON *pictures = cli_json_object(root, "pictures");
     for (size_t i = 0; i < TERN_IMAGE_FORMATS; i++) cli_json_string(pictures, formats[i].name, formats[i].library);
+    cli_json_string(root, "drawing", tern_draw_library());
     cli_json_string(root, "video", tern_video_library());
     cli_json_string(root, "cjson", cJSON_Version());
     cli_json_print(root);

@@ -39,6 +39,20 @@ expect() { # NAME CODE OUT ERR ARGUMENT...
     result "$good" "$name"
 }
 
+# Boxes of the JSON file $1 (keys $2 and $3) as lines "x1 y1 x2 y2 score".
+boxes_of() {
+    tr -d ' \n' <"$1" | sed "s/\"$2\":\[/\n@/g" | sed -n "s/^@\([0-9.e+,-]*\)\].*\"$3\":\([0-9.e-]*\).*/\1,\2/p" | tr , ' '
+}
+# Every box of file $1 is in file $2 within $3 pixels (1) and $4 of the score (0.005), and there are as many.
+same_boxes() {
+    [ "$(wc -l <"$1")" -eq "$(wc -l <"$2")" ] && awk -v px="${3:-1}" -v score="${4:-0.005}" '
+        function d(a, b) { return a > b ? a - b : b - a }
+        NR == FNR { for (i = 1; i <= 5; i++) want[NR, i] = $i; n = NR; next }
+        { for (k = 1; k <= n; k++) if (!hit[k] && d($1, want[k, 1]) < px && d($2, want[k, 2]) < px && d($3, want[k, 3]) < px &&
+              d($4, want[k, 4]) < px && d($5, want[k, 5]) < score) { hit[k] = 1; found++; break } }
+        END { exit found != n }' "$1" "$2"
+}
+
 finish() {
     echo "1..$number"
     exit $failed

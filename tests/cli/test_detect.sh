@@ -85,19 +85,6 @@ expect "a picture above the limit" 1 - 'more than the limit' detect $data/plain.
 
 # ---- real networks -----------------------------------------------------------------------------------------------------
 
-# Boxes of the JSON file $1 (keys $2 and $3) as lines "x1 y1 x2 y2 score".
-boxes_of() {
-    tr -d ' \n' <"$1" | sed "s/\"$2\":\[/\n@/g" | sed -n "s/^@\([0-9.e+,-]*\)\].*\"$3\":\([0-9.e-]*\).*/\1,\2/p" | tr , ' '
-}
-# Every box of file $1 is in file $2 within 1 pixel and 0.005, and there are as many.
-same_boxes() {
-    [ "$(wc -l <"$1")" -eq "$(wc -l <"$2")" ] && awk '
-        function d(a, b) { return a > b ? a - b : b - a }
-        NR == FNR { for (i = 1; i <= 5; i++) want[NR, i] = $i; n = NR; next }
-        { for (k = 1; k <= n; k++) if (!hit[k] && d($1, want[k, 1]) < 1 && d($2, want[k, 2]) < 1 && d($3, want[k, 3]) < 1 &&
-              d($4, want[k, 4]) < 1 && d($5, want[k, 5]) < 0.005) { hit[k] = 1; found++; break } }
-        END { exit found != n }' "$1" "$2"
-}
 yolo=$shared/models/yolov5
 for picture in bus zidane; do
     for model in yolov5n/model.onnx yolov5n_raw/model.onnx yolov5n.pt face_v6.pt; do

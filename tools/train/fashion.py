@@ -9,11 +9,10 @@ The data is Fashion-MNIST: 60,000 training and 10,000 test pictures, 28x28, grey
 are looked at once, after the last epoch, to report the accuracy. The weights that are exported are a running average
 over the training steps; no epoch is picked by its score.
 
-This is the only Python in the project, and nothing at build or run time needs it.
+Nothing at build or run time needs Python.
 """
 import argparse
 import datetime
-import gzip
 import hashlib
 import json
 import os
@@ -28,22 +27,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-LABELS = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
-          "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+from fashion_data import FOLDER, LABELS, ROOT, read_part
+
 MEAN, STD = 0.2860, 0.3530  # of the training pixels after division by 255
 VALIDATION = 5000
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-
-def read_idx(path):
-    """An IDX file: two zero bytes, a type (8 = unsigned byte), a rank, big-endian dims, data."""
-    with gzip.open(path, "rb") as f:
-        data = f.read()
-    zero, dtype, rank = struct.unpack(">HBB", data[:4])
-    if zero != 0 or dtype != 8:
-        raise ValueError(f"{path}: not an IDX file of bytes")
-    dims = struct.unpack(f">{rank}I", data[4:4 + 4 * rank])
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * rank).reshape(dims)
 
 
 def conv(ic, oc, stride=1):
@@ -180,7 +167,7 @@ def write_samples(folder, pixels, labels):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    p.add_argument("--data", default="/usr/share/datasets/fashion-mnist", help="folder with the four IDX files")
+    p.add_argument("--data", default=FOLDER, help="folder with the four IDX files")
     p.add_argument("--out", default=os.path.join(ROOT, "models", "fashion.onnx"))
     p.add_argument("--samples", default=os.path.join(ROOT, "examples"), help="folder for ten sample pictures")
     p.add_argument("--epochs", type=int, default=18)
@@ -192,8 +179,8 @@ def main():
     torch.manual_seed(args.seed)
     torch.use_deterministic_algorithms(True)
 
-    images = read_idx(os.path.join(args.data, "train-images-idx3-ubyte.gz"))
-    labels = torch.from_numpy(read_idx(os.path.join(args.data, "train-labels-idx1-ubyte.gz")).astype(np.int64))
+    images, labels = read_part(args.data, "train")
+    labels = torch.from_numpy(labels.astype(np.int64))
     shuffled = torch.randperm(len(images), generator=torch.Generator().manual_seed(args.seed))
     held, used = shuffled[:VALIDATION], shuffled[VALIDATION:]
     x = prepare(images)
@@ -201,8 +188,7 @@ def main():
     net = train(Net().to(memory_format=torch.channels_last), x[used], labels[used], x[held], labels[held], args)
     validation = accuracy(net, x[held], labels[held])
 
-    test_images = read_idx(os.path.join(args.data, "t10k-images-idx3-ubyte.gz"))
-    test_labels = read_idx(os.path.join(args.data, "t10k-labels-idx1-ubyte.gz"))
+    test_images, test_labels = read_part(args.data, "t10k")
     test = accuracy(net, prepare(test_images), torch.from_numpy(test_labels.astype(np.int64)))
     print(f"validation accuracy {validation:.4f}, test accuracy {test:.4f}")
 

@@ -178,17 +178,30 @@ static tern_status emit_network(yolo_net *n, const tern_py *layers) {
 
 /* ---- the whole ------------------------------------------------------------------------------------------------- */
 
-static void choose_size(yolo_net *n, const tern_py *layers) {
-    const tern_py *modules = tern_py_modules(layers);
+/* The attribute `imgsz` of the model, a number or height and width, is the size that it is meant for. The official
+ * releases have no such attribute; what they note of their training (`opt`) is no such statement. */
+static tern_status choose_size(yolo_net *n, const tern_py *layers) {
+    const tern_py *modules = tern_py_modules(layers), *own = tern_py_attr(n->model, "imgsz");
     size_t count = modules ? modules->dict.count : 0;
     bool classify = count && strcmp(yolo_class(modules->dict.items[count - 1].value), "Classify") == 0;
-    n->width = n->options->width ? n->options->width : classify ? CLASSIFY_SIDE : DEFAULT_SIDE;
-    n->height = n->options->height ? n->options->height : n->width;
+    int64_t size[2] = {classify ? CLASSIFY_SIDE : DEFAULT_SIDE};
+    n->width = n->options->width;
+    n->height = n->options->height;
+    if (n->width) return TERN_OK;
+    int numbers = own && own->kind != TERN_PY_NONE ? tern_py_to_ints(own, size, 2) : 1;
+    if (numbers == 1) size[1] = size[0];
+    if (numbers < 1 || size[0] < 1 || size[0] > MAX_SIDE || size[1] < 1 || size[1] > MAX_SIDE) {
+        return tn_fail(n->err, TERN_INVALID_FORMAT,
+                       "the model's 'imgsz' is not a size from 1 to %d: give one with --size", MAX_SIDE);
+    }
+    n->height = (int)size[0];
+    n->width = (int)size[1];
+    return TERN_OK;
 }
 
 static tern_status build(yolo_net *n, const tern_py *layers, tern_model **out) {
     tn_text source;
-    choose_size(n, layers);
+    TN_TRY(choose_size(n, layers));
     n->input_channels = input_channels(n->model, layers);
     if (n->input_channels < 1 || n->input_channels > MAX_CHANNELS) {
         return tn_fail(n->err, TERN_INVALID_FORMAT, "the first layer takes %lld channels",

@@ -38,7 +38,7 @@
 typedef enum tv_yolo_head { TV_YOLO_RAW = 0, TV_YOLO_DECODED, TV_YOLO_NMS } tv_yolo_head;
 
 typedef struct tv_yolo_options {
-    int width, height; /* 0: 640 x 640; classifiers: 224 x 224 */
+    int width, height; /* 0: the model's own `imgsz`, else 640 x 640; classifiers: 224 x 224 */
     int64_t batch;     /* [1] */
     bool dynamic;      /* batch, height and width are free */
     int opset;         /* [13], 9 to 28 */
