@@ -7,13 +7,16 @@
 #include "cli/checkpoint.h"
 #include "cli/cli.h"
 #include "cli/inputs.h"
+#include "cli/inspect.h"
 #include "cli/json.h"
+#include "cli/svg.h"
 #include "runtime/runtime.h"
 
 typedef struct inspect_args {
     cli_common common;
     cli_strings shapes;
-    bool dot, optimized;
+    bool dot, optimized, check, weights;
+    const char *svg, *memory_svg;
 } inspect_args;
 
 /* ---- what is counted ------------------------------------------------------------------------------------------- */
@@ -105,6 +108,15 @@ typedef struct plan_facts {
     name_counts kernels;
 } plan_facts;
 
+static tern_status draw_memory(const char *path, const tn_plan *plan, tern_error *err) {
+    tn_text text;
+    tn_text_init(&text);
+    cli_svg_memory(&text, plan);
+    tern_status s = text.failed ? tn_fail_oom(err, text.len) : tn_file_write(path, text.data, text.len, err);
+    tn_text_release(&text);
+    return s;
+}
+
 /* Plans for the shapes of --shape; free dims are 1. Tensors without data do: planning looks at types alone. */
 static tern_status plan_model(const inspect_args *a, tern_session *session, const tern_model *model, plan_facts *out,
                               tern_error *err) {
@@ -113,6 +125,7 @@ static tern_status plan_model(const inspect_args *a, tern_session *session, cons
     tn_cached_plan *cached = NULL;
     tern_status s = cli_inputs_make(&in, model, &io, err);
     if (s == TERN_OK) s = tn_session_plan(session, session->model->graph, in.tensors, (int)in.count, &cached, err);
+    if (s == TERN_OK && a->memory_svg) s = draw_memory(a->memory_svg, cached->plan, err);
     if (s == TERN_OK) {
         const tn_plan *p = cached->plan;
         *out = (plan_facts){.known = true,
@@ -128,8 +141,8 @@ static tern_status plan_model(const inspect_args *a, tern_session *session, cons
             if (p->steps[i].kernel) count_name(&out->kernels, p->steps[i].kernel);
         }
         sort_counts(&out->kernels);
-        tn_session_release_plan(session, cached, NULL);
     }
+    if (cached) tn_session_release_plan(session, cached, NULL);
     cli_inputs_release(&in);
     return s;
 }
@@ -290,67 +303,6 @@ static void json_plan(cJSON *root, const graph_facts *f, const plan_facts *p) {
     cli_json_int(memory, "packed_weight_bytes", (int64_t)p->packed);
 }
 
-/* ---- Graphviz -------------------------------------------------------------------------------------------------- */
-
-static void dot_text(const char *s) {
-    putchar('"');
-    for (; *s; s++) {
-        if (*s == '"' || *s == '\\') putchar('\\');
-        putchar((unsigned char)*s < 32 ? ' ' : *s);
-    }
-    putchar('"');
-}
-
-static void dot_edge(const tern_model *m, const char *from_kind, int from, const char *to_kind, int to,
-                     const tn_value *v) {
-    tn_text label;
-    tn_text_init(&label);
-    tn_type_text(m, &v->type, &label);
-    printf("  %s%d -> %s%d [label=", from_kind, from, to_kind, to);
-    dot_text(label.failed || v->type.dtype == TERN_UNDEFINED ? v->name : label.data);
-    printf("];\n");
-    tn_text_release(&label);
-}
-
-static void dot_source(const tern_model *m, const tn_graph *g, const char *to_kind, int to, const tn_value *v) {
-    if (!v || v->constant) return;
-    if (v->producer) {
-        dot_edge(m, "n", v->producer->id, to_kind, to, v);
-        return;
-    }
-    for (int k = 0; k < g->n_inputs; k++)
-        if (g->inputs[k] == v) dot_edge(m, "in", k, to_kind, to, v);
-}
-
-static void print_dot(const tern_model *m) {
-    const tn_graph *g = m->graph;
-    printf("digraph model {\n  node [shape=box, style=rounded, fontname=\"sans-serif\", fontsize=11];\n"
-           "  edge [fontname=\"sans-serif\", fontsize=9];\n");
-    for (int i = 0; i < g->n_inputs; i++) {
-        printf("  in%d [shape=oval, label=", i);
-        dot_text(g->inputs[i]->name);
-        printf("];\n");
-    }
-    for (int i = 0; i < g->n_nodes; i++) {
-        const tn_node *n = g->nodes[i];
-        char label[400];
-        snprintf(label, sizeof label, "%s%s%s%s%s", n->op_type, n->fused ? " + " : "", n->fused ? n->fused : "",
-                 *n->name ? "  " : "", n->name);
-        printf("  n%d [label=", i);
-        dot_text(label);
-        printf("];\n");
-        for (int k = 0; k < n->n_in; k++) dot_source(m, g, "n", i, n->in[k]);
-        for (int k = 0; k < n->n_captures; k++) dot_source(m, g, "n", i, n->captures[k]);
-    }
-    for (int i = 0; i < g->n_outputs; i++) {
-        printf("  out%d [shape=oval, label=", i);
-        dot_text(g->outputs[i]->name);
-        printf("];\n");
-        dot_source(m, g, "out", i, g->outputs[i]);
-    }
-    printf("}\n");
-}
-
 /* ---- the command ----------------------------------------------------------------------------------------------- */
 
 static int report(const inspect_args *a, const tern_model *model, tern_session *session, const graph_facts *before) {
@@ -371,34 +323,52 @@ static int report(const inspect_args *a, const tern_model *model, tern_session *
     return s == TERN_OK ? CLI_OK : cli_fail(&err);
 }
 
-static int run(void *args, char **operands, int count) {
-    const inspect_args *a = args;
-    tern_model *model = NULL;
+/* Of the graph in the file, or of the one that runs. */
+static tern_status draw_graph(const inspect_args *a, const tern_model *m, tern_error *err) {
+    if (a->svg) return cli_inspect_svg(m, a->svg, err);
+    cli_inspect_dot(stdout, m);
+    return TERN_OK;
+}
+
+static int inspect(const inspect_args *a, tern_model *model) {
     tern_session *session = NULL;
     tern_error err;
-    (void)count;
-    if (cli_is_checkpoint(operands[0])) return cli_inspect_checkpoint(operands[0], a->common.json);
-    if (tern_model_load(&model, operands[0], NULL, &err) != TERN_OK) return cli_fail(&err);
-    graph_facts before = facts_of(model->graph);
+    bool draws = a->dot || a->svg;
     tern_options options = cli_session_options(&a->common);
+    if (a->weights) {
+        cli_inspect_weights(model, a->common.json);
+        return CLI_OK;
+    }
+    if (draws && !a->optimized) return draw_graph(a, model, &err) == TERN_OK ? CLI_OK : cli_fail(&err);
+    graph_facts before = facts_of(model->graph);
     int code = CLI_OK;
-    if (a->dot && !a->optimized) {
-        print_dot(model);
-    } else if (tern_session_create(&session, model, &options, &err) != TERN_OK) {
+    if (tern_session_create(&session, model, &options, &err) != TERN_OK) {
         /* What the file says is worth reading even when tern can not run it. */
         if (a->common.json)
             cli_json_print(json_model(model, &before));
-        else if (!a->dot)
+        else if (!draws)
             print_model(model, &before);
         fflush(stdout);
         code = cli_fail(&err);
-    } else if (a->dot) {
-        print_dot(session->model);
+    } else if (draws) {
+        code = draw_graph(a, session->model, &err) == TERN_OK ? CLI_OK : cli_fail(&err);
     } else {
         code = report(a, model, session, &before);
     }
     release_facts(&before);
     tern_session_free(session);
+    return code;
+}
+
+static int run(void *args, char **operands, int count) {
+    const inspect_args *a = args;
+    tern_model *model = NULL;
+    tern_error err;
+    if (count == 2) return cli_inspect_diff(operands[0], operands[1], a->common.json);
+    if (a->check) return cli_inspect_check(operands[0], a->common.json);
+    if (cli_is_checkpoint(operands[0])) return cli_inspect_checkpoint(operands[0], a->common.json);
+    if (tern_model_load(&model, operands[0], NULL, &err) != TERN_OK) return cli_fail(&err);
+    int code = inspect(a, model);
     tern_model_free(model);
     return code;
 }
@@ -407,31 +377,44 @@ static const cli_option options[] = {
     {"shape", 's', CLI_STRINGS, "NAME=1x3x224x224", "shape of an input for work and memory; free dims are 1 otherwise",
      offsetof(inspect_args, shapes), .min = 0},
     {"dot", 0, CLI_FLAG, NULL, "print the graph for Graphviz", offsetof(inspect_args, dot), .min = 0},
-    {"optimized", 0, CLI_FLAG, NULL, "with --dot: the graph that runs instead of the one in the file",
+    {"svg", 0, CLI_STRING, "FILE", "draw the graph into FILE (needs Graphviz)", offsetof(inspect_args, svg), .min = 0},
+    {"optimized", 0, CLI_FLAG, NULL, "with --dot or --svg: the graph that runs instead of the one in the file",
      offsetof(inspect_args, optimized), .min = 0},
+    {"memory-svg", 0, CLI_STRING, "FILE", "draw the memory plan: which value lies where, from which step to which",
+     offsetof(inspect_args, memory_svg), .min = 0},
+    {"weights", 0, CLI_FLAG, NULL, "range, mean, deviation, zeros, NaN and infinities of every constant",
+     offsetof(inspect_args, weights), .min = 0},
+    {"check", 0, CLI_FLAG, NULL, "look for violations of the standard's rules; the exit code is 1 when there are any",
+     offsetof(inspect_args, check), .min = 0},
     CLI_OPT_CPU,
     CLI_OPT_NO_FUSE,
     CLI_OPT_JSON,
 };
-static const char *const examples[] = {
-    "tern inspect net.onnx", "tern inspect net.onnx --shape images=1x3x320x320 --json",
-    "tern inspect net.onnx --dot | dot -Tsvg > net.svg", "tern inspect yolov5s.pt", NULL};
+static const char *const examples[] = {"tern inspect net.onnx",
+                                       "tern inspect net.onnx --shape images=1x3x320x320 --json",
+                                       "tern inspect net.onnx --svg net.svg --optimized",
+                                       "tern inspect net.onnx --memory-svg memory.svg",
+                                       "tern inspect net.onnx --check",
+                                       "tern inspect old.onnx new.onnx",
+                                       "tern inspect yolov5s.pt",
+                                       NULL};
 
 const cli_command cli_cmd_inspect = {
     .name = "inspect",
     .summary = "show what a model is and what tern makes of it",
-    .operands = "MODEL",
+    .operands = "MODEL [OTHER]",
     .description =
         "Producer, opsets, inputs and outputs, operators, parameters; then the optimised graph: what was fused,\n"
         "multiply-accumulates, kernels, and the memory plan.\n"
         "MODEL may also be a checkpoint (PyTorch .pt or .pth, pickle, safetensors, .npz): its format, classes,\n"
-        "hyper-parameters and tensors. Nothing in it is run; names that are not on the allow-list are warned of.",
+        "hyper-parameters and tensors. Nothing in it is run; names that are not on the allow-list are warned of.\n"
+        "With two models: what tells them apart in structure, attributes and weights.",
     .options = options,
     .n_options = TN_COUNT(options),
     .examples = examples,
-    .failure = "the model can not be read, or not be run",
+    .failure = "the model can not be read, or not be run; --check found a violation; two models differ",
     .min_operands = 1,
-    .max_operands = 1,
+    .max_operands = 2,
     .args_size = sizeof(inspect_args),
     .run = run,
 };

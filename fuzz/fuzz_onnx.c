@@ -27,6 +27,11 @@ static void export_and_load(const tern_model *model, const tern_model_options *o
     tn_free(bytes);
 }
 
+static void ignore_problem(void *context, const char *text) {
+    (void)context;
+    if (!text[0]) abort();
+}
+
 static void load_model(const uint8_t *data, size_t size) {
     tern_model_options options;
     tern_model_options_init(&options);
@@ -34,6 +39,8 @@ static void load_model(const uint8_t *data, size_t size) {
     options.max_tensor_bytes = 1 << 24;
     tern_model *model;
     tern_error err;
+    size_t problems;
+    if (tn_onnx_check(data, size, ignore_problem, NULL, &problems, &err) != TERN_OK && !err.text[0]) abort();
     if (tern_model_load_memory(&model, data, size, NULL, &options, &err) != TERN_OK) {
         if (!err.text[0]) abort();
         return;

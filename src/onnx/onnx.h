@@ -35,4 +35,10 @@ tern_status tn_onnx_write_value(const tern_tensor *t, const char *name, void **d
 tern_status tn_onnx_read_value_file(tern_tensor **out, tern_kind kind, const char *path, tern_error *err);
 tern_status tn_onnx_write_value_file(const tern_tensor *t, const char *path, tern_error *err);
 
+/* Tells every violation of the standard's rules for files: what ONNX's checker looks for in names, scopes, order and
+ * required fields (not operators, types and shapes). Fails when the file can not be read at all. */
+typedef void (*tn_onnx_problem_fn)(void *context, const char *text);
+tern_status tn_onnx_check(const void *data, size_t size, tn_onnx_problem_fn fn, void *context, size_t *count,
+                          tern_error *err);
+
 #endif
