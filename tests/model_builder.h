@@ -43,7 +43,7 @@ static inline void mb_input(mb *b, const char *name, tern_dtype dtype, int rank,
     tn_value *v = mb_value(b, name);
     v->type = (tn_type){.kind = TERN_KIND_TENSOR, .dtype = dtype, .ranked = true, .shape = tn_shape_of(rank, dims)};
     for (int i = 0; i < rank; i++) {
-        char symbol[8];
+        char symbol[16];
         snprintf(symbol, sizeof symbol, "n%d", i);
         if (dims[i] < 0) v->type.shape.dims[i] = tn_model_symbol(b->model, symbol);
     }

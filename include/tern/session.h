@@ -22,7 +22,7 @@ typedef void (*tern_profile_fn)(void *context, const tern_profile_event *event);
 typedef struct tern_options {
     int threads;             /* at most this many for one run; 0: one per physical core */
     bool optimize;           /* fuse and lay out; folding of constants is always done [true] */
-    size_t memory_limit;     /* bytes that one run may use for its values; 0: none */
+    size_t memory_limit;     /* bytes that one run may use for its values; 0: as much as the machine has */
     int max_plans;           /* plans of different input shapes kept at a time [8] */
     int64_t max_iterations;  /* of Loop, Scan and other subgraphs, all together in one run; 0: no limit [10 million] */
     uint64_t seed;           /* of random operators without a seed attribute; 0: from the clock */

@@ -164,6 +164,8 @@ tern_status tn_file_write(const char *path, const void *data, size_t size, tern_
 tern_status tn_file_write_parts(const char *path, const tn_str *parts, size_t count, tern_error *err);
 /* Monotonic nanoseconds. */
 uint64_t tn_clock_ns(void);
+/* Bytes of memory of the machine, or of the control group where that has less; SIZE_MAX: not known. */
+size_t tn_memory_total(void);
 
 /* ---- log --------------------------------------------------------------------------------------------------- */
 

@@ -163,6 +163,20 @@ const char *tn_model_symbol_name(const tern_model *m, int64_t dim) {
     return index < m->n_symbols && m->symbols[index] ? m->symbols[index] : "?";
 }
 
+bool tn_node_is_gradient(const tn_node *n) {
+    return strcmp(n->op_type, "Gradient") == 0 && strcmp(n->domain, "ai.onnx.preview.training") == 0;
+}
+
+bool tn_gradient_counts(const tn_node *n, int *nx, int *nz) {
+    const tn_attr *xs = tn_attr_find(n, "xs"), *zs = tn_attr_find(n, "zs"), *y = tn_attr_find(n, "y");
+    if (!xs || xs->type != TN_ATTR_STRINGS || !y || y->type != TN_ATTR_STRING) return false;
+    if ((zs && zs->type != TN_ATTR_STRINGS) || xs->count > INT32_MAX / 8 || (zs && zs->count > INT32_MAX / 8))
+        return false;
+    *nx = (int)xs->count;
+    *nz = zs ? (int)zs->count : 0;
+    return true;
+}
+
 static bool is_power_of_two(int n) { return (n & (n - 1)) == 0; }
 
 tn_attr *tn_node_add_attr(tn_node *n, const char *name, tn_attr_type type) {

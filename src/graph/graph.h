@@ -192,6 +192,11 @@ tern_status tn_graph_finish(tn_graph *g, tern_error *err);
 /* Every use of `from` in nodes, outputs and captures becomes `to`. Linear in the number of nodes: batch where it
  * matters. */
 void tn_graph_replace_uses(tn_graph *g, tn_value *from, tn_value *to);
+/* ai.onnx.preview.training:Gradient. Its n inputs of the file are followed by n values that its attributes "xs" and
+ * "zs" name, and the one of "y": so they can be renamed and are kept. */
+bool tn_node_is_gradient(const tn_node *n);
+/* How many names "xs" and "zs" have; false when one of the three attributes is of another type. */
+bool tn_gradient_counts(const tn_node *n, int *nx, int *nz);
 /* "node 'conv1' (Conv, opset 13)" and the like, for error texts. */
 const char *tn_node_text(const tn_node *n, char *buffer, size_t size);
 #define TN_NODE_TEXT 256

@@ -207,10 +207,29 @@ static tern_status check_opset(exporter *x, const tn_node *n) {
                    tn_node_text(n, text, sizeof text), version);
 }
 
+/* Values may have other names now than those that the attributes of Gradient had in the file. */
+static tern_status put_gradient_attrs(exporter *x, const tn_graph *g, const tn_node *n) {
+    static const char *const names[] = {"xs", "zs", "y"};
+    int nx = 0, nz = 0;
+    bool ok = tn_gradient_counts(n, &nx, &nz) && n->n_in == 2 * (nx + nz) + 1;
+    for (int i = 0; ok && i < n->n_in; i++) ok = n->in[i] != NULL;
+    if (!ok) return tn_fail(x->err, TERN_INVALID_MODEL, "a Gradient node has not the inputs that it names");
+    const int ends[] = {nx, nx + nz, nx + nz + 1};
+    for (int k = 0, i = 0; k < 3; k++) {
+        size_t mark = tn_pb_begin(x->w, NODE_ATTRIBUTE);
+        tn_pb_put_string(x->w, ATTR_NAME, names[k]);
+        tn_pb_put_varint(x->w, ATTR_TYPE, k == 2 ? TN_ATTR_STRING : TN_ATTR_STRINGS);
+        for (; i < ends[k]; i++) TN_TRY(put_name(x, k == 2 ? ATTR_S : ATTR_STRINGS, g, n->in[n->n_in / 2 + i]));
+        tn_pb_end(x->w, mark);
+    }
+    return TERN_OK;
+}
+
 static tern_status put_node(exporter *x, const tn_graph *g, const tn_node *n) {
     TN_TRY(check_opset(x, n));
     size_t mark = tn_pb_begin(x->w, GRAPH_NODE);
-    for (int i = 0; i < n->n_in; i++) {
+    bool gradient = tn_node_is_gradient(n);
+    for (int i = 0; i < (gradient ? n->n_in / 2 : n->n_in); i++) {
         if (n->in[i]) {
             TN_TRY(put_name(x, NODE_INPUT, g, n->in[i]));
         } else {
@@ -220,7 +239,8 @@ static tern_status put_node(exporter *x, const tn_graph *g, const tn_node *n) {
     for (int i = 0; i < n->n_out; i++) tn_pb_put_string(x->w, NODE_OUTPUT, n->out[i] ? n->out[i]->name : "");
     if (*n->name) tn_pb_put_string(x->w, NODE_NAME, n->name);
     tn_pb_put_string(x->w, NODE_OP_TYPE, n->op_type);
-    for (int i = 0; i < n->n_attrs; i++) TN_TRY(put_attr(x, n, &n->attrs[i]));
+    for (int i = 0; i < n->n_attrs && !gradient; i++) TN_TRY(put_attr(x, n, &n->attrs[i]));
+    if (gradient) TN_TRY(put_gradient_attrs(x, g, n));
     if (*n->domain) tn_pb_put_string(x->w, NODE_DOMAIN, n->domain);
     tn_pb_end(x->w, mark);
     return TERN_OK;

@@ -106,6 +106,33 @@ static tern_status name_node(tn_importer *im, const tn_scope *s, tn_str name, tn
     return tn_import_text(im, &im->model->arena, (tn_str){text, prefix + name.len}, &node->name);
 }
 
+/* The tensors that a Gradient names become inputs: names mean something in their scope alone. */
+static tern_status bind_gradient(tn_importer *im, tn_scope *s, tn_node *node) {
+    int nx, nz, n = node->n_in;
+    if (!tn_gradient_counts(node, &nx, &nz)) {
+        return tn_fail(im->err, TERN_INVALID_MODEL, "attributes 'xs' or 'y' are missing or of the wrong type");
+    }
+    if (nx + nz != n) {
+        return tn_fail(im->err, TERN_INVALID_MODEL, "%d inputs for %d tensors in 'xs' and 'zs'", n, nx + nz);
+    }
+    size_t count;
+    const tn_str *xs = tn_attr_strings(node, "xs", &count), *zs = tn_attr_strings(node, "zs", &count);
+    tn_value **in = tn_arena_array(&im->model->arena, 2 * (size_t)n + 1, sizeof(tn_value *));
+    if (!in) return tn_fail_oom(im->err, (size_t)n * sizeof *in);
+    for (int i = 0; i < 2 * n + 1; i++) {
+        if (i < n) {
+            in[i] = node->in[i];
+        } else {
+            tn_str name = i == 2 * n ? tn_attr_s(node, "y", "") : i - n < nx ? xs[i - n] : zs[i - n - nx];
+            if (name.len) TN_TRY(tn_import_read(im, s, name, node, &in[i]));
+        }
+        if (!in[i]) return tn_fail(im->err, TERN_INVALID_MODEL, "an input, or a name in 'xs', 'zs' or 'y', is empty");
+    }
+    node->in = in;
+    node->n_in = 2 * n + 1;
+    return TERN_OK;
+}
+
 static tern_status add_node(tn_importer *im, tn_scope *s, const tn_node_proto *p) {
     tern_model *m = im->model;
     const char *domain, *op_type;
@@ -120,7 +147,8 @@ static tern_status add_node(tn_importer *im, tn_scope *s, const tn_node_proto *p
     tn_node *node = tn_graph_add_node(s->graph, domain, op_type, opset, p->n_inputs, p->n_outputs);
     if (!node) return tn_fail_oom(im->err, sizeof *node);
     TN_TRY(name_node(im, s, p->name, node));
-    return connect(im, s, p, node);
+    TN_TRY(connect(im, s, p, node));
+    return tn_node_is_gradient(node) ? bind_gradient(im, s, node) : TERN_OK;
 }
 
 tern_status tn_import_node(tn_importer *im, tn_scope *s, tn_str message, int index) {

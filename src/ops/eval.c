@@ -82,8 +82,8 @@ static tern_status evaluate(eval *e, tern_tensor *const *in, tern_tensor **out, 
     TN_TRY(alloc_outputs(e, out, err));
     TN_TRY(tn_run_check_outputs(e->node, e->out, out, err));
     void *workspace = NULL;
-    if (pc.workspace && !(workspace = tn_alloc_aligned(pc.workspace, TN_CACHE_LINE)))
-        return tn_fail_oom(err, pc.workspace);
+    workspace = tn_alloc_aligned(TN_MAX(pc.workspace, 1), TN_CACHE_LINE); /* operators add offsets to it */
+    if (!workspace) return tn_fail_oom(err, pc.workspace);
     tn_exec exec = {heap_alloc, no_graph, heap_drop};
     tn_arena strings;
     tn_arena_init(&strings, 0);

@@ -165,11 +165,24 @@ static tern_status run_pass(tn_opt *o, size_t p) {
     return s;
 }
 
+/* One by one: the rules look at types, and a gradient of a gradient at those of what the first one made. */
+static tern_status expand_gradients(tn_opt *o) {
+    for (bool found = true; found;) {
+        tn_arena_init(&o->scratch, 0);
+        tern_status s = tn_opt_expand_gradient(o, &found);
+        tn_arena_release(&o->scratch);
+        TN_TRY(s);
+        if (found) TN_TRY(infer_types(o));
+    }
+    return TERN_OK;
+}
+
 tern_status tn_opt_run(tern_model *model, tern_cpu_tier tier, bool fuse, tern_error *err) {
     tn_opt o = {.model = model, .graph = model->graph, .tier = tier, .err = err};
     tn_op_warn_about_opsets(model);
     TN_TRY(tn_op_resolve_graph(o.graph, err));
     TN_TRY(infer_types(&o));
+    TN_TRY(expand_gradients(&o));
     for (size_t p = 0; p < TN_COUNT(passes); p++) {
         if (passes[p].needs_fuse && !fuse) continue;
         TN_TRY(run_pass(&o, p));

@@ -16,11 +16,16 @@ typedef struct tn_opt {
     tern_cpu_tier tier;
     tn_arena scratch;    /* released after each pass */
     tn_node **sole_user; /* by value id: the one node that reads it once, NULL when there are more readers or none */
+    int n_gradients;     /* nodes of Gradient that were expanded */
     tern_error *err;
 } tn_opt;
 
 /* Resolves operators, infers types, and runs all passes; without `fuse` only folding and clean-up. */
 tern_status tn_opt_run(tern_model *model, tern_cpu_tier tier, bool fuse, tern_error *err);
+
+/* Replaces one Gradient node (ai.onnx.preview.training) of the model by the nodes that compute it; *found is false when
+ * there is none. Types must have been inferred. Leaves the graph finished and resolved. */
+tern_status tn_opt_expand_gradient(tn_opt *o, bool *found);
 
 /* ---- for passes ------------------------------------------------------------------------------------------------ */
 

@@ -3,11 +3,15 @@
 tern_status tn_exec_alloc(tn_exec *e, tern_dtype dtype, const tn_shape *shape, tern_tensor **out, tern_error *err) {
     tn_run_state *run = ((tn_context *)e)->run;
     size_t bytes, limit = run->session->options.memory_limit;
-    if (!tn_bytes_for(dtype, shape, 0, &bytes) || !tn_add_size(run->dynamic_bytes, bytes, &run->dynamic_bytes))
-        return tn_fail(err, TERN_LIMIT_EXCEEDED, "the shape of a result is too large");
-    if (limit && run->dynamic_bytes > limit)
-        return tn_fail(err, TERN_LIMIT_EXCEEDED, "values of dynamic shape need more than the limit of %zu bytes",
-                       limit);
+    char text[TN_SHAPE_TEXT];
+    if (!tn_bytes_for(dtype, shape, 0, &bytes))
+        return tn_fail(err, TERN_LIMIT_EXCEEDED, "a result of shape %s is too large",
+                       tn_shape_text(shape, text, sizeof text));
+    if (bytes > limit || run->dynamic_bytes > limit - bytes)
+        return tn_fail(err, TERN_LIMIT_EXCEEDED,
+                       "a result of shape %s beside %zu bytes of other values is more than the limit of %zu bytes",
+                       tn_shape_text(shape, text, sizeof text), run->dynamic_bytes, limit);
+    run->dynamic_bytes += bytes;
     return tn_tensor_new(out, dtype, shape, err);
 }
 
@@ -180,14 +184,23 @@ static tern_status call_run(tn_context *c, const tn_step *step, const void *stat
     return n->op->run(&rc);
 }
 
+/* Never NULL on success: operators add offsets to it. */
+static tern_status alloc_workspace(const tn_run_state *run, size_t bytes, void **out, tern_error *err) {
+    size_t limit = run->session->options.memory_limit;
+    if (bytes > limit || run->dynamic_bytes > limit - bytes)
+        return tn_fail(err, TERN_LIMIT_EXCEEDED, "%zu bytes of scratch memory beside %zu of values are more than %zu",
+                       bytes, run->dynamic_bytes, limit);
+    *out = tn_alloc_aligned(TN_MAX(bytes, 1), TN_CACHE_LINE);
+    return *out ? TERN_OK : tn_fail_oom(err, bytes);
+}
+
 static tern_status run_dynamic(tn_context *c, const tn_step *step, tern_tensor **out, tern_error *err) {
     tn_arena arena;
     tn_arena_init(&arena, 0);
     tn_prepare pc = {0};
     void *workspace = NULL;
     tern_status s = prepare_dynamic(c, step, c->frame->args, out, &arena, &pc, err);
-    if (s == TERN_OK && pc.workspace && !(workspace = tn_alloc_aligned(pc.workspace, TN_CACHE_LINE)))
-        s = tn_fail_oom(err, pc.workspace);
+    if (s == TERN_OK) s = alloc_workspace(c->run, pc.workspace, &workspace, err);
     if (s == TERN_OK) s = call_run(c, step, pc.state, workspace, err);
     tn_free(workspace);
     tn_arena_release(&arena);

@@ -46,6 +46,7 @@ tern_status tn_session_create(tern_session **out, tern_model *model, const tern_
     s->source = model;
     s->options = *options;
     if (s->options.threads <= 0) s->options.threads = tn_cpu_get_info()->physical_cores;
+    if (!s->options.memory_limit) s->options.memory_limit = tn_memory_total();
     if (s->options.max_plans <= 0) s->options.max_plans = 8;
     s->tier = tn_cpu_tier();
     s->seed = options->seed ? options->seed : tn_clock_ns();
@@ -151,6 +152,20 @@ static int most_args(const tn_graph *g) {
     return most;
 }
 
+/* Values, scratch memory and results of a run of the plan. */
+static tern_status check_memory(const tern_session *s, const tn_plan *plan, tern_error *err) {
+    size_t need, result;
+    bool fits = tn_add_size(plan->arena_bytes, plan->workspace_bytes, &need);
+    for (int i = 0; fits && i < plan->graph->n_values; i++) {
+        const tn_slot *slot = &plan->slots[i];
+        if (slot->place != TN_PLACE_RESULT) continue;
+        fits = tn_bytes_for(slot->type.dtype, &slot->type.shape, 0, &result) && tn_add_size(need, result, &need);
+    }
+    if (fits && need <= s->options.memory_limit) return TERN_OK;
+    return tn_fail(err, TERN_LIMIT_EXCEEDED, "the run needs %zu bytes for its values; the limit is %zu",
+                   fits ? need : SIZE_MAX, s->options.memory_limit);
+}
+
 static tern_status build_plan(tern_session *s, tn_cached_plan *c, tern_error *err) {
     const tn_graph *g = c->graph;
     int n_captured = c->n_inputs - g->n_inputs;
@@ -162,12 +177,7 @@ static tern_status build_plan(tern_session *s, tn_cached_plan *c, tern_error *er
     tern_status status = tn_plan_create(&c->plan, g, c->inputs, c->inputs + g->n_inputs, constants, &po, err);
     tn_free(constants);
     if (status != TERN_OK) return status;
-    size_t need;
-    if (!tn_add_size(c->plan->arena_bytes, c->plan->workspace_bytes, &need)) return tn_fail_oom(err, SIZE_MAX);
-    if (s->options.memory_limit && need > s->options.memory_limit)
-        return tn_fail(err, TERN_LIMIT_EXCEEDED, "the run needs %zu bytes for its values; the limit is %zu", need,
-                       s->options.memory_limit);
-    return TERN_OK;
+    return check_memory(s, c->plan, err);
 }
 
 static tern_status make_plan(tern_session *s, const tn_graph *g, tern_tensor *const *given, int n_given,
