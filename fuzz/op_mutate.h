@@ -357,7 +357,9 @@ static inline void op_mutate_node(op_random *r, tern_model *m) {
         op_add_attr(r, m, n);
         return;
     case 3:
-        if (n->n_attrs) n->attrs[op_random_below(r, n->n_attrs)] = n->attrs[--n->n_attrs];
+        if (!n->n_attrs) return;
+        n->attrs[op_random_below(r, n->n_attrs)] = n->attrs[n->n_attrs - 1];
+        n->n_attrs--;
         return;
     default:
         if (n->n_attrs) op_mutate_attr(r, m, &n->attrs[op_random_below(r, n->n_attrs)]);
