@@ -7,6 +7,7 @@
 #include "kernels/eltwise.h"
 #include "kernels/layout.h"
 #include "kernels/pool.h"
+#include "kernels/q8.h"
 #include "kernels/tile.h"
 #include "kernels/winograd.h"
 
@@ -16,8 +17,16 @@ typedef struct tn_kernels {
     int tile_m_wide; /* and of four */
 #define TN_KERNEL(name, result, args) result(*name) args;
 #include "kernels/kernel_list.inc"
-#undef TN_KERNEL
 } tn_kernels;
+
+/* Of one tn_q8_isa. */
+typedef struct tn_q8_kernels {
+    const tn_kernels *base; /* of its tier */
+    int tile_m, tile_nb;    /* the highest and the widest tile */
+    bool words; /* weights are 16-bit words: the even ones of a quad for all channels of a vector, then the odd ones */
+#define TN_Q8_KERNEL(name, result, args) result(*name) args;
+#include "kernels/kernel_list.inc"
+} tn_q8_kernels;
 
 /* Activations that the register tile applies itself, as a clamp; the others run over its result. */
 TN_INLINE bool tn_act_is_clamp(tn_act_kind kind) {
@@ -32,12 +41,16 @@ TN_INLINE void tn_act_clamp(const tn_act *act, float *lo, float *hi) {
 
 /* The best kernels up to `tier`. */
 const tn_kernels *tn_kernels_get(tern_cpu_tier tier);
+const tn_q8_kernels *tn_q8_kernels_get(tn_q8_isa isa);
 
 #define TN_KERNEL(name, result, args) \
     result tn_##name##_scalar args;   \
     result tn_##name##_avx2 args;     \
     result tn_##name##_avx512 args;
+#define TN_Q8_KERNEL(name, result, args) \
+    TN_KERNEL(name, result, args)        \
+    result tn_##name##_avxvnni args;     \
+    result tn_##name##_avx512vnni args;
 #include "kernels/kernel_list.inc"
-#undef TN_KERNEL
 
 #endif

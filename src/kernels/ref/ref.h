@@ -6,6 +6,7 @@
 #include "kernels/conv.h"
 #include "kernels/gemm.h"
 #include "kernels/pool.h"
+#include "kernels/q8_conv.h"
 
 double tn_ref_act(const tn_act *act, double x);
 
@@ -22,5 +23,9 @@ void tn_ref_conv(const tn_conv *c, const float *x, const float *w, double *sum, 
 /* What bounds the rounding errors of Winograd's F(m x m, 3 x 3): |A^T| [sum over channels (|G| |g| |G^T|) . (|B^T| |d|
  * |B|)] |A|. */
 void tn_ref_winograd_mag(const tn_conv *c, int m, const float *x, const float *w, double *mag);
+
+/* Sums of 8-bit convolution, modulo 2^32, plain layout throughout; w_zero: oc values. */
+void tn_ref_q8_conv(const tn_q8_conv *c, const int32_t *x, const int32_t *w, const int32_t *bias, int32_t x_zero,
+                    const int32_t *w_zero, int32_t *sums);
 
 #endif

@@ -1,0 +1,76 @@
+/* The 8-bit register tile (q8.h), for every height and one or two blocks of outputs. */
+#include "kernels/q8.h"
+
+TN_INLINE void q8_tile_run(const tn_q8_tile *a, const int m, const int nb) {
+    const int nv = nb * Q8_HALVES;
+    vi acc[Q8_TILE_M * Q8_TILE_NB * Q8_HALVES];
+    TN_UNROLL
+    for (int j = 0; j < nv; j++) {
+        vi b = vi_load(a->bias + j * VEC_W);
+        TN_UNROLL
+        for (int i = 0; i < m; i++) acc[i * nv + j] = b;
+    }
+    const int64_t step = a->step;
+    const char *w = a->w;
+    for (int64_t t = 0; t < a->taps + a->last_taps; t++) {
+        /* Every third pixel has a pointer of its own; those between are reached by scaled index. */
+        const uint8_t *p[(Q8_TILE_M + 2) / 3];
+        TN_UNROLL
+        for (int k = 0; k < (m + 2) / 3; k++) p[k] = a->x + a->tap[t] + 3 * k * step;
+        for (int64_t n = t < a->taps ? a->quads : a->last_quads; n > 0; n--) {
+            qw wv[Q8_TILE_NB * Q8_HALVES];
+            TN_UNROLL
+            for (int j = 0; j < nv; j++) wv[j] = qw_load(w + j * QW_BYTES);
+            TN_UNROLL
+            for (int i = 0; i < m; i++) {
+                qx x = qx_set(p[i / 3] + i % 3 * step);
+                TN_UNROLL
+                for (int j = 0; j < nv; j++) acc[i * nv + j] = q8_dot(acc[i * nv + j], x, wv[j]);
+            }
+            w += nv * QW_BYTES;
+            TN_UNROLL
+            for (int k = 0; k < (m + 2) / 3; k++) p[k] += 4;
+        }
+    }
+    TN_UNROLL
+    for (int j = 0; j < nv; j++) {
+        TN_UNROLL
+        for (int i = 0; i < m; i++)
+            vi_store(a->acc + (j / Q8_HALVES * m + i) * TN_Q8_BLOCK + j % Q8_HALVES * VEC_W, acc[i * nv + j]);
+    }
+}
+
+#if Q8_TILE_M == 14
+#define Q8_HEIGHTS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
+#elif Q8_TILE_M == 12
+#define Q8_HEIGHTS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
+#elif Q8_TILE_M == 6
+#define Q8_HEIGHTS(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#elif Q8_TILE_M == 4
+#define Q8_HEIGHTS(X) X(1) X(2) X(3) X(4)
+#elif Q8_TILE_M == 2
+#define Q8_HEIGHTS(X) X(1) X(2)
+#endif
+
+#define Q8_DEFINE_1(m) \
+    static void q8_##m##x1(const tn_q8_tile *a) { q8_tile_run(a, m, 1); }
+Q8_HEIGHTS(Q8_DEFINE_1)
+#define Q8_ENTRY_1(m) [m] = q8_##m##x1,
+#if Q8_TILE_NB == 2
+#define Q8_DEFINE_2(m) \
+    static void q8_##m##x2(const tn_q8_tile *a) { q8_tile_run(a, m, 2); }
+Q8_HEIGHTS(Q8_DEFINE_2)
+#define Q8_ENTRY_2(m) [m] = q8_##m##x2,
+#endif
+
+/* 1 <= m <= Q8_TILE_M, 1 <= nb <= Q8_TILE_NB. */
+void Q8_NAME(tn_q8_tile)(const tn_q8_tile *a, int m, int nb) {
+    typedef void (*tile_fn)(const tn_q8_tile *a);
+    static const tile_fn table[Q8_TILE_NB][Q8_TILE_M + 1] = {
+        {Q8_HEIGHTS(Q8_ENTRY_1)},
+#if Q8_TILE_NB == 2
+        {Q8_HEIGHTS(Q8_ENTRY_2)},
+#endif
+    };
+    table[nb - 1][m](a);
+}
