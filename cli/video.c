@@ -64,10 +64,11 @@ static tern_status walk_video(walk *w, tern_error *err) {
     uint64_t start = tn_clock_ns();
     TN_TRY(all_frames(w, err));
     double seconds = (double)(tn_clock_ns() - start) * 1e-9;
-    if (w->count == 0 && !interrupted(NULL)) {
-        return tn_fail(err, TERN_INVALID_FORMAT, "%s: no frame could be read", v->source);
+    if (w->count == 0) {
+        return tn_fail(err, TERN_INVALID_FORMAT, "%s: %s", v->source,
+                       interrupted(NULL) ? "interrupted before the first frame" : "no frame could be read");
     }
-    if (w->writer && w->count > 0) TN_TRY(tern_video_finish(&w->writer, err));
+    if (w->writer) TN_TRY(tern_video_finish(&w->writer, err));
     if (w->progress.on) {
         cli_error("%lld frames, %.1f frames per second", (long long)w->count, (double)w->count / TN_MAX(seconds, 1e-9));
     }

@@ -2,8 +2,6 @@
 
 #include "vision/image/image_internal.h"
 
-#define DEFAULT_MAX_PIXELS ((uint64_t)64 << 20)
-
 void tern_image_release(tern_image *image) {
     tn_free(image->data);
     *image = (tern_image){0};
@@ -124,7 +122,7 @@ const char *tern_image_format_of(const void *data, size_t size) {
 tern_status tern_image_decode(tern_image *out, const void *data, size_t size, const tern_image_options *options,
                               tern_error *err) {
     *out = (tern_image){0};
-    tn_image_source src = {.data = data, .size = size, .max_pixels = DEFAULT_MAX_PIXELS, .orientation = 1};
+    tn_image_source src = {.data = data, .size = size, .max_pixels = TERN_IMAGE_MAX_PIXELS, .orientation = 1};
     if (options && options->max_pixels) src.max_pixels = options->max_pixels;
     if (size == 0) return tn_fail(err, TERN_INVALID_FORMAT, "the file is empty");
     for (size_t i = 0; i < TN_COUNT(formats); i++) {

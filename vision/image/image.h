@@ -12,10 +12,11 @@ typedef struct tern_image {
     uint8_t *data; /* (height, width, 3), red first; owned, freed by tern_image_release */
 } tern_image;
 
-#define TERN_IMAGE_MAX_SIDE 65535
+#define TERN_IMAGE_MAX_SIDE   65535
+#define TERN_IMAGE_MAX_PIXELS ((uint64_t)64 << 20) /* unless a caller says otherwise; takes 192 MiB */
 
 typedef struct tern_image_options {
-    uint64_t max_pixels;     /* width * height; 0: 67,108,864 (64 Mi), which takes 192 MiB */
+    uint64_t max_pixels;     /* width * height; 0: TERN_IMAGE_MAX_PIXELS */
     bool ignore_orientation; /* as stored, whatever EXIF says */
 } tern_image_options;
 

@@ -5,10 +5,9 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <time.h>
 
-#define MAX_PIXELS ((uint64_t)64 << 20)
-#define PATIENCE   30000000000u /* nanoseconds that a server may be silent */
-#define COLOR_BITS (1 << 16)    /* 1.0 of brightness, contrast and saturation in swscale */
+#define PATIENCE 30000000000u /* nanoseconds that a server may be silent */
 
 struct tern_video_reader {
     tn_ffmpeg ff;
@@ -52,6 +51,7 @@ static tern_status open_input(tern_video_reader *r, const char *source, tern_err
     if (camera) TN_TRY(tn_ffmpeg_load_devices(err));
     r->format = ff->avformat_alloc_context();
     if (!r->format) return tn_fail_oom(err, sizeof *r->format);
+    if (camera) r->format->flags |= AVFMT_FLAG_NONBLOCK; /* it does not ask whether to stop while it waits */
     r->format->interrupt_callback = (AVIOInterruptCB){interrupted, r};
     tn_text url;
     tn_text_init(&url);
@@ -177,6 +177,7 @@ static tern_status open_video(tern_video_reader *r, const char *source, tern_err
         bool video = said->codec_type == AVMEDIA_TYPE_VIDEO && (said->width || said->height);
         if (video) TN_TRY(check_size(r, said->width, said->height, err));
     }
+    r->asked_ns = tn_clock_ns();
     int code = find_stream_info(r, max_pixels);
     if (code < 0) return fail(r, err, "no streams are found", code);
     code = ff->av_find_best_stream(r->format, AVMEDIA_TYPE_VIDEO, -1, -1, NULL, 0);
@@ -201,7 +202,7 @@ tern_status tern_video_open(tern_video_reader **out, const char *source, const t
     tern_video_reader *r = tn_calloc(1, sizeof *r);
     if (!r) return tn_fail_oom(err, sizeof *r);
     if (options) r->options = *options;
-    if (r->options.max_pixels == 0) r->options.max_pixels = MAX_PIXELS;
+    if (r->options.max_pixels == 0) r->options.max_pixels = TERN_IMAGE_MAX_PIXELS;
     r->path = tn_strdup(source);
     tern_status status = r->path ? tn_ffmpeg_load(&r->ff, err) : tn_fail_oom(err, strlen(source));
     if (status == TERN_OK) status = open_video(r, source, err);
@@ -249,7 +250,7 @@ static tern_status convert(tern_video_reader *r, tern_error *err) {
     const int *coefficients = ff->sws_getCoefficients(matrix);
     /* Refused for formats that have no matrix, such as RGB. */
     (void)ff->sws_setColorspaceDetails(r->scale, coefficients, f->color_range == AVCOL_RANGE_JPEG, coefficients, 1, 0,
-                                       COLOR_BITS, COLOR_BITS);
+                                       TN_SWS_ONE, TN_SWS_ONE);
     int rows = ff->sws_scale(r->scale, (const uint8_t *const *)f->data, f->linesize, 0, f->height, r->rgb->data,
                              r->rgb->linesize);
     return rows == r->rgb->height ? TERN_OK : fail(r, err, "a frame can not be converted", AVERROR_INVALIDDATA);
@@ -291,7 +292,10 @@ static tern_status feed(tern_video_reader *r, tern_error *err) {
     const tn_ffmpeg *ff = &r->ff;
     r->asked_ns = tn_clock_ns();
     int code = ff->av_read_frame(r->format, r->packet);
-    if (code == AVERROR(EAGAIN)) return TERN_OK;
+    if (code == AVERROR(EAGAIN)) {
+        nanosleep(&(struct timespec){.tv_nsec = 2000000}, NULL);
+        return TERN_OK;
+    }
     if (code < 0) {
         if (r->timed_out) return fail(r, err, "", code);
         /* What is broken off gives what was read. */

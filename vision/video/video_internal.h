@@ -9,6 +9,8 @@
 #include <libavformat/avformat.h>
 #include <libswscale/swscale.h>
 
+#define TN_SWS_ONE (1 << 16) /* 1.0 of contrast and saturation in swscale */
+
 /* FFmpeg's functions under their own names. They are loaded when a video is opened: linked, they would bring a hundred
  * libraries into every start of the command (some 25 ms). */
 typedef struct tn_ffmpeg {

@@ -13,7 +13,6 @@
 
 #define DEFAULT_FPS   25
 #define MPEG4_MAX_DEN 65535 /* of its unit of time */
-#define COLOR_BITS    (1 << 16)
 
 struct tern_video_writer {
     tn_ffmpeg ff;
@@ -119,7 +118,7 @@ static tern_status open_scale(tern_video_writer *w, tern_error *err) {
     w->packet = ff->av_packet_alloc();
     if (!w->scale || !w->rgb || !w->yuv || !w->packet) return tn_fail_oom(err, (size_t)width * (size_t)height * 3);
     const int *bt709 = ff->sws_getCoefficients(SWS_CS_ITU709);
-    ff->sws_setColorspaceDetails(w->scale, bt709, 1, bt709, 0, 0, COLOR_BITS, COLOR_BITS);
+    ff->sws_setColorspaceDetails(w->scale, bt709, 1, bt709, 0, 0, TN_SWS_ONE, TN_SWS_ONE);
     w->yuv->color_range = w->encoder->color_range;
     w->yuv->colorspace = w->encoder->colorspace;
     return TERN_OK;
