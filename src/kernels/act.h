@@ -30,6 +30,17 @@ typedef struct tn_act {
     float alpha, beta;
 } tn_act;
 
+/* Activations that the register tile applies itself, as a clamp; the others run over its result. */
+TN_INLINE bool tn_act_is_clamp(tn_act_kind kind) {
+    return kind == TN_ACT_NONE || kind == TN_ACT_RELU || kind == TN_ACT_CLIP;
+}
+/* NULL, or an activation that is none: no limits. */
+TN_INLINE void tn_act_clamp(const tn_act *act, float *lo, float *hi) {
+    tn_act_kind kind = act ? act->kind : TN_ACT_NONE;
+    *lo = kind == TN_ACT_RELU ? 0.0f : kind == TN_ACT_CLIP ? act->alpha : -__builtin_inff();
+    *hi = kind == TN_ACT_CLIP ? act->beta : __builtin_inff();
+}
+
 /* y[i] = act(x[i]); x == y is fine. NaN stays NaN (RELU and CLIP too). Same bits for any n and alignment: a tail goes
  * through the same arithmetic as a full vector. Error bounds in ULP: docs/numerics.md, checked by tests/kernels. */
 void tn_act_f32(tern_cpu_tier tier, const tn_act *act, const float *x, float *y, size_t n);

@@ -89,15 +89,20 @@ void tn_conv_finish(const tn_kernels *k, const tn_act *act, float *y, int64_t co
         memset(y + p * k->width + lanes, 0, (size_t)(k->width - lanes) * sizeof(float));
 }
 
-void tn_conv_pack_panels(const tn_kernels *k, const tn_conv *c, bool plain, const float *w, float *dst) {
-    int64_t ic = c->ic / c->groups, oc = c->oc / c->groups, taps = (int64_t)c->kh * c->kw;
-    int64_t lanes = plain ? 1 : k->width;
+void tn_conv_pack_panels(const tn_kernels *k, const tn_conv *c, int64_t join, int64_t first, const float *w,
+                         float *dst) {
+    int64_t icg = c->ic / c->groups, ocg = c->oc / c->groups, taps = (int64_t)c->kh * c->kw;
+    int64_t lanes = c->in_plain ? 1 : k->width, ic = icg * join, oc = ocg * join, left = TN_MIN(oc, c->oc - first);
+    w += first * icg * taps;
     for (int64_t o = 0; o < oc; o += 2 * k->width) {
         int64_t width = oc - o > k->width ? 2 * k->width : k->width;
         for (int64_t i0 = 0; i0 < ic; i0 += lanes) {
             for (int64_t t = 0; t < taps; t++) {
                 for (int64_t i = i0; i < TN_MIN(i0 + lanes, ic); i++) {
-                    for (int64_t j = 0; j < width; j++) dst[j] = o + j < oc ? w[((o + j) * ic + i) * taps + t] : 0.0f;
+                    for (int64_t j = 0; j < width; j++) {
+                        bool there = o + j < left && (o + j) / ocg == i / icg;
+                        dst[j] = there ? w[((o + j) * icg + i % icg) * taps + t] : 0.0f;
+                    }
                     dst += width;
                 }
             }

@@ -11,8 +11,7 @@
 
 typedef struct tn_conv {
     int64_t n, ic, ih, iw, oc, oh, ow;
-    int64_t
-        groups; /* 1, or == ic == oc (depthwise), or groups whose ic and oc are multiples of B; see tn_conv_select */
+    int64_t groups; /* what of the rest has a kernel, tn_conv_select says: 1, depthwise (== ic == oc), wide groups */
     int kh, kw, sh, sw, dh, dw; /* kernel, stride, dilation */
     int pad_top, pad_left;      /* bottom and right follow from oh and ow */
     bool in_plain;              /* x is NCHW (first layers); y is always blocked */

@@ -21,6 +21,7 @@ typedef struct direct_plan {
     const tn_conv *c;
     bool plain, flat, copied;
     int64_t block;         /* input floats of a pixel: B, or 1 for plain */
+    int64_t groups;        /* as they are computed: see conv_join */
     int64_t icb, icg, ocg; /* input blocks (planes for plain), input and output channels of a group */
     int64_t k_rows;        /* rows of a weight panel */
     int64_t lines, length; /* output rows and their pixels; 1 and oh * ow when flat */
@@ -57,12 +58,12 @@ static void plan_tasks(direct_plan *p) {
     int64_t cap = TN_MAX(STRIP_BYTES / 4 / TN_MAX(unit_floats, 1), 1), wanted = conv_wanted_tasks(c);
     if (p->flat) cap = tn_round_up(cap, p->k->tile_m);
     bool split_rows = (double)p->k_rows * (double)p->ocg * 4 <= WEIGHT_BYTES;
-    int64_t pieces = split_rows ? tn_ceil_div(wanted, TN_MAX(c->n * c->groups, 1)) : 1;
+    int64_t pieces = split_rows ? tn_ceil_div(wanted, TN_MAX(c->n * p->groups, 1)) : 1;
     int64_t piece = tn_ceil_div(total, pieces);
     if (p->flat) piece = tn_round_up(piece, p->k->tile_m);
     p->strip = TN_MAX(TN_MIN(cap, piece), 1);
     p->strips = tn_ceil_div(total, p->strip);
-    p->oc_chunks = TN_MIN(tn_ceil_div(wanted, TN_MAX(c->n * c->groups * p->strips, 1)), p->panels);
+    p->oc_chunks = TN_MIN(tn_ceil_div(wanted, TN_MAX(c->n * p->groups * p->strips, 1)), p->panels);
     p->strip_rows = (p->strip - 1) * p->line_step + eh;
     p->plane = p->copied ? p->strip_rows * p->row : c->ih * c->iw * p->block;
     p->strip_floats = p->copied ? (size_t)tn_round_up(p->plane * p->icb, 16) : 0;
@@ -73,8 +74,10 @@ static direct_plan make_plan(const tn_kernels *k, const tn_conv *c) {
     p.flat =
         c->kh == 1 && c->kw == 1 && c->sh == 1 && c->sw == 1 && !has_padding(c) && c->oh == c->ih && c->ow == c->iw;
     p.block = p.plain ? 1 : k->width;
-    p.icg = c->ic / c->groups;
-    p.ocg = c->oc / c->groups;
+    int64_t join = conv_join(k, c);
+    p.groups = tn_ceil_div(c->groups, join);
+    p.icg = c->ic / c->groups * join;
+    p.ocg = c->oc / c->groups * join;
     p.icb = tn_ceil_div(p.icg, p.block);
     p.k_rows = p.icg * c->kh * c->kw;
     p.panels = tn_ceil_div(p.ocg, 2 * k->width);
@@ -89,36 +92,34 @@ static direct_plan make_plan(const tn_kernels *k, const tn_conv *c) {
 /* ---- taking a shape, packing, workspace ----------------------------------------------------------------------------
  */
 
-static bool groups_fit(const tn_kernels *k, const tn_conv *c) {
-    return c->groups == 1 || (c->ic / c->groups % k->width == 0 && c->oc / c->groups % k->width == 0);
-}
-
 static bool takes_first(const tn_kernels *k, const tn_conv *c) {
     (void)k;
     return c->in_plain && c->groups == 1;
 }
 
 static bool takes_1x1(const tn_kernels *k, const tn_conv *c) {
-    return !c->in_plain && groups_fit(k, c) && c->kh == 1 && c->kw == 1;
+    return !c->in_plain && conv_join(k, c) && c->kh == 1 && c->kw == 1;
 }
 
 static bool takes_direct(const tn_kernels *k, const tn_conv *c) {
-    return !c->in_plain && groups_fit(k, c) && (c->kh > 1 || c->kw > 1);
+    return !c->in_plain && conv_join(k, c) && (c->kh > 1 || c->kw > 1);
 }
 
+/* Packed weights of a group as it is computed. */
 static size_t group_floats(const tn_kernels *k, const tn_conv *c) {
-    int64_t k_rows = c->ic / c->groups * c->kh * c->kw;
-    return (size_t)(k_rows * tn_round_up(c->oc / c->groups, k->width));
+    int64_t join = conv_join(k, c), k_rows = c->ic / c->groups * join * c->kh * c->kw;
+    return (size_t)(k_rows * tn_round_up(c->oc / c->groups * join, k->width));
 }
 
 static size_t direct_packed_bytes(const tn_kernels *k, const tn_conv *c) {
-    return (size_t)tn_round_up((int64_t)(group_floats(k, c) * sizeof(float)) * c->groups, 64);
+    return (size_t)tn_round_up((int64_t)(group_floats(k, c) * sizeof(float)) * tn_ceil_div(c->groups, conv_join(k, c)),
+                               64);
 }
 
 static void direct_pack(const tn_kernels *k, const tn_conv *c, const float *w, float *dst) {
-    int64_t group = c->oc / c->groups * (c->ic / c->groups) * c->kh * c->kw;
-    for (int64_t g = 0; g < c->groups; g++)
-        tn_conv_pack_panels(k, c, c->in_plain, w + g * group, dst + (size_t)g * group_floats(k, c));
+    int64_t join = conv_join(k, c), oc = c->oc / c->groups * join;
+    for (int64_t g = 0; g * join < c->groups; g++)
+        tn_conv_pack_panels(k, c, join, g * oc, w, dst + (size_t)g * group_floats(k, c));
 }
 
 static size_t tap_floats(const direct_plan *p) {
@@ -234,7 +235,7 @@ static void run_block(const direct_job *j, int64_t n, int64_t g, int64_t u0, int
     const float *w = j->w + (size_t)g * group_floats(p->k, c);
     tn_tile t = tile_of(j);
     for (int64_t panel = p0; panel < p1;) {
-        int64_t o = panel * 2 * b, left = p->ocg - o, width = left > b ? 2 * b : b;
+        int64_t o = panel * 2 * b, left = TN_MIN(p->ocg, c->oc - g * p->ocg) - o, width = left > b ? 2 * b : b;
         int nv = (int)(width / b);
         t.w = w + o * p->k_rows;
         t.w_step = width;
@@ -262,7 +263,7 @@ static void direct_task(void *context, int64_t begin, int64_t end, int worker) {
     int64_t copied = -1;
     for (int64_t task = begin; task < end; task++) {
         int64_t chunk = task % p->oc_chunks, s = task / p->oc_chunks % p->strips, ng = task / p->oc_chunks / p->strips;
-        int64_t n = ng / c->groups, g = ng % c->groups, u0 = s * p->strip, u1 = TN_MIN(u0 + p->strip, total);
+        int64_t n = ng / p->groups, g = ng % p->groups, u0 = s * p->strip, u1 = TN_MIN(u0 + p->strip, total);
         const float *x = j->x + n * sample + g * p->icb * c->ih * c->iw * p->block, *src = strip;
         if (!p->copied)
             src = x + (p->flat ? u0 * p->block : u0 * c->sh * p->row);
@@ -281,7 +282,7 @@ static void direct_run(const tn_kernels *k, const tn_conv *c, const float *x, co
     j.strips = (float *)workspace + tap_floats(&j.p);
     j.tap = workspace;
     fill_taps(&j.p, workspace);
-    tn_parallel_for(threads, c->n * c->groups * j.p.strips * j.p.oc_chunks, direct_task, &j);
+    tn_parallel_for(threads, c->n * j.p.groups * j.p.strips * j.p.oc_chunks, direct_task, &j);
 }
 
 const tn_conv_method tn_conv_1x1 = {takes_1x1, direct_packed_bytes, direct_pack, direct_workspace, direct_run};

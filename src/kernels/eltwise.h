@@ -19,4 +19,9 @@ typedef enum tn_bin_kind {
 void tn_bin_f32(tern_cpu_tier tier, tn_bin_kind op, const float *a, int a_step, const float *b, int b_step, float *y,
                 size_t n);
 
+/* y[i] = min(max(x[i] * scale[i % W] + shift[i % W], lo), hi), rounded once where the tier has fused multiply-add; W is
+ * tn_conv_block(tier), a block of channels or one number repeated. NaN stays NaN; y may be x. */
+void tn_scale_shift_f32(tern_cpu_tier tier, const float *scale, const float *shift, float lo, float hi, const float *x,
+                        float *y, size_t n);
+
 #endif

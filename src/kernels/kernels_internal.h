@@ -28,17 +28,6 @@ typedef struct tn_q8_kernels {
 #include "kernels/kernel_list.inc"
 } tn_q8_kernels;
 
-/* Activations that the register tile applies itself, as a clamp; the others run over its result. */
-TN_INLINE bool tn_act_is_clamp(tn_act_kind kind) {
-    return kind == TN_ACT_NONE || kind == TN_ACT_RELU || kind == TN_ACT_CLIP;
-}
-/* NULL, or an activation that is none: no limits. */
-TN_INLINE void tn_act_clamp(const tn_act *act, float *lo, float *hi) {
-    tn_act_kind kind = act ? act->kind : TN_ACT_NONE;
-    *lo = kind == TN_ACT_RELU ? 0.0f : kind == TN_ACT_CLIP ? act->alpha : -__builtin_inff();
-    *hi = kind == TN_ACT_CLIP ? act->beta : __builtin_inff();
-}
-
 /* The best kernels up to `tier`. */
 const tn_kernels *tn_kernels_get(tern_cpu_tier tier);
 const tn_q8_kernels *tn_q8_kernels_get(tn_q8_isa isa);

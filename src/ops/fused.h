@@ -1,9 +1,13 @@
 /* tern's own operators, domain "tern": what fusion and the layout pass make out of standard ones. All take float32.
  *
  *   Conv     X, W, B (optional), Z (optional, added before the activation; shaped like Y). Attributes of the standard's
- * Conv with explicit pads, and act, act_alpha, act_beta: see tn_op_act. X may be plain where Y is blocked. Gemm     A,
- * B, C (optional). Attributes of the standard's Gemm, and act, act_alpha, act_beta. Reorder  X (rank 4). Attribute
- * block: 0 makes it plain, 8 or 16 blocked. */
+ * Conv with explicit pads, and act, act_alpha, act_beta: see tn_op_act. X may be plain where Y is blocked.
+ *
+ *   Gemm     A, B, C (optional). Attributes of the standard's Gemm, and act, act_alpha, act_beta.
+ *
+ *   ScaleShift  X (n, c, ...), S (c), T (c): act(X * S + T). Attributes act, act_alpha, act_beta.
+ *
+ *   Reorder  X (rank 4). Attribute block: 0 makes it plain, 8 or 16 blocked. */
 #ifndef TN_OPS_FUSED_H
 #define TN_OPS_FUSED_H
 

@@ -144,6 +144,35 @@ static tern_status merge_next(tn_opt *o, int at, bool *merged) {
     return apply(o, at, conv, &a, next);
 }
 
+/* Where there is no convolution to take it, a normalisation with constant statistics is a product and a sum. */
+static tern_status to_scale_shift(tn_opt *o, int at) {
+    tn_node *bn = o->graph->nodes[at];
+    const tn_type *x = bn->in[0] ? &bn->in[0]->type : NULL;
+    affine a;
+    if (!tn_opt_is(bn, "", "BatchNormalization") || !x || x->dtype != TERN_FLOAT || !x->ranked || x->shape.rank < 2 ||
+        !tn_dim_known(x->shape.dims[1]) || x->shape.dims[1] < 1 || !batchnorm_affine(o, bn, x->shape.dims[1], &a))
+        return TERN_OK;
+    for (int i = 1; i < bn->n_out; i++)
+        if (bn->out[i] && bn->out[i]->n_uses) return TERN_OK;
+    const double *from[2] = {a.scale, a.shift};
+    tn_value *made[2];
+    for (int k = 0; k < 2; k++) {
+        tern_tensor *t;
+        tn_shape shape = tn_shape_of(1, &a.channels);
+        TN_TRY(tn_tensor_new(&t, TERN_FLOAT, &shape, o->err));
+        for (int64_t c = 0; c < a.channels; c++) ((float *)t->data)[c] = (float)from[k][c];
+        made[k] = tn_opt_new_const(o, bn->in[1 + k]->name, t);
+        if (!made[k]) return TERN_OUT_OF_MEMORY;
+    }
+    tn_node *n = tn_opt_replace(o, at, "tern", "ScaleShift", 1, 3, bn);
+    if (!n) return TERN_OUT_OF_MEMORY;
+    n->n_out = 1;
+    n->in[0] = bn->in[0];
+    n->in[1] = made[0];
+    n->in[2] = made[1];
+    return tn_opt_note(o, n, "BatchNormalization");
+}
+
 tern_status tn_pass_batchnorm(tn_opt *o) {
     int n = o->graph->n_nodes;
     for (int i = 0; i < n; i++) {
@@ -157,5 +186,6 @@ tern_status tn_pass_batchnorm(tn_opt *o) {
             }
         }
     }
+    for (int i = 0; i < n; i++) TN_TRY(to_scale_shift(o, i));
     return TERN_OK;
 }

@@ -96,7 +96,7 @@ tern_status tn_pass_epilogue(tn_opt *o) {
     for (int i = 0; i < o->graph->n_nodes; i++) {
         tn_node *n = o->graph->nodes[i];
         if (tn_opt_is(n, "tern", "Conv")) TN_TRY(merge_all(o, n, true));
-        if (tn_opt_is(n, "tern", "Gemm")) TN_TRY(merge_all(o, n, false));
+        if (tn_opt_is(n, "tern", "Gemm") || tn_opt_is(n, "tern", "ScaleShift")) TN_TRY(merge_all(o, n, false));
     }
     return TERN_OK;
 }

@@ -29,6 +29,22 @@ static bool is_identity_perm(const tn_node *n) {
     return true;
 }
 
+/* A Pad that adds nothing. */
+static bool is_empty_pad(const tn_node *n) {
+    if (n->since >= 11) {
+        const tern_tensor *t = n->n_in > 1 ? tn_opt_const(n->in[1]) : NULL;
+        if (!t || t->dtype != TERN_INT64) return false;
+        for (int64_t i = 0; i < tn_shape_count(&t->shape); i++)
+            if (((const int64_t *)t->data)[i]) return false;
+        return true;
+    }
+    size_t count;
+    const int64_t *pads = tn_attr_ints(n, n->since == 1 ? "paddings" : "pads", &count);
+    for (size_t i = 0; i < count; i++)
+        if (pads[i]) return false;
+    return count > 0;
+}
+
 static bool passes_through(const tn_node *n) {
     if (n->n_in < 1 || !n->in[0] || n->n_out < 1 || !n->out[0] || *n->domain) return false;
     const char *t = n->op_type;
@@ -36,6 +52,7 @@ static bool passes_through(const tn_node *n) {
     if (strcmp(t, "Dropout") == 0) return only_first_output(n) && !is_training_dropout(n);
     if (strcmp(t, "Cast") == 0) return same_type(n->in[0], n->out[0]);
     if (strcmp(t, "Transpose") == 0) return is_identity_perm(n);
+    if (strcmp(t, "Pad") == 0) return is_empty_pad(n);
     if (strcmp(t, "Concat") == 0 || strcmp(t, "Sum") == 0 || strcmp(t, "Max") == 0 || strcmp(t, "Min") == 0)
         return n->n_in == 1;
     return false;

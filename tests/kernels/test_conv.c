@@ -251,6 +251,23 @@ static void grouped(void **state) {
     }
 }
 
+/* Groups narrower than a block: joined, also where the last joined group is not full. */
+static void narrow_groups(void **state) {
+    (void)state;
+    int taken = 0;
+    for (int i = 0; i < 60; i++) {
+        tn_conv c = random_conv(3);
+        int64_t width = (int64_t)1 << ck_int(1, 3);
+        c.groups = ck_int(2, 9);
+        c.ic = c.groups * (i % 3 ? width : ck_int(1, 12));
+        c.oc = c.groups * (i % 3 ? width : ck_int(2, 12));
+        const tn_conv_algo *algo;
+        taken += tn_conv_candidates(TERN_CPU_SCALAR, &c, &algo, 1);
+        one(&c);
+    }
+    assert_true(taken >= 30);
+}
+
 /* Enough work for several strips, chunks and tasks. */
 static void larger(void **state) {
     (void)state;
@@ -390,7 +407,7 @@ static void refused(void **state) {
                  .dw = 1};
     for (tern_cpu_tier t = 0; t <= ck_top(); t++) {
         tn_conv bad = c;
-        bad.groups = 16; /* two channels of a group */
+        bad.groups = 11, bad.ic = bad.oc = 33; /* groups of three: no joined ones fill blocks */
         assert_null(tn_conv_select(t, &bad));
         bad = c;
         bad.dw = 1 << 30;
@@ -404,9 +421,10 @@ static void refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(random_shapes), cmocka_unit_test(pointwise),  cmocka_unit_test(first_layers),
-        cmocka_unit_test(depthwise),     cmocka_unit_test(grouped),    cmocka_unit_test(winograd),
-        cmocka_unit_test(larger),        cmocka_unit_test(not_finite), cmocka_unit_test(refused),
+        cmocka_unit_test(random_shapes), cmocka_unit_test(pointwise), cmocka_unit_test(first_layers),
+        cmocka_unit_test(depthwise),     cmocka_unit_test(grouped),   cmocka_unit_test(narrow_groups),
+        cmocka_unit_test(winograd),      cmocka_unit_test(larger),    cmocka_unit_test(not_finite),
+        cmocka_unit_test(refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

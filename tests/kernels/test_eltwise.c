@@ -1,6 +1,7 @@
 /* Elementwise arithmetic: exactly the IEEE results, NaN rules of MIN and MAX, steps, tails, in place. */
 #include "kernels/check.h"
 
+#include "kernels/conv.h"
 #include "kernels/eltwise.h"
 
 static float one(tn_bin_kind op, float a, float b) {
@@ -52,7 +53,36 @@ static void all_ops(void **state) {
     }
 }
 
+/* One factor and one summand for each lane; one rounding, or two without fused multiply-add. */
+static void scale_shift(void **state) {
+    (void)state;
+    for (tern_cpu_tier t = 0; t <= ck_top(); t++) {
+        int width = tn_conv_block(t);
+        for (int n = 0; n <= 70; n++) {
+            ck_buf s = ck_random((size_t)width, 4), b = ck_random((size_t)width, 4);
+            ck_buf x = ck_alloc((size_t)n, 4), y = ck_alloc((size_t)n, 4);
+            float lo = n % 3 ? -INFINITY : -1, hi = n % 2 ? INFINITY : 1.5f;
+            for (int i = 0; i < n; i++) x.p[i] = pick();
+            tn_scale_shift_f32(t, s.p, b.p, lo, hi, x.p, y.p, (size_t)n);
+            for (int i = 0; i < n; i++) {
+                double scaled = (double)x.p[i] * (double)s.p[i % width], exact = scaled + (double)b.p[i % width];
+                double want = exact > hi ? hi : exact < lo ? lo : exact;
+                if (isnan(exact) || isinf(exact))
+                    assert_true(ck_same(y.p[i], (float)want));
+                else
+                    assert_true(fabs((double)y.p[i] - want) <= CK_EPS * (fabs(scaled) + fabs(exact)) + 1e-45);
+            }
+            tn_scale_shift_f32(t, s.p, b.p, lo, hi, x.p, x.p, (size_t)n);
+            for (int i = 0; i < n; i++) assert_true(ck_same(y.p[i], x.p[i]));
+            ck_free(&s);
+            ck_free(&b);
+            ck_free(&x);
+            ck_free(&y);
+        }
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(all_ops)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(all_ops), cmocka_unit_test(scale_shift)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -158,6 +158,149 @@ static void test_shared_conv_keeps_its_output(void **state) {
     tern_model_free(m);
 }
 
+/* Behind a pool there is no convolution to take the normalisation: one operator, with its activation. */
+static void test_batchnorm_alone(void **state) {
+    (void)state;
+    static const char *const acts[] = {"Relu", "Sigmoid"};
+    for (int k = 0; k < 4; k++) {
+        int64_t channels = k < 2 ? 20 : 16;
+        mb b;
+        mb_begin(&b, 13);
+        mb_input(&b, "x", TERN_FLOAT, 4, DIMS(2, 3, 12, 12));
+        add_conv(&b, "x", "a", 3, channels, 3, 1);
+        mb_node(&b, "Relu", "a", "r");
+        tn_node *pool = mb_node(&b, "MaxPool", "r", "p");
+        mb_ints(pool, "kernel_shape", 2, DIMS(2, 2));
+        mb_ints(pool, "strides", 2, DIMS(2, 2));
+        add_batchnorm(&b, "p", "n", channels);
+        mb_node(&b, acts[k % 2], "n", "y");
+        mb_output(&b, "y");
+        tern_model *m = mb_end(&b);
+        tern_session *s = check_equal(m, 4, DIMS(2, 3, 12, 12), 27 + 4, 30);
+        assert_int_equal(count_ops(s, "BatchNormalization") + count_ops(s, acts[k % 2]), 0);
+        assert_int_equal(count_ops(s, "ScaleShift"), 1);
+        assert_int_equal(count_ops(s, "Reorder"), 1);
+        tern_session_free(s);
+        tern_model_free(m);
+    }
+}
+
+/* The same in plain layout, of other ranks. */
+static void test_batchnorm_of_rows(void **state) {
+    (void)state;
+    for (int rank = 2; rank <= 5; rank++) {
+        const int64_t dims[] = {3, 19, 5, 3, 2};
+        mb b;
+        mb_begin(&b, 13);
+        mb_input(&b, "x", TERN_FLOAT, rank, dims);
+        add_batchnorm(&b, "x", "n", 19);
+        mb_node(&b, "LeakyRelu", "n", "y");
+        mb_output(&b, "y");
+        tern_model *m = mb_end(&b);
+        tern_session *s = check_equal(m, rank, dims, 4, 8);
+        assert_int_equal(count_ops(s, "ScaleShift"), 1);
+        assert_int_equal(s->model->graph->n_nodes, 1);
+        tern_session_free(s);
+        tern_model_free(m);
+    }
+}
+
+static void test_mean_over_the_map(void **state) {
+    (void)state;
+    for (int k = 0; k < 4; k++) {
+        bool keep = k & 1, input = k & 2;
+        mb b;
+        mb_begin(&b, input ? 18 : 13);
+        mb_input(&b, "x", TERN_FLOAT, 4, DIMS(2, 3, 9, 9));
+        add_conv(&b, "x", "c", 3, 20, 3, 1);
+        if (input) {
+            int64_t *axes = mb_constant(&b, "axes", TERN_INT64, 1, DIMS(2))->data;
+            axes[0] = 3, axes[1] = -2;
+        }
+        tn_node *mean = mb_node(&b, "ReduceMean", input ? "c axes" : "c", "y");
+        if (!input) mb_ints(mean, "axes", 2, DIMS(2, 3));
+        mb_int(mean, "keepdims", keep);
+        mb_output(&b, "y");
+        tern_model *m = mb_end(&b);
+        tern_session *s = check_equal(m, 4, DIMS(2, 3, 9, 9), 81 + 27, 1);
+        assert_int_equal(count_ops(s, "ReduceMean"), 0);
+        assert_int_equal(count_ops(s, "GlobalAveragePool"), 1);
+        tern_session_free(s);
+        tern_model_free(m);
+    }
+}
+
+/* Means over other axes are what they were. */
+static void test_other_means_stay(void **state) {
+    (void)state;
+    static const int64_t axes[][2] = {{1, 2}, {3, 3}, {-1, 1}};
+    for (size_t k = 0; k < TN_COUNT(axes); k++) {
+        mb b;
+        mb_begin(&b, 13);
+        mb_input(&b, "x", TERN_FLOAT, 4, DIMS(2, 4, 3, 5));
+        tn_node *mean = mb_node(&b, "ReduceMean", "x", "y");
+        mb_ints(mean, "axes", k == 1 ? 1 : 2, axes[k]);
+        mb_output(&b, "y");
+        tern_model *m = mb_end(&b);
+        tern_session *s = check_equal(m, 4, DIMS(2, 4, 3, 5), 20, 1);
+        assert_int_equal(count_ops(s, "ReduceMean"), 1);
+        tern_session_free(s);
+        tern_model_free(m);
+    }
+}
+
+/* A Pad by zero goes; one that adds a row stays. */
+static void test_empty_pad(void **state) {
+    (void)state;
+    for (int rows = 0; rows < 2; rows++) {
+        mb b;
+        mb_begin(&b, 13);
+        mb_input(&b, "x", TERN_FLOAT, 4, DIMS(1, 2, 3, 4));
+        int64_t *pads = mb_constant(&b, "pads", TERN_INT64, 1, DIMS(8))->data;
+        memset(pads, 0, 8 * sizeof *pads);
+        pads[6] = rows;
+        mb_node(&b, "Pad", "x pads", "p");
+        mb_node(&b, "Relu", "p", "y");
+        mb_output(&b, "y");
+        tern_model *m = mb_end(&b);
+        tern_session *s = check_equal(m, 4, DIMS(1, 2, 3, 4), 1, 1);
+        assert_int_equal(count_ops(s, "Pad"), rows);
+        tern_session_free(s);
+        tern_model_free(m);
+    }
+}
+
+/* Groups narrower than a block have a kernel where neighbours can be joined: the layout shows it. */
+static void test_narrow_groups(void **state) {
+    (void)state;
+    static const struct {
+        int64_t groups, ic, oc;
+        bool joined;
+    } cases[] = {{4, 8, 8, true},   {13, 8, 8, true}, {8, 4, 8, true},
+                 {2, 12, 20, true}, {3, 5, 16, true}, {9, 5, 7, false}};
+    for (size_t k = 0; k < TN_COUNT(cases); k++) {
+        int64_t groups = cases[k].groups, ic = cases[k].ic, oc = cases[k].oc;
+        mb b;
+        mb_begin(&b, 13);
+        mb_input(&b, "x", TERN_FLOAT, 4, DIMS(2, 3, 11, 9));
+        add_conv(&b, "x", "a", 3, groups * ic, 1, 1);
+        mb_random(&b, "w", 4, DIMS(groups * oc, ic, 3, 3));
+        mb_random(&b, "bias", 1, DIMS(groups * oc));
+        tn_node *n = mb_node(&b, "Conv", "a w bias", "c");
+        mb_ints(n, "pads", 4, DIMS(1, 1, 1, 1));
+        mb_int(n, "group", groups);
+        mb_node(&b, "HardSigmoid", "c", "y");
+        mb_output(&b, "y");
+        tern_model *m = mb_end(&b);
+        tern_session *s = check_equal(m, 4, DIMS(2, 3, 11, 9), 9.0 * (double)ic * 3, 2);
+        assert_int_equal(count_ops(s, "Reorder"), 1);
+        const tn_node *last = s->model->graph->outputs[0]->producer; /* the border of the blocked region */
+        assert_int_equal(strcmp(last->op_type, "Reorder") == 0, cases[k].joined);
+        tern_session_free(s);
+        tern_model_free(m);
+    }
+}
+
 /* ---- residuals and activations ----------------------------------------------------------------------------------- */
 
 static void test_residual_block(void **state) {
@@ -416,6 +559,12 @@ int main(void) {
         cmocka_unit_test(test_scale_and_shift_into_conv),
         cmocka_unit_test(test_constant_minus_conv_stays),
         cmocka_unit_test(test_row_constant_stays),
+        cmocka_unit_test(test_batchnorm_alone),
+        cmocka_unit_test(test_batchnorm_of_rows),
+        cmocka_unit_test(test_mean_over_the_map),
+        cmocka_unit_test(test_other_means_stay),
+        cmocka_unit_test(test_empty_pad),
+        cmocka_unit_test(test_narrow_groups),
         cmocka_unit_test(test_shared_conv_keeps_its_output),
         cmocka_unit_test(test_residual_block),
         cmocka_unit_test(test_residual_of_two_convs),

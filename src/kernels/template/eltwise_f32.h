@@ -69,3 +69,14 @@ void VEC_NAME(tn_bin_f32)(tn_bin_kind op, const float *a, int as, const float *b
         break;
     }
 }
+
+void VEC_NAME(tn_scale_shift_f32)(const float *scale, const float *shift, float lo, float hi, const float *x, float *y,
+                                  size_t n) {
+    vf s = vf_load(scale), t = vf_load(shift), vlo = vf_set(lo), vhi = vf_set(hi);
+    size_t i = 0;
+    for (; i + VEC_W <= n; i += VEC_W) vf_store(y + i, vf_min(vhi, vf_max(vlo, vf_fma(vf_load(x + i), s, t))));
+    if (i < n) {
+        int64_t rest = (int64_t)(n - i);
+        vf_store_n(y + i, vf_min(vhi, vf_max(vlo, vf_fma(vf_load_n(x + i, rest), s, t))), rest);
+    }
+}
