@@ -111,6 +111,9 @@ void tn_text_init(tn_text *t);
 void tn_text_release(tn_text *t);
 void tn_text_add(tn_text *t, const char *format, ...) TN_PRINTF(2, 3);
 void tn_text_add_str(tn_text *t, const char *s, size_t n);
+/* Room for n more bytes and the terminator, for the caller to write at data + len; false, and failed, without memory.
+ */
+bool tn_text_reserve(tn_text *t, size_t n);
 
 /* Hash map from string to pointer; keys are borrowed and must outlive the map. Zero-initialised is empty. */
 typedef struct tn_map {

@@ -49,8 +49,7 @@ void tn_text_release(tn_text *t) {
     tn_text_init(t);
 }
 
-// Room for n more bytes and the terminator.
-static bool reserve(tn_text *t, size_t n) {
+bool tn_text_reserve(tn_text *t, size_t n) {
     size_t need;
     if (!t->cap) t->data = NULL; // the shared empty text is not ours to grow
     if (!t->failed &&
@@ -61,7 +60,7 @@ static bool reserve(tn_text *t, size_t n) {
 }
 
 void tn_text_add_str(tn_text *t, const char *s, size_t n) {
-    if (!reserve(t, n)) return;
+    if (!tn_text_reserve(t, n)) return;
     if (n) memcpy(t->data + t->len, s, n);
     t->len += n;
     t->data[t->len] = 0;
@@ -73,7 +72,7 @@ void tn_text_add(tn_text *t, const char *format, ...) {
     va_copy(again, args);
     int n = vsnprintf(NULL, 0, format, args);
     if (n < 0) t->failed = true;
-    if (n >= 0 && reserve(t, (size_t)n)) {
+    if (n >= 0 && tn_text_reserve(t, (size_t)n)) {
         vsnprintf(t->data + t->len, (size_t)n + 1, format, again);
         t->len += (size_t)n;
     }

@@ -63,9 +63,8 @@ int tern_classifier_batch(const tern_classifier *c, int want) {
     return c->preprocess.width == 0 ? 1 : TN_MAX(want, 1);
 }
 
-/* The input tensor; unused places of a fixed batch stay zero. */
-static tern_status make_input(const tern_classifier *c, const tern_image *images, int count, tern_tensor **out,
-                              tern_error *err) {
+tern_status tern_classifier_input(const tern_classifier *c, const tern_image *images, int count, tern_tensor **out,
+                                  tern_error *err) {
     const tern_preprocess *p = &c->preprocess;
     int width = p->width ? p->width : images[0].width, height = p->height ? p->height : images[0].height;
     int64_t batch = c->fixed_batch > 0 ? c->fixed_batch : count;
@@ -117,9 +116,12 @@ static bool is_score_type(tern_dtype t) {
            t == TERN_INT8 || t == TERN_INT32 || t == TERN_INT64;
 }
 
-/* (batch, classes), or with dims of 1 after or between: whatever the rank, classes = elements / batch. */
-static tern_status read_scores(const tern_classifier *c, const tern_tensor *t, int64_t batch, int count, float **scores,
-                               size_t *classes, tern_error *err) {
+/* Whatever the rank, classes = elements / batch: (batch, classes), or with dims of 1 after or between. */
+tern_status tern_classifier_scores(const tern_classifier *c, const tern_tensor *t, int count, float **scores,
+                                   size_t *classes, tern_error *err) {
+    int64_t batch = c->fixed_batch > 0 ? c->fixed_batch : count;
+    *scores = NULL;
+    *classes = 0;
     if (tern_tensor_kind(t) != TERN_KIND_TENSOR || !is_score_type(tern_tensor_dtype(t))) {
         return tn_fail(err, TERN_UNSUPPORTED, "output '%s' is no tensor of scores", c->output);
     }
@@ -144,11 +146,10 @@ tern_status tern_classifier_run(const tern_classifier *c, const tern_image *imag
     *scores = NULL;
     *classes = 0;
     tern_tensor *input = NULL, *output = NULL;
-    TN_TRY(make_input(c, images, count, &input, err));
-    int64_t batch = tern_tensor_dims(input)[0];
+    TN_TRY(tern_classifier_input(c, images, count, &input, err));
     tern_feed feed = {c->input.name, input};
     tern_status status = tern_session_run(c->session, &feed, 1, &c->output, &output, 1, err);
-    if (status == TERN_OK) status = read_scores(c, output, batch, count, scores, classes, err);
+    if (status == TERN_OK) status = tern_classifier_scores(c, output, count, scores, classes, err);
     tern_tensor_free(output);
     tern_tensor_free(input);
     return status;

@@ -28,6 +28,12 @@ int tern_classifier_batch(const tern_classifier *c, int want);
  * Scores of any numeric type become floats. */
 tern_status tern_classifier_run(const tern_classifier *c, const tern_image *images, int count, float **scores,
                                 size_t *classes, tern_error *err);
+/* The same in two steps, for callers who run the network themselves: the input tensor of pictures, which the caller
+ * frees (unused places of a fixed batch stay zero), and the scores from the output called c->output. */
+tern_status tern_classifier_input(const tern_classifier *c, const tern_image *images, int count, tern_tensor **out,
+                                  tern_error *err);
+tern_status tern_classifier_scores(const tern_classifier *c, const tern_tensor *output, int count, float **scores,
+                                   size_t *classes, tern_error *err);
 
 /* In place, in double precision. */
 void tern_softmax(float *scores, size_t count);

@@ -72,6 +72,18 @@ tern_status tern_detector_init(tern_detector *out, const tern_model *model, tern
 tern_status tern_detector_run(tern_detector *d, const tern_image *image, tern_detections *out, tern_error *err);
 void tern_detections_release(tern_detections *d);
 
+/* The same in two steps, for callers who run the network themselves: `begin` makes the network's input (a picture; the
+ * first place of a fixed batch), `finish` takes its outputs, in the order of output_names and with one picture in them.
+ * *input is owned by the pass. *again: the outputs show that the network wants other pictures; the detector is changed,
+ * nothing found, and both steps are to be done once more. A detector may be copied, so that threads do not share one.
+ */
+typedef struct tern_detector_pass tern_detector_pass;
+tern_status tern_detector_begin(const tern_detector *d, const tern_image *image, tern_detector_pass **out,
+                                const tern_tensor **input, tern_error *err);
+tern_status tern_detector_finish(tern_detector *d, tern_detector_pass *pass, tern_tensor *const *outputs,
+                                 tern_detections *out, bool *again, tern_error *err);
+void tern_detector_pass_free(tern_detector_pass *pass); /* NULL is fine */
+
 /* Numbers of a text such as "[[10, 13], [16, 30]]" or "32"; false when there is something else in it or there are more
  * than `cap`. */
 bool tern_parse_numbers(const char *text, double *out, int cap, int *count);

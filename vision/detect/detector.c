@@ -237,26 +237,24 @@ tern_status tern_detector_init(tern_detector *out, const tern_model *model, tern
 /* ---- one picture -------------------------------------------------------------------------------------------- */
 
 /* What the network's run needs and gives. */
-typedef struct pass {
+struct tern_detector_pass {
+    int width, height; /* of the picture */
     tern_image fitted;
     tern_placement place;
     tern_tensor *input;
-    tern_tensor *tensors[TERN_MAX_HEAD_OUTPUTS];
     float *converted[TERN_MAX_HEAD_OUTPUTS];
     tern_head_output outputs[TERN_MAX_HEAD_OUTPUTS];
     tern_candidates candidates;
-    uint64_t network_ns;
-} pass;
+};
+typedef tern_detector_pass pass;
 
-static void pass_release(pass *p) {
+void tern_detector_pass_free(tern_detector_pass *p) {
+    if (!p) return;
     tern_image_release(&p->fitted);
     tern_tensor_free(p->input);
-    for (int i = 0; i < TERN_MAX_HEAD_OUTPUTS; i++) {
-        tern_tensor_free(p->tensors[i]);
-        tn_free(p->converted[i]);
-    }
+    for (int i = 0; i < TERN_MAX_HEAD_OUTPUTS; i++) tn_free(p->converted[i]);
     tern_candidates_release(&p->candidates);
-    *p = (pass){0};
+    tn_free(p);
 }
 
 static tern_status fit(const tern_detector *d, const tern_image *image, pass *p, tern_error *err) {
@@ -318,9 +316,9 @@ static tern_status to_float(const tern_tensor *t, const char *name, float **out,
     }
 }
 
-static tern_status read_outputs(const tern_detector *d, pass *p, tern_error *err) {
+static tern_status read_outputs(const tern_detector *d, pass *p, tern_tensor *const *tensors, tern_error *err) {
     for (int i = 0; i < d->n_outputs; i++) {
-        const tern_tensor *t = p->tensors[i];
+        const tern_tensor *t = tensors[i];
         tern_head_output *o = &p->outputs[i];
         if (tern_tensor_kind(t) != TERN_KIND_TENSOR) {
             return tn_fail(err, TERN_UNSUPPORTED, "output '%s' is no tensor", d->output_names[i]);
@@ -338,17 +336,19 @@ static tern_status read_outputs(const tern_detector *d, pass *p, tern_error *err
     return TERN_OK;
 }
 
-static tern_status run_network(tern_detector *d, const tern_image *image, pass *p, tern_error *err) {
-    TN_TRY(fit(d, image, p, err));
-    TN_TRY(make_input(d, p, err));
-    tern_feed feed = {d->input.name, p->input};
-    uint64_t start = tn_clock_ns();
-    TN_TRY(tern_session_run(d->session, &feed, 1, d->output_names, p->tensors, (size_t)d->n_outputs, err));
-    p->network_ns = tn_clock_ns() - start;
-    TN_TRY(read_outputs(d, p, err));
-    d->hints.width = p->fitted.width;
-    d->hints.height = p->fitted.height;
-    return tern_head_recognise(&d->layout, p->outputs, d->n_outputs, &d->hints, err);
+tern_status tern_detector_begin(const tern_detector *d, const tern_image *image, tern_detector_pass **out,
+                                const tern_tensor **input, tern_error *err) {
+    pass *p = *out = tn_calloc(1, sizeof *p);
+    if (!p) return tn_fail_oom(err, sizeof *p);
+    p->width = image->width;
+    p->height = image->height;
+    tern_status status = fit(d, image, p, err);
+    if (status == TERN_OK) status = make_input(d, p, err);
+    *input = p->input;
+    if (status == TERN_OK) return TERN_OK;
+    tern_detector_pass_free(p);
+    *out = NULL;
+    return status;
 }
 
 /* ---- back to the picture ------------------------------------------------------------------------------------ */
@@ -429,31 +429,61 @@ static tern_status take_classes(const tern_detector *d, const pass *p, tern_dete
     return TERN_OK;
 }
 
-static tern_status detect(tern_detector *d, const tern_image *image, pass *p, tern_detections *out, tern_error *err) {
-    TN_TRY(run_network(d, image, p, err));
-    if (d->hints.head == TERN_HEAD_AUTO &&
-        tern_head_is_grid(&d->layout, p->outputs, p->fitted.width, p->fitted.height)) {
-        /* YOLOX wants other pictures: once more. */
-        pass_release(p);
-        d->hints.head = TERN_HEAD_YOLOX;
-        tern_preprocess yolox = d->options.preprocess;
-        set_head_defaults(&yolox, TERN_HEAD_YOLOX);
-        d->preprocess.scale = yolox.set & TERN_PRE_SCALE ? yolox.scale : d->preprocess.scale;
-        d->preprocess.channels = yolox.channels;
-        TN_TRY(run_network(d, image, p, err));
-    }
+/* YOLOX wants other pictures than what was assumed. */
+static void turn_to_yolox(tern_detector *d) {
+    d->hints.head = TERN_HEAD_YOLOX;
+    tern_preprocess yolox = d->options.preprocess;
+    set_head_defaults(&yolox, TERN_HEAD_YOLOX);
+    d->preprocess.scale = yolox.set & TERN_PRE_SCALE ? yolox.scale : d->preprocess.scale;
+    d->preprocess.channels = yolox.channels;
+}
+
+static tern_status finish(tern_detector *d, pass *p, tern_tensor *const *outputs, tern_detections *out, bool *again,
+                          tern_error *err) {
     uint64_t start = tn_clock_ns();
+    TN_TRY(read_outputs(d, p, outputs, err));
+    d->hints.width = p->fitted.width;
+    d->hints.height = p->fitted.height;
+    TN_TRY(tern_head_recognise(&d->layout, p->outputs, d->n_outputs, &d->hints, err));
+    *again =
+        d->hints.head == TERN_HEAD_AUTO && tern_head_is_grid(&d->layout, p->outputs, p->fitted.width, p->fitted.height);
+    if (*again) {
+        turn_to_yolox(d);
+        return TERN_OK;
+    }
     TN_TRY(d->layout.head == TERN_HEAD_CLASSIFY ? take_classes(d, p, out, err) : find_boxes(d, p, out, err));
-    out->network_ns = p->network_ns;
     out->boxes_ns = tn_clock_ns() - start;
     return TERN_OK;
 }
 
-tern_status tern_detector_run(tern_detector *d, const tern_image *image, tern_detections *out, tern_error *err) {
-    *out = (tern_detections){.width = image->width, .height = image->height};
-    pass p = {0};
-    tern_status status = detect(d, image, &p, out, err);
-    pass_release(&p);
+tern_status tern_detector_finish(tern_detector *d, tern_detector_pass *p, tern_tensor *const *outputs,
+                                 tern_detections *out, bool *again, tern_error *err) {
+    *out = (tern_detections){.width = p->width, .height = p->height};
+    *again = false;
+    tern_status status = finish(d, p, outputs, out, again, err);
     if (status != TERN_OK) tern_detections_release(out);
     return status;
+}
+
+static tern_status run_once(tern_detector *d, const tern_image *image, tern_detections *out, bool *again,
+                            tern_error *err) {
+    pass *p;
+    tern_feed feed = {.name = d->input.name};
+    tern_tensor *outputs[TERN_MAX_HEAD_OUTPUTS] = {NULL};
+    TN_TRY(tern_detector_begin(d, image, &p, &feed.tensor, err));
+    uint64_t start = tn_clock_ns();
+    tern_status status = tern_session_run(d->session, &feed, 1, d->output_names, outputs, (size_t)d->n_outputs, err);
+    uint64_t network_ns = tn_clock_ns() - start;
+    if (status == TERN_OK) status = tern_detector_finish(d, p, outputs, out, again, err);
+    out->network_ns = network_ns;
+    for (int i = 0; i < d->n_outputs; i++) tern_tensor_free(outputs[i]);
+    tern_detector_pass_free(p);
+    return status;
+}
+
+tern_status tern_detector_run(tern_detector *d, const tern_image *image, tern_detections *out, tern_error *err) {
+    *out = (tern_detections){.width = image->width, .height = image->height};
+    bool again = false;
+    TN_TRY(run_once(d, image, out, &again, err));
+    return again ? run_once(d, image, out, &again, err) : TERN_OK;
 }

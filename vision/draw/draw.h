@@ -28,6 +28,9 @@ tern_status tern_draw_detections(tern_image *image, const tern_detections *d, co
 
 /* By the ending of `path`: .jpg, .jpeg (quality 1..100), .png, .ppm. Never half a file. */
 tern_status tern_image_save(const tern_image *image, const char *path, int quality, tern_error *err);
+/* The same into memory, which the caller frees with tn_free. */
+tern_status tern_image_encode(const tern_image *image, const char *name, int quality, uint8_t **data, size_t *size,
+                              tern_error *err);
 /* False when the ending is none of those. */
 bool tern_image_can_save(const char *path);
 

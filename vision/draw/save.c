@@ -218,14 +218,25 @@ static tern_status encode(const tern_image *image, const char *path, int quality
     return out->failed ? tn_fail_oom(err, out->size) : TERN_OK;
 }
 
-tern_status tern_image_save(const tern_image *image, const char *path, int quality, tern_error *err) {
+tern_status tern_image_encode(const tern_image *image, const char *name, int quality, uint8_t **data, size_t *size,
+                              tern_error *err) {
     bytes out = {0};
-    tern_status status = encode(image, path, TN_MIN(TN_MAX(quality, 1), 100), &out, err);
+    tern_status status = encode(image, name, TN_MIN(TN_MAX(quality, 1), 100), &out, err);
+    if (status != TERN_OK) tn_free(out.data);
+    *data = status == TERN_OK ? out.data : NULL;
+    *size = status == TERN_OK ? out.size : 0;
+    return status;
+}
+
+tern_status tern_image_save(const tern_image *image, const char *path, int quality, tern_error *err) {
+    uint8_t *data;
+    size_t size;
+    tern_status status = tern_image_encode(image, path, quality, &data, &size, err);
     if (status != TERN_OK) {
         tn_error_prefix(err, "%s: ", path);
     } else {
-        status = tn_file_write(path, out.data, out.size, err);
+        status = tn_file_write(path, data, size, err);
     }
-    tn_free(out.data);
+    tn_free(data);
     return status;
 }

@@ -1,0 +1,525 @@
+/* A thread pool of libmicrohttpd serves all sockets by epoll. It only moves bytes: once a request is complete its
+ * connection is suspended and the exchange goes to the router; when that ends it, from whatever thread, the connection
+ * is resumed and the answer queued. So a slow client holds a connection, never a thread.
+ *
+ * A reaper closes connections that take too long to bring a request, byte by byte or not at all, or to take an answer:
+ * the library's own timeout is one of inactivity, which a trickle defeats. It shuts sockets down and leaves the rest to
+ * the library. */
+#include "serve/http.h"
+
+#include <stdio.h>
+
+#ifdef HAVE_MICROHTTPD
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <microhttpd.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "serve/access_log.h"
+#include "serve/inflate.h"
+
+#define CONNECTION_MEMORY ((size_t)96 << 10) /* headers, and the pieces in which bodies come */
+#define MAX_HEADERS       100
+#define TOTAL_BODIES      8 /* times max_body, of all requests together */
+
+/* A connection, for the reaper. */
+typedef struct peer {
+    struct peer *next, *prev;
+    MHD_socket socket;
+    uint64_t since_ns; /* when it began to wait for a request, or for an answer to be taken */
+    bool working;      /* the answer is being made: nothing is expected of the client */
+} peer;
+
+struct serve_http {
+    serve_server *server;
+    struct MHD_Daemon *daemon;
+    serve_access_log *log;
+    char *cert, *key;
+    void (*note)(void *context, const char *line);
+    void *note_context;
+    pthread_mutex_t mutex; /* of the peers */
+    pthread_cond_t wake;
+    peer *peers;
+    bool stop, reaping;
+    pthread_t reaper;
+};
+
+/* What is known of a request between the library's calls. */
+typedef struct request {
+    serve_exchange x;
+    serve_http *http;
+    struct MHD_Connection *connection;
+    peer *peer;
+    size_t announced; /* Content-Length; SIZE_MAX: chunked */
+    size_t counted;   /* in the server's body_bytes */
+    bool suspended, answered, bad;
+} request;
+
+/* ---- peers -------------------------------------------------------------------------------------------------- */
+
+static void peer_state(serve_http *h, peer *p, bool working) {
+    pthread_mutex_lock(&h->mutex);
+    p->working = working;
+    p->since_ns = tn_clock_ns();
+    pthread_mutex_unlock(&h->mutex);
+}
+
+static void on_connection(void *context, struct MHD_Connection *connection, void **slot,
+                          enum MHD_ConnectionNotificationCode code) {
+    serve_http *h = context;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        peer *p = tn_calloc(1, sizeof *p);
+        *slot = p;
+        if (!p || !info) return;
+        p->socket = info->connect_fd;
+        p->since_ns = tn_clock_ns();
+        int one = 1;
+        setsockopt(p->socket, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        pthread_mutex_lock(&h->mutex);
+        p->next = h->peers;
+        if (h->peers) h->peers->prev = p;
+        h->peers = p;
+        pthread_mutex_unlock(&h->mutex);
+        return;
+    }
+    peer *p = *slot;
+    if (!p) return;
+    pthread_mutex_lock(&h->mutex);
+    if (p->prev) p->prev->next = p->next;
+    if (p->next) p->next->prev = p->prev;
+    if (h->peers == p) h->peers = p->next;
+    pthread_mutex_unlock(&h->mutex);
+    tn_free(p);
+    *slot = NULL;
+}
+
+static void *reap(void *context) {
+    serve_http *h = context;
+    uint64_t limit = (uint64_t)h->server->options->request_seconds * 1000000000u;
+    pthread_mutex_lock(&h->mutex);
+    while (!h->stop) {
+        struct timespec t;
+        clock_gettime(CLOCK_REALTIME, &t);
+        t.tv_sec += 1;
+        pthread_cond_timedwait(&h->wake, &h->mutex, &t);
+        uint64_t now = tn_clock_ns();
+        for (peer *p = h->peers; p; p = p->next) {
+            if (!p->working && now - p->since_ns > limit) shutdown(p->socket, SHUT_RDWR);
+        }
+    }
+    pthread_mutex_unlock(&h->mutex);
+    return NULL;
+}
+
+/* ---- requests ----------------------------------------------------------------------------------------------- */
+
+static const char *header(request *r, const char *name) {
+    const char *value = MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, name);
+    return value ? tn_arena_strndup(&r->x.arena, value, strlen(value)) : NULL;
+}
+
+typedef struct header_check {
+    int count, lengths, encodings, bytes;
+    const char *length, *encoding;
+} header_check;
+
+static enum MHD_Result look_at_header(void *context, enum MHD_ValueKind kind, const char *key, const char *value) {
+    header_check *c = context;
+    (void)kind;
+    c->count++;
+    if (strcasecmp(key, "Content-Length") == 0) {
+        c->lengths++;
+        c->length = value;
+    }
+    if (strcasecmp(key, "Transfer-Encoding") == 0) {
+        c->encodings++;
+        c->encoding = value;
+    }
+    return MHD_YES;
+}
+
+/* Forms in which two servers may see different requests are refused (RFC 9112, section 6.3). */
+static bool check_headers(request *r) {
+    header_check c = {0};
+    MHD_get_connection_values(r->connection, MHD_HEADER_KIND, look_at_header, &c);
+    const char *wrong = NULL;
+    int status = 400;
+    size_t n = c.length ? strlen(c.length) : 0;
+    if (c.count > MAX_HEADERS) {
+        wrong = "more than 100 headers";
+        status = 431;
+    } else if (c.lengths > 1) {
+        wrong = "more than one Content-Length";
+    } else if (c.lengths && c.encodings) {
+        wrong = "both Content-Length and Transfer-Encoding";
+    } else if (c.encodings > 1 || (c.encoding && strcasecmp(c.encoding, "chunked") != 0)) {
+        wrong = "a Transfer-Encoding other than chunked";
+    } else if (c.length && (n == 0 || n > 18 || strspn(c.length, "0123456789") != n)) {
+        wrong = "a Content-Length that is no number";
+    }
+    r->announced = c.encodings ? SIZE_MAX : 0;
+    if (wrong) {
+        serve_error(&r->x, status, "%s", wrong);
+        return false;
+    }
+    if (c.length) r->announced = (size_t)strtoull(c.length, NULL, 10);
+    return true;
+}
+
+static void client_of(request *r) {
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    if (!info || !info->client_addr) return;
+    const struct sockaddr *a = info->client_addr;
+    const void *address = a->sa_family == AF_INET6
+                              ? (const void *)&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr
+                              : (const void *)&((const struct sockaddr_in *)(const void *)a)->sin_addr;
+    if (!inet_ntop(a->sa_family, address, r->x.client, sizeof r->x.client)) r->x.client[0] = '\0';
+}
+
+static enum MHD_Result add_argument(void *context, enum MHD_ValueKind kind, const char *key, const char *value) {
+    tn_text *t = context;
+    (void)kind;
+    tn_text_add(t, "%s%s=%s", t->len ? "&" : "", key, value ? value : "");
+    return MHD_YES;
+}
+
+static request *begin(serve_http *h, struct MHD_Connection *connection, const char *url, const char *method) {
+    request *r = tn_calloc(1, sizeof *r);
+    if (!r) return NULL;
+    serve_exchange_init(&r->x, h->server);
+    r->http = h;
+    r->connection = connection;
+    r->x.transport = r;
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    r->peer = info ? info->socket_context : NULL;
+    tn_text query;
+    tn_text_init(&query);
+    MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, add_argument, &query);
+    serve_exchange *x = &r->x;
+    x->query = query.len ? tn_arena_strndup(&x->arena, query.data, query.len) : NULL;
+    tn_text_release(&query);
+    x->path = tn_arena_strndup(&x->arena, url, strlen(url));
+    x->method = tn_arena_strndup(&x->arena, method, strlen(method));
+    x->headers = (serve_headers){.content_type = header(r, "Content-Type"),
+                                 .content_encoding = header(r, "Content-Encoding"),
+                                 .accept = header(r, "Accept"),
+                                 .authorization = header(r, "Authorization"),
+                                 .api_key = header(r, "X-API-Key"),
+                                 .header_length = header(r, "Inference-Header-Content-Length"),
+                                 .traceparent = header(r, "traceparent"),
+                                 .user_agent = header(r, "User-Agent")};
+    client_of(r);
+    if (x->path && x->method) return r;
+    serve_exchange_release(x);
+    tn_free(r);
+    return NULL;
+}
+
+static void uncount(request *r) {
+    atomic_fetch_sub(&r->http->server->body_bytes, r->counted);
+    r->counted = 0;
+}
+
+/* Takes a piece of the body; false: the answer says why not. */
+static bool take_body(request *r, const char *data, size_t n) {
+    serve_server *s = r->http->server;
+    serve_exchange *x = &r->x;
+    size_t most = s->options->max_body;
+    if (n > most || x->body.len > most - n) {
+        serve_error(x, 413, "a body of more than %zu bytes (--max-body)", most);
+        return false;
+    }
+    if (atomic_load(&s->body_bytes) + n > most * TOTAL_BODIES) {
+        x->retry_after = 1;
+        serve_error(x, 503, "too much is being received at the moment");
+        return false;
+    }
+    /* In one piece when the length is known, but not before some of it has come. */
+    if (r->announced != SIZE_MAX && x->body.len > 0)
+        tn_text_reserve(&x->body, r->announced - TN_MIN(x->body.len, r->announced));
+    tn_text_add_str(&x->body, data, n);
+    if (x->body.failed) {
+        serve_error(x, 503, "no memory for the body");
+        return false;
+    }
+    r->counted += n;
+    atomic_fetch_add(&s->body_bytes, n);
+    return true;
+}
+
+/* ---- answers ------------------------------------------------------------------------------------------------ */
+
+static void add_header(struct MHD_Response *response, const char *name, const char *value) {
+    MHD_add_response_header(response, name, value);
+}
+
+static void add_headers(struct MHD_Response *response, const request *r) {
+    const serve_exchange *x = &r->x;
+    char number[32];
+    if (x->type) add_header(response, "Content-Type", x->type);
+    if (x->header_length >= 0) {
+        snprintf(number, sizeof number, "%lld", (long long)x->header_length);
+        add_header(response, "Inference-Header-Content-Length", number);
+    }
+    if (x->retry_after) {
+        snprintf(number, sizeof number, "%d", x->retry_after);
+        add_header(response, "Retry-After", number);
+    }
+    if (x->allow) add_header(response, "Allow", x->allow);
+    if (x->status == 401) add_header(response, "WWW-Authenticate", "Bearer");
+    add_header(response, "X-Content-Type-Options", "nosniff");
+    if (x->fixed.data) {
+        add_header(response, "Cache-Control", "no-cache");
+        add_header(response, "Content-Security-Policy",
+                   "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; "
+                   "frame-ancestors 'none'; base-uri 'none'; form-action 'none'");
+    }
+    if (r->bad || atomic_load(&x->server->draining)) add_header(response, "Connection", "close");
+}
+
+static enum MHD_Result answer(request *r) {
+    serve_exchange *x = &r->x;
+    bool fixed = x->fixed.data != NULL;
+    /* The bytes stay where they are until the request is over. */
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        fixed ? x->fixed.len : x->out.len, (void *)(uintptr_t)(fixed ? x->fixed.data : x->out.data),
+        MHD_RESPMEM_PERSISTENT);
+    if (!response) return MHD_NO;
+    add_headers(response, r);
+    r->answered = true;
+    peer_state(r->http, r->peer, false);
+    enum MHD_Result result = MHD_queue_response(r->connection, (unsigned)x->status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+static void on_finished(serve_exchange *x) {
+    request *r = x->transport;
+    if (r->suspended) MHD_resume_connection(r->connection);
+}
+
+/* The request is complete. */
+static enum MHD_Result complete(request *r) {
+    serve_exchange *x = &r->x;
+    peer_state(r->http, r->peer, true);
+    x->finished = on_finished;
+    x->begin_ns = tn_clock_ns();
+    if (serve_inflate_body(x) != TERN_OK) {
+        x->done_ns = x->begin_ns;
+        return answer(r);
+    }
+    /* `suspended` is set before anybody else can see the exchange, and read by whoever ends it. */
+    r->suspended = true;
+    MHD_suspend_connection(r->connection);
+    if (serve_is_quick(x)) {
+        serve_dispatch(x);
+    } else {
+        serve_later(x, serve_dispatch);
+    }
+    return MHD_YES;
+}
+
+static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url, const char *method,
+                                  const char *version, const char *data, size_t *size, void **slot) {
+    serve_http *h = context;
+    request *r = *slot;
+    (void)version;
+    if (!r) {
+        r = *slot = begin(h, connection, url, method);
+        if (!r || !r->peer) return MHD_NO;
+        r->bad = !check_headers(r);
+        if (!r->bad && r->announced != SIZE_MAX && r->announced > h->server->options->max_body) {
+            serve_error(&r->x, 413, "a body of %zu bytes, at most %zu are taken (--max-body)", r->announced,
+                        h->server->options->max_body);
+            r->bad = true;
+        }
+        /* Before the body, and instead of it. */
+        return r->bad ? answer(r) : MHD_YES;
+    }
+    if (r->answered) {
+        *size = 0;
+        return MHD_YES;
+    }
+    if (*size > 0) {
+        if (!r->bad && !take_body(r, data, *size)) {
+            r->bad = true;
+            tn_text_release(&r->x.body);
+            uncount(r);
+        }
+        *size = 0;
+        return MHD_YES;
+    }
+    if (r->suspended || r->bad) return answer(r);
+    return complete(r);
+}
+
+static void on_completed(void *context, struct MHD_Connection *connection, void **slot,
+                         enum MHD_RequestTerminationCode code) {
+    serve_http *h = context;
+    request *r = *slot;
+    (void)connection;
+    if (!r) return;
+    *slot = NULL;
+    if (r->peer) peer_state(h, r->peer, false);
+    if (r->answered) serve_access_log_write(h->log, &r->x, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
+    uncount(r);
+    serve_exchange_release(&r->x);
+    tn_free(r);
+}
+
+/* ---- life --------------------------------------------------------------------------------------------------- */
+
+static void on_message(void *context, const char *format, va_list args) TN_PRINTF(2, 0);
+static void on_message(void *context, const char *format, va_list args) {
+    serve_http *h = context;
+    char text[400];
+    vsnprintf(text, sizeof text, format, args);
+    size_t n = strlen(text);
+    while (n > 0 && text[n - 1] == '\n') text[--n] = '\0';
+    tn_utf8_clean_line(text);
+    /* What clients do is no event of the server's. */
+    if (tn_log_enabled(TERN_LOG_DEBUG)) h->note(h->note_context, text);
+}
+
+static tern_status listen_on(const char *host, int port, int *out, tern_error *err) {
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *list;
+    char service[16];
+    snprintf(service, sizeof service, "%d", port);
+    int code = getaddrinfo(host, service, &hints, &list);
+    if (code != 0) return tn_fail(err, TERN_IO, "--host %s: %s", host, gai_strerror(code));
+    int fd = -1, problem = 0;
+    for (const struct addrinfo *a = list; a && fd < 0; a = a->ai_next) {
+        fd = socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, a->ai_protocol);
+        int one = 1;
+        if (fd >= 0) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+        if (fd >= 0 && (bind(fd, a->ai_addr, a->ai_addrlen) != 0 || listen(fd, 1024) != 0)) {
+            problem = errno;
+            close(fd);
+            fd = -1;
+        }
+    }
+    freeaddrinfo(list);
+    *out = fd;
+    return fd >= 0 ? TERN_OK : tn_fail(err, TERN_IO, "can not listen on %s port %d: %s", host, port, strerror(problem));
+}
+
+static tern_status read_text(char **out, const char *path, tern_error *err) {
+    tn_file file;
+    TN_TRY(tn_file_map(&file, path, err));
+    *out = tn_strndup((const char *)file.data, file.size);
+    tn_file_unmap(&file);
+    return *out ? TERN_OK : tn_fail_oom(err, 0);
+}
+
+static tern_status start(serve_http *h, int fd, tern_error *err) {
+    const serve_options *o = h->server->options;
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | MHD_USE_ITC;
+    struct MHD_OptionItem tls[] = {
+        {MHD_OPTION_HTTPS_MEM_CERT, 0, h->cert}, {MHD_OPTION_HTTPS_MEM_KEY, 0, h->key}, {MHD_OPTION_END, 0, NULL}};
+    if (o->tls_cert) {
+        if (MHD_is_feature_supported(MHD_FEATURE_TLS) != MHD_YES) {
+            return tn_fail(err, TERN_UNSUPPORTED, "this libmicrohttpd is built without TLS");
+        }
+        flags |= MHD_USE_TLS;
+    } else {
+        tls[0] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
+    }
+    h->daemon =
+        MHD_start_daemon(flags, 0, NULL, NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_message, h,
+                         MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)o->http_threads,
+                         MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->max_connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                         CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)o->request_seconds,
+                         MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
+                         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+    if (h->daemon) return TERN_OK;
+    return tn_fail(err, TERN_INTERNAL, "libmicrohttpd does not start%s",
+                   o->tls_cert ? ": certificate and key must be PEM, and belong together" : "");
+}
+
+tern_status serve_http_start(serve_http **out, serve_server *server, void (*note)(void *context, const char *line),
+                             void *context, tern_error *err) {
+    const serve_options *o = server->options;
+    serve_http *h = *out = tn_calloc(1, sizeof *h);
+    if (!h) return tn_fail_oom(err, sizeof *h);
+    h->server = server;
+    h->note = note;
+    h->note_context = context;
+    pthread_mutex_init(&h->mutex, NULL);
+    pthread_cond_init(&h->wake, NULL);
+    int fd = -1;
+    tern_status status = serve_access_log_open(&h->log, o->access_log, err);
+    if (status == TERN_OK && o->tls_cert) status = read_text(&h->cert, o->tls_cert, err);
+    if (status == TERN_OK && o->tls_key) status = read_text(&h->key, o->tls_key, err);
+    if (status == TERN_OK) status = listen_on(o->host, o->port, &fd, err);
+    if (status == TERN_OK) status = start(h, fd, err);
+    if (status != TERN_OK && fd >= 0) close(fd);
+    if (status == TERN_OK) h->reaping = pthread_create(&h->reaper, NULL, reap, h) == 0;
+    if (status == TERN_OK && !h->reaping) status = tn_fail(err, TERN_INTERNAL, "no thread can be started");
+    if (status == TERN_OK) return TERN_OK;
+    serve_http_stop(h);
+    *out = NULL;
+    return status;
+}
+
+int serve_http_port(const serve_http *h) {
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_LISTEN_FD);
+    struct sockaddr_storage address;
+    socklen_t size = sizeof address;
+    if (!info || getsockname(info->listen_fd, (struct sockaddr *)&address, &size) != 0) return 0;
+    if (address.ss_family == AF_INET6) return ntohs(((struct sockaddr_in6 *)(void *)&address)->sin6_port);
+    return ntohs(((struct sockaddr_in *)(void *)&address)->sin_port);
+}
+
+void serve_http_quiesce(serve_http *h) {
+    MHD_socket fd = MHD_quiesce_daemon(h->daemon);
+    if (fd != MHD_INVALID_SOCKET) close(fd);
+}
+
+void serve_http_stop(serve_http *h) {
+    if (!h) return;
+    if (h->daemon) MHD_stop_daemon(h->daemon);
+    pthread_mutex_lock(&h->mutex);
+    h->stop = true;
+    pthread_cond_signal(&h->wake);
+    pthread_mutex_unlock(&h->mutex);
+    if (h->reaping) pthread_join(h->reaper, NULL);
+    serve_access_log_close(h->log);
+    pthread_mutex_destroy(&h->mutex);
+    pthread_cond_destroy(&h->wake);
+    tn_free(h->cert);
+    tn_free(h->key);
+    tn_free(h);
+}
+
+const char *serve_http_library(void) { return "libmicrohttpd"; }
+
+#else
+
+tern_status serve_http_start(serve_http **out, serve_server *server, void (*note)(void *context, const char *line),
+                             void *context, tern_error *err) {
+    (void)server;
+    (void)note;
+    (void)context;
+    *out = NULL;
+    return tn_fail(err, TERN_UNSUPPORTED, "this build has no HTTP; install libmicrohttpd-dev and rebuild");
+}
+
+int serve_http_port(const serve_http *h) {
+    (void)h;
+    return 0;
+}
+
+void serve_http_quiesce(serve_http *h) { (void)h; }
+void serve_http_stop(serve_http *h) { (void)h; }
+const char *serve_http_library(void) { return NULL; }
+
+#endif

@@ -1,0 +1,408 @@
+/* POST /v1/models/{m}:classify and :detect. Each picture is decoded, made into the network's input and queued by
+ * itself, so that the pictures of a request are batched like requests are; when the last one comes back, the answer is
+ * made. */
+#include <math.h>
+#include <stdio.h>
+
+#include "serve/upload.h"
+#include "vision/draw/draw.h"
+
+#define DEFAULT_TOP  5
+#define JPEG_QUALITY 90
+
+typedef struct pictures pictures;
+
+typedef struct item {
+    pictures *all;
+    const char *name;
+    tn_str bytes;
+    tern_image image;
+    int width, height;
+    tern_detector detector;
+    tern_detector_pass *pass;
+    tern_tensor *input;
+    tern_tensor *outputs[TERN_MAX_HEAD_OUTPUTS];
+    serve_job job;
+    bool queued, rejected;
+    tern_status status;
+    tern_error err;
+    uint64_t decode_ns;
+} item;
+
+struct pictures {
+    serve_exchange *x;
+    serve_version *version;
+    serve_upload upload;
+    bool detect;
+    const char *format; /* "x.jpg" or "x.png": the annotated picture is wanted; NULL: JSON */
+    item *items;
+    int count;
+    atomic_int left; /* items not back yet, and one for who hands them out */
+    uint64_t post_ns;
+};
+
+static void release(pictures *p) {
+    for (int i = 0; p->items && i < p->count; i++) {
+        item *k = &p->items[i];
+        tern_image_release(&k->image);
+        /* A detector's input is its pass's. */
+        if (k->pass) {
+            tern_detector_pass_free(k->pass);
+        } else {
+            tern_tensor_free(k->input);
+        }
+        for (int o = 0; o < p->version->n_outputs; o++) tern_tensor_free(k->outputs[o]);
+    }
+    tn_free(p->items);
+    serve_version_unref(p->version);
+    tn_free(p);
+}
+
+static void end(pictures *p) {
+    serve_exchange *x = p->x;
+    release(p);
+    serve_done(x);
+}
+
+/* ---- one picture -------------------------------------------------------------------------------------------- */
+
+static tern_status decode(item *k, tern_error *err) {
+    const tern_image_options options = {.max_pixels = k->all->x->server->options->max_pixels};
+    TN_TRY(tern_image_decode(&k->image, k->bytes.data, k->bytes.len, &options, err));
+    k->width = k->image.width;
+    k->height = k->image.height;
+    return TERN_OK;
+}
+
+static tern_status make_input(item *k, tern_error *err) {
+    const pictures *p = k->all;
+    const serve_version *v = p->version;
+    if (!p->detect) {
+        TN_TRY(tern_classifier_input(&v->classifier, &k->image, 1, &k->input, err));
+        tern_image_release(&k->image);
+        return TERN_OK;
+    }
+    k->detector = v->detector;
+    if (p->upload.conf >= 0) k->detector.options.conf = p->upload.conf;
+    if (p->upload.iou >= 0) k->detector.options.iou = p->upload.iou;
+    const tern_tensor *input;
+    TN_TRY(tern_detector_begin(&k->detector, &k->image, &k->pass, &input, err));
+    k->input = (tern_tensor *)(uintptr_t)input;
+    return TERN_OK;
+}
+
+static void write_answer(serve_exchange *x);
+
+static void one_back(pictures *p) {
+    if (atomic_fetch_sub(&p->left, 1) == 1) serve_later(p->x, write_answer);
+}
+
+static void job_done(serve_job *job) {
+    item *k = job->context;
+    k->status = job->status;
+    if (job->status != TERN_OK) k->err = job->err;
+    one_back(k->all);
+}
+
+static void start(item *k) {
+    pictures *p = k->all;
+    serve_version *v = p->version;
+    uint64_t begin = tn_clock_ns();
+    k->status = decode(k, &k->err);
+    if (k->status == TERN_OK) k->status = make_input(k, &k->err);
+    k->decode_ns = tn_clock_ns() - begin;
+    if (k->status == TERN_OK) {
+        k->job = (serve_job){.version = v,
+                             .inputs = &k->input,
+                             .outputs = k->outputs,
+                             .rows = v->batchable ? 1 : 0,
+                             .done = job_done,
+                             .context = k};
+        if (v->config.timeout_us) k->job.deadline_ns = p->x->begin_ns + (uint64_t)v->config.timeout_us * 1000;
+        k->queued = serve_batcher_submit(p->x->server->batcher, &k->job);
+        if (k->queued) return;
+        k->rejected = true;
+        k->status = tn_fail(&k->err, TERN_CANCELLED,
+                            "model '%s' has as many requests waiting as it may have; try again later", v->name);
+    }
+    one_back(p);
+}
+
+/* ---- JSON --------------------------------------------------------------------------------------------------- */
+
+/* Logits become probabilities; numbers that are some already stay. */
+static void to_probabilities(const serve_version *v, float *scores, size_t n) {
+    double sum = 0;
+    bool in_range = true;
+    for (size_t i = 0; i < n; i++) {
+        sum += (double)scores[i];
+        in_range = in_range && scores[i] >= 0 && scores[i] <= 1;
+    }
+    bool wanted = v->config.softmax < 0 ? !in_range || fabs(sum - 1) > 1e-2 : v->config.softmax > 0;
+    if (wanted) tern_softmax(scores, n);
+}
+
+static tern_status put_scores(const pictures *p, float *scores, size_t n, tn_text *t, tern_error *err) {
+    const serve_version *v = p->version;
+    size_t top = TN_MIN((size_t)(p->upload.top ? p->upload.top : DEFAULT_TOP), n);
+    tern_score *best = tn_alloc_array(top + 1, sizeof *best);
+    if (!best) return tn_fail_oom(err, top * sizeof *best);
+    to_probabilities(v, scores, n);
+    size_t have = tern_top_k(scores, n, best, top);
+    serve_put_open(t, "results", '[');
+    for (size_t i = 0; i < have; i++) {
+        serve_put_open(t, NULL, '{');
+        serve_put_u64(t, "index", best[i].index);
+        serve_put_string(t, "label", tern_labels_get(&v->labels, best[i].index));
+        serve_put_f32(t, "score", best[i].score);
+        serve_put_close(t, '}');
+    }
+    serve_put_close(t, ']');
+    tn_free(best);
+    return TERN_OK;
+}
+
+static tern_status put_classes(const item *k, tn_text *t, tern_error *err) {
+    const serve_version *v = k->all->version;
+    float *scores;
+    size_t n;
+    TN_TRY(tern_classifier_scores(&v->classifier, k->outputs[v->score_output], 1, &scores, &n, err));
+    tern_status status = put_scores(k->all, scores, n, t, err);
+    tn_free(scores);
+    return status;
+}
+
+static void put_detection(tn_text *t, const serve_version *v, const tern_detections *d, size_t i) {
+    const tern_detection *item = &d->items[i];
+    const float box[] = {item->box.x1, item->box.y1, item->box.x2, item->box.y2};
+    serve_put_open(t, NULL, '{');
+    serve_put_open(t, "box", '[');
+    for (int c = 0; c < 4; c++) serve_put_f32(t, NULL, box[c]);
+    serve_put_close(t, ']');
+    serve_put_f32(t, "score", item->score);
+    serve_put_i64(t, "class", item->cls);
+    serve_put_string(t, "name", tern_labels_get(&v->labels, (size_t)item->cls));
+    if (d->landmarks) {
+        const float *at = d->landmarks + i * (size_t)d->points * (size_t)d->point_size;
+        serve_put_open(t, "landmarks", '[');
+        for (int point = 0; point < d->points; point++) {
+            serve_put_open(t, NULL, '[');
+            for (int c = 0; c < d->point_size; c++) serve_put_f32(t, NULL, *at++);
+            serve_put_close(t, ']');
+        }
+        serve_put_close(t, ']');
+    }
+    serve_put_close(t, '}');
+}
+
+static tern_status find_boxes(item *k, tern_detections *d, tern_error *err) {
+    bool again;
+    TN_TRY(tern_detector_finish(&k->detector, k->pass, k->outputs, d, &again, err));
+    /* The rare case in which the network wants other pictures than the first one of its kind showed. */
+    return again ? tern_detector_run(&k->detector, &k->image, d, err) : TERN_OK;
+}
+
+static tern_status put_boxes(item *k, tn_text *t, tern_error *err) {
+    tern_detections d;
+    TN_TRY(find_boxes(k, &d, err));
+    tern_status status = TERN_OK;
+    if (d.class_scores) {
+        status = put_scores(k->all, d.class_scores, d.n_class_scores, t, err);
+    } else {
+        serve_put_open(t, "detections", '[');
+        for (size_t i = 0; i < d.count; i++) put_detection(t, k->all->version, &d, i);
+        serve_put_close(t, ']');
+    }
+    tern_detections_release(&d);
+    return status;
+}
+
+static void put_result(item *k, tn_text *t) {
+    if (k->name) serve_put_string(t, "picture", k->name);
+    if (k->width) serve_put_i64(t, "width", k->width);
+    if (k->height) serve_put_i64(t, "height", k->height);
+    if (k->status == TERN_OK) k->status = k->all->detect ? put_boxes(k, t, &k->err) : put_classes(k, t, &k->err);
+    if (k->status != TERN_OK) serve_put_string(t, "error", k->err.text);
+}
+
+static void put_timing(const pictures *p, tn_text *t) {
+    const serve_times *s = &p->x->times;
+    serve_put_open(t, "timing", '{');
+    serve_put_fixed(t, "decode_ms", (double)s->input * 1e-6, 3);
+    serve_put_fixed(t, "queue_ms", (double)s->queue * 1e-6, 3);
+    serve_put_fixed(t, "infer_ms", (double)s->infer * 1e-6, 3);
+    serve_put_fixed(t, "post_ms", (double)p->post_ns * 1e-6, 3);
+    serve_put_fixed(t, "total_ms", (double)(tn_clock_ns() - p->x->begin_ns) * 1e-6, 3);
+    serve_put_i64(t, "batch", s->batch);
+    serve_put_close(t, '}');
+}
+
+static void put_json(pictures *p) {
+    tn_text *t = &p->x->out;
+    uint64_t begin = tn_clock_ns();
+    p->x->status = 200;
+    p->x->type = "application/json";
+    serve_put_open(t, NULL, '{');
+    serve_put_string(t, "model", p->version->name);
+    serve_put_string(t, "version", p->version->number_text);
+    if (p->upload.list) serve_put_open(t, "pictures", '[');
+    for (int i = 0; i < p->count; i++) {
+        if (p->upload.list) serve_put_open(t, NULL, '{');
+        put_result(&p->items[i], t);
+        if (p->upload.list) serve_put_close(t, '}');
+    }
+    if (p->upload.list) serve_put_close(t, ']');
+    p->post_ns = tn_clock_ns() - begin;
+    put_timing(p, t);
+    serve_put_close(t, '}');
+}
+
+/* ---- the annotated picture ---------------------------------------------------------------------------------- */
+
+static tern_status draw(pictures *p, tern_error *err) {
+    item *k = &p->items[0];
+    tern_detections d;
+    TN_TRY(find_boxes(k, &d, err));
+    tern_draw_options o = {.names = (const char *const *)p->version->labels.names, .n_names = p->version->labels.count};
+    tern_status status = tern_draw_detections(&k->image, &d, &o, err);
+    tern_detections_release(&d);
+    if (status != TERN_OK) return status;
+    uint8_t *data;
+    size_t size;
+    TN_TRY(tern_image_encode(&k->image, p->format, JPEG_QUALITY, &data, &size, err));
+    tn_text_add_str(&p->x->out, (const char *)data, size);
+    tn_free(data);
+    p->x->status = 200;
+    p->x->type = strstr(p->format, "jpg") ? "image/jpeg" : "image/png";
+    return TERN_OK;
+}
+
+/* ---- the answer --------------------------------------------------------------------------------------------- */
+
+/* Pictures run side by side: the longest way counts. */
+static void add_times(pictures *p) {
+    serve_times *t = &p->x->times;
+    for (int i = 0; i < p->count; i++) {
+        const item *k = &p->items[i];
+        t->input += k->decode_ns;
+        if (!k->queued) continue;
+        t->queue = TN_MAX(t->queue, k->job.begin_ns - k->job.queued_ns);
+        t->infer = TN_MAX(t->infer, k->job.inferred_ns - k->job.infer_ns);
+        t->batch = TN_MAX(t->batch, k->job.batch);
+    }
+}
+
+static void fail_all(pictures *p, const item *k, serve_failure why) {
+    serve_exchange *x = p->x;
+    serve_failed(x, &k->err);
+    if (why == SERVE_FAILED_CANCELED) {
+        x->status = 504;
+        x->retry_after = 0;
+    }
+    serve_stats_failure(p->version->stats, why, tn_clock_ns() - x->begin_ns);
+}
+
+/* A request of one picture fails with it; so does any whose pictures found no place in the queue. */
+static const item *find_failure(const pictures *p, serve_failure *why) {
+    for (int i = 0; i < p->count; i++) {
+        const item *k = &p->items[i];
+        if (k->status == TERN_OK || (p->upload.list && !k->rejected)) continue;
+        *why = k->rejected                   ? SERVE_FAILED_REJECTED
+               : !k->queued                  ? SERVE_FAILED_OTHER
+               : k->status == TERN_CANCELLED ? SERVE_FAILED_CANCELED
+                                             : SERVE_FAILED_BACKEND;
+        return k;
+    }
+    return NULL;
+}
+
+static void write_answer(serve_exchange *x) {
+    pictures *p = x->state;
+    serve_failure why;
+    add_times(p);
+    const item *failed = find_failure(p, &why);
+    if (failed) {
+        fail_all(p, failed, why);
+        end(p);
+        return;
+    }
+    uint64_t begin = tn_clock_ns();
+    if (p->format) {
+        item *k = &p->items[0];
+        k->status = draw(p, &k->err);
+    } else {
+        put_json(p);
+    }
+    x->times.output = tn_clock_ns() - begin;
+    x->times.request = tn_clock_ns() - x->begin_ns;
+    failed = find_failure(p, &why);
+    if (failed) {
+        fail_all(p, failed, SERVE_FAILED_OTHER);
+    } else {
+        serve_stats_success(p->version->stats, &x->times, p->count);
+    }
+    end(p);
+}
+
+static const char *wanted_format(const serve_exchange *x) {
+    const char *accept = x->headers.accept;
+    if (accept && strstr(accept, "image/jpeg")) return "x.jpg";
+    return accept && strstr(accept, "image/png") ? "x.png" : NULL;
+}
+
+static tern_status prepare(pictures *p, tern_error *err) {
+    serve_version *v = p->version;
+    const char *task = p->detect ? "detect" : "classify";
+    if (v->task != (p->detect ? SERVE_TASK_DETECT : SERVE_TASK_CLASSIFY)) {
+        return tn_fail(err, TERN_INVALID_ARGUMENT, "model '%s' does not %s%s%s", v->name, task,
+                       v->task == SERVE_TASK_CLASSIFY ? "; it classifies"
+                       : v->task == SERVE_TASK_DETECT ? "; it detects"
+                                                      : ": ",
+                       v->task == SERVE_TASK_NONE ? v->task_error : "");
+    }
+    if (v->n_outputs > TERN_MAX_HEAD_OUTPUTS)
+        return tn_fail(err, TERN_UNSUPPORTED, "model '%s' has more than %d outputs", v->name, TERN_MAX_HEAD_OUTPUTS);
+    TN_TRY(serve_upload_read(&p->upload, p->x, err));
+    p->format = wanted_format(p->x);
+    if (p->format && !p->detect) return tn_fail(err, TERN_UNSUPPORTED, "annotated pictures come from :detect");
+    if (p->format && p->upload.count > 1)
+        return tn_fail(err, TERN_UNSUPPORTED, "an annotated picture is the answer to one picture, not to %d",
+                       p->upload.count);
+    if (p->format && !tern_draw_library())
+        return tn_fail(err, TERN_UNSUPPORTED, "this build can not draw; install libcairo2-dev and rebuild");
+    p->items = tn_calloc((size_t)p->upload.count, sizeof *p->items);
+    if (!p->items) return tn_fail_oom(err, 0);
+    p->count = p->upload.count;
+    return TERN_OK;
+}
+
+static void handle(serve_exchange *x, tn_str model, tn_str version, bool detect) {
+    serve_version *v = serve_find_version(x, model, version);
+    pictures *p = v ? tn_calloc(1, sizeof *p) : NULL;
+    if (!p) {
+        if (v) serve_error(x, 503, "no memory");
+        serve_version_unref(v);
+        serve_done(x);
+        return;
+    }
+    *p = (pictures){.x = x, .version = v, .detect = detect};
+    x->state = p;
+    tern_error err;
+    serve_stats_begin(v->stats);
+    if (prepare(p, &err) != TERN_OK) {
+        serve_failed(x, &err);
+        serve_stats_failure(v->stats, SERVE_FAILED_OTHER, tn_clock_ns() - x->begin_ns);
+        end(p);
+        return;
+    }
+    atomic_init(&p->left, p->count + 1);
+    int count = p->count;
+    for (int i = 0; i < count; i++) {
+        p->items[i] = (item){.all = p, .name = p->upload.pictures[i].name, .bytes = p->upload.pictures[i].bytes};
+        start(&p->items[i]);
+    }
+    one_back(p);
+}
+
+void serve_classify(serve_exchange *x, tn_str model, tn_str version) { handle(x, model, version, false); }
+void serve_detect(serve_exchange *x, tn_str model, tn_str version) { handle(x, model, version, true); }

@@ -1,0 +1,89 @@
+/* The life of the server: signals, polling, draining. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+#include "serve/http.h"
+#include "serve/serve.h"
+
+static void print_note(void *context, const char *line) {
+    (void)context;
+    cli_error("%s", line);
+}
+
+static void print_address(const serve_http *h, const serve_options *o) {
+    const char *open = strchr(o->host, ':') ? "[" : "", *close = *open ? "]" : "";
+    cli_error("listening on %s://%s%s%s:%d", o->tls_cert ? "https" : "http", open, o->host, close, serve_http_port(h));
+}
+
+static struct timespec seconds(double s) { return (struct timespec){(time_t)s, (long)((s - (double)(time_t)s) * 1e9)}; }
+
+/* Waits for a signal, at most so long; 0: none came. */
+static int wait_signal(const sigset_t *set, double limit) {
+    struct timespec t = seconds(limit);
+    int signal;
+    do {
+        signal = sigtimedwait(set, NULL, &t);
+    } while (signal < 0 && errno == EINTR);
+    return signal < 0 ? 0 : signal;
+}
+
+/* Until one of the signals that end it. */
+static int serve_until_signal(serve_server *s, const sigset_t *set) {
+    double poll = s->options->poll_seconds;
+    for (;;) {
+        int signal = wait_signal(set, poll > 0 ? poll : 3600);
+        if (signal == SIGTERM || signal == SIGINT) return signal;
+        if (signal == SIGHUP || (signal == 0 && poll > 0)) serve_repository_poll(s->repository);
+    }
+}
+
+/* Not ready first, so that balancers look elsewhere; then no new connections; then the requests under way finish. A
+ * second signal ends the wait. False: some were given up. */
+static bool drain(serve_server *s, serve_http *h, const sigset_t *set, int signal) {
+    atomic_store(&s->draining, true);
+    double grace = signal == SIGTERM ? s->options->drain_seconds : 0;
+    cli_error("draining: %d requests under way", atomic_load(&s->under_way));
+    bool hurry = grace > 0 && wait_signal(set, grace) != 0;
+    serve_http_quiesce(h);
+    uint64_t end = tn_clock_ns() + (uint64_t)(s->options->exit_seconds * 1e9);
+    while (atomic_load(&s->under_way) > 0 && tn_clock_ns() < end && !hurry) hurry = wait_signal(set, 0.02) != 0;
+    return atomic_load(&s->under_way) == 0;
+}
+
+int serve_run(const serve_options *options) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    /* Before there are threads, which inherit it; signals are then taken by this one alone. */
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    serve_server s;
+    serve_http *h;
+    tern_error err;
+    if (!serve_http_library()) {
+        cli_error("this build has no server; install libmicrohttpd-dev and rebuild");
+        return CLI_FAILED;
+    }
+    if (serve_server_init(&s, options, print_note, NULL, &err) != TERN_OK) return cli_fail(&err);
+    if (serve_http_start(&h, &s, print_note, NULL, &err) != TERN_OK) {
+        serve_server_release(&s);
+        return cli_fail(&err);
+    }
+    print_address(h, options);
+    bool finished = drain(&s, h, &set, serve_until_signal(&s, &set));
+    if (!finished) {
+        /* Their threads still use what would be freed. */
+        cli_error("stopped with %d requests under way", atomic_load(&s.under_way));
+        _exit(CLI_FAILED);
+    }
+    serve_http_stop(h);
+    serve_server_release(&s);
+    cli_error("stopped");
+    return CLI_OK;
+}

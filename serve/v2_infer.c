@@ -1,0 +1,220 @@
+/* POST /v2/models/{m}[/versions/{v}]/infer */
+#include <stdio.h>
+
+#include "serve/infer.h"
+
+/* Answers above this are not written by the executor, which has batches to run. */
+#define LARGE_ANSWER 65536
+
+/* ---- the answer --------------------------------------------------------------------------------------------- */
+
+/* The classification extension: of each row the best classes, as "score:index:label" in a BYTES tensor. */
+static tern_status classes_of(const serve_infer *q, const tern_tensor *t, int64_t k, tern_tensor **out,
+                              tern_error *err) {
+    const serve_version *v = q->version;
+    if (tern_tensor_kind(t) != TERN_KIND_TENSOR || tern_tensor_dtype(t) != TERN_FLOAT) {
+        return tn_fail(err, TERN_UNSUPPORTED, "classification is for outputs of datatype FP32");
+    }
+    int64_t rows = v->batchable && tern_tensor_rank(t) > 0 ? tern_tensor_dims(t)[0] : 1;
+    size_t n = rows > 0 ? (size_t)(tern_tensor_count(t) / rows) : 0;
+    k = TN_MIN(k, (int64_t)n);
+    int64_t dims[2] = {rows, k};
+    bool batch = v->batchable;
+    TN_TRY(tern_tensor_create(out, TERN_STRING, batch ? 2 : 1, batch ? dims : dims + 1, err));
+    tern_score *best = tn_alloc_array((size_t)k + 1, sizeof *best);
+    if (!best) return tn_fail_oom(err, (size_t)k * sizeof *best);
+    const float *data = tern_tensor_const_data(t);
+    tern_status status = TERN_OK;
+    for (int64_t i = 0; i < rows && status == TERN_OK; i++) {
+        size_t have = tern_top_k(data + (size_t)i * n, n, best, (size_t)k);
+        for (size_t j = 0; j < have && status == TERN_OK; j++) {
+            const char *label = tern_labels_get(&v->labels, best[j].index);
+            char text[400];
+            snprintf(text, sizeof text, "%f:%zu%s%.300s", (double)best[j].score, best[j].index, label ? ":" : "",
+                     label ? label : "");
+            status = tern_tensor_set_string(*out, i * k + (int64_t)j, text, strlen(text), err);
+        }
+    }
+    tn_free(best);
+    return status;
+}
+
+/* Bytes as the binary extension has them. */
+static void put_binary(tn_text *to, const tern_tensor *t) {
+    if (tern_tensor_dtype(t) != TERN_STRING) {
+        tn_text_add_str(to, tern_tensor_const_data(t), tern_tensor_bytes(t));
+        return;
+    }
+    const tern_string *s = tern_tensor_const_data(t);
+    for (int64_t i = 0; i < tern_tensor_count(t); i++) {
+        uint32_t n = (uint32_t)s[i].len;
+        tn_text_add_str(to, (const char *)&n, sizeof n);
+        tn_text_add_str(to, s[i].data, s[i].len);
+    }
+}
+
+static size_t binary_size(const tern_tensor *t) {
+    if (tern_tensor_dtype(t) != TERN_STRING) return tern_tensor_bytes(t);
+    const tern_string *s = tern_tensor_const_data(t);
+    size_t sum = 0;
+    for (int64_t i = 0; i < tern_tensor_count(t); i++) sum += sizeof(uint32_t) + s[i].len;
+    return sum;
+}
+
+static tern_status put_output(serve_infer *q, const serve_wanted *w, tn_text *tail, tern_error *err) {
+    tern_tensor *t = q->outputs[w->index];
+    const char *name = q->version->output_names[w->index];
+    if (w->classes > 0) {
+        tern_tensor *classes = NULL;
+        tern_status status = classes_of(q, t, w->classes, &classes, err);
+        tern_tensor_free(t);
+        q->outputs[w->index] = t = classes;
+        if (status != TERN_OK) return status;
+    }
+    const char *datatype = tern_tensor_kind(t) == TERN_KIND_TENSOR ? serve_datatype(tern_tensor_dtype(t)) : NULL;
+    if (!datatype)
+        return tn_fail(err, TERN_UNSUPPORTED, "output '%s' is of a type that the protocol can not carry", name);
+    tn_text *out = &q->x->out;
+    serve_put_open(out, NULL, '{');
+    serve_put_string(out, "name", name);
+    serve_put_string(out, "datatype", datatype);
+    serve_put_dims(out, "shape", tern_tensor_dims(t), tern_tensor_rank(t));
+    if (w->binary) {
+        serve_put_open(out, "parameters", '{');
+        serve_put_u64(out, "binary_data_size", binary_size(t));
+        serve_put_close(out, '}');
+        put_binary(tail, t);
+    } else {
+        TN_TRY(serve_put_tensor(out, "data", t, name, err));
+    }
+    serve_put_close(out, '}');
+    return TERN_OK;
+}
+
+tern_status serve_infer_answer(serve_infer *q, tern_error *err) {
+    serve_exchange *x = q->x;
+    tn_text tail;
+    tn_text_init(&tail);
+    bool binary = false;
+    serve_put_open(&x->out, NULL, '{');
+    serve_put_string(&x->out, "model_name", q->version->name);
+    serve_put_string(&x->out, "model_version", q->version->number_text);
+    if (q->id) serve_put_string(&x->out, "id", q->id);
+    serve_put_open(&x->out, "outputs", '[');
+    tern_status status = TERN_OK;
+    for (int i = 0; i < q->n_wanted && status == TERN_OK; i++) {
+        status = put_output(q, &q->wanted[i], &tail, err);
+        binary = binary || q->wanted[i].binary;
+    }
+    serve_put_close(&x->out, ']');
+    serve_put_close(&x->out, '}');
+    x->status = 200;
+    x->type = binary ? "application/octet-stream" : "application/json";
+    if (binary) x->header_length = (int64_t)x->out.len;
+    tn_text_add_str(&x->out, tail.data, tail.len);
+    if (tail.failed) x->out.failed = true;
+    tn_text_release(&tail);
+    return status;
+}
+
+/* ---- the way there ------------------------------------------------------------------------------------------ */
+
+static void end(serve_infer *q) {
+    serve_exchange *x = q->x;
+    serve_infer_release(q);
+    tn_free(q);
+    serve_done(x);
+}
+
+static void write_answer(serve_exchange *x) {
+    serve_infer *q = x->state;
+    serve_stats *stats = q->version->stats;
+    tern_error err;
+    uint64_t begin = tn_clock_ns();
+    tern_status status = serve_infer_answer(q, &err);
+    x->times.output += tn_clock_ns() - begin;
+    x->times.request = tn_clock_ns() - x->begin_ns;
+    if (status == TERN_OK) {
+        serve_stats_success(stats, &x->times, TN_MAX(q->job.rows, 1));
+    } else {
+        serve_failed(x, &err);
+        serve_stats_failure(stats, SERVE_FAILED_OTHER, x->times.request);
+    }
+    end(q);
+}
+
+static bool is_large(const serve_infer *q) {
+    size_t bytes = 0;
+    for (int i = 0; i < q->n_wanted; i++) {
+        const tern_tensor *t = q->outputs[q->wanted[i].index];
+        if (tern_tensor_kind(t) == TERN_KIND_TENSOR) bytes += tern_tensor_bytes(t);
+    }
+    return bytes > LARGE_ANSWER;
+}
+
+static void job_done(serve_job *job) {
+    serve_infer *q = job->context;
+    serve_exchange *x = q->x;
+    x->times.queue = job->begin_ns - job->queued_ns;
+    x->times.input += job->infer_ns - job->begin_ns;
+    x->times.infer = job->inferred_ns - job->infer_ns;
+    x->times.output = job->end_ns - job->inferred_ns;
+    x->times.batch = job->batch;
+    if (job->status == TERN_OK) {
+        if (is_large(q)) {
+            serve_later(x, write_answer);
+        } else {
+            write_answer(x);
+        }
+        return;
+    }
+    bool late = job->status == TERN_CANCELLED;
+    serve_stats_failure(q->version->stats, late ? SERVE_FAILED_CANCELED : SERVE_FAILED_BACKEND,
+                        tn_clock_ns() - x->begin_ns);
+    serve_failed(x, &job->err);
+    if (late) {
+        x->status = 504;
+        x->retry_after = 0;
+    }
+    end(q);
+}
+
+void serve_v2_infer(serve_exchange *x, tn_str model, tn_str version) {
+    serve_version *v = serve_find_version(x, model, version);
+    if (!v) {
+        serve_done(x);
+        return;
+    }
+    serve_infer *q = tn_alloc(sizeof *q);
+    if (!q) {
+        serve_version_unref(v);
+        serve_error(x, 503, "no memory");
+        serve_done(x);
+        return;
+    }
+    tern_error err;
+    serve_stats_begin(v->stats);
+    tern_status status = serve_infer_parse(q, x, v, &err);
+    x->state = q;
+    if (q->id) snprintf(x->id, sizeof x->id, "%.60s", q->id);
+    uint64_t now = tn_clock_ns();
+    x->times.input = now - x->begin_ns;
+    if (status != TERN_OK) {
+        serve_failed(x, &err);
+        serve_stats_failure(v->stats, SERVE_FAILED_OTHER, now - x->begin_ns);
+        end(q);
+        return;
+    }
+    int64_t timeout = q->timeout_us >= 0 && !v->config.no_timeout_of_client ? q->timeout_us : v->config.timeout_us;
+    q->job.version = v;
+    q->job.inputs = q->inputs;
+    q->job.outputs = q->outputs;
+    q->job.done = job_done;
+    q->job.context = q;
+    if (timeout > 0) q->job.deadline_ns = x->begin_ns + (uint64_t)TN_MIN(timeout, INT64_C(1) << 50) * 1000;
+    if (serve_batcher_submit(x->server->batcher, &q->job)) return;
+    serve_stats_failure(v->stats, SERVE_FAILED_REJECTED, now - x->begin_ns);
+    x->retry_after = 1;
+    serve_error(x, 503, "model '%s' has as many requests waiting as it may have; try again later", v->name);
+    end(q);
+}

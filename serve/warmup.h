@@ -1,0 +1,11 @@
+#ifndef SERVE_WARMUP_H
+#define SERVE_WARMUP_H
+
+#include "serve/version.h"
+
+/* Runs the network where the shapes of its inputs are known but for the batch: plans are made before the first request
+ * comes, and it is seen whether a row's result depends on the others of its batch. Where it does, or where it can not
+ * be seen and nobody has configured a batch, requests do not share runs; a configured batch is an error then. */
+tern_status serve_warm_up(serve_version *v, tern_error *err);
+
+#endif
