@@ -280,7 +280,7 @@ static void add_headers(struct MHD_Response *response, const request *r) {
     if (x->fixed.data) {
         add_header(response, "Cache-Control", "no-cache");
         add_header(response, "Content-Security-Policy",
-                   "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; "
+                   "default-src 'self'; img-src 'self' blob: data:; "
                    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'");
     }
     if (r->bad || atomic_load(&x->server->draining)) add_header(response, "Connection", "close");
