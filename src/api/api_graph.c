@@ -340,6 +340,7 @@ tern_status tern_graph_finish(tern_graph *graph, tern_model **out, tern_error *e
     tern_model *m = graph->model;
     if (m->graph->n_outputs == 0) return tn_fail(err, TERN_INVALID_MODEL, "the graph has no output");
     TN_TRY(tn_graph_finish(m->graph, err));
+    TN_TRY(tn_op_expand_model(m, err));
     TN_TRY(tn_op_resolve_graph(m->graph, err));
     TN_TRY(infer_outputs(m, err));
     *out = m;

@@ -55,7 +55,8 @@ static tern_status attention_dims_of(const tn_node *n, const tn_shape *const *in
     TN_TRY(heads_of(in[Q], q_heads, "Q", &d->q, err));
     TN_TRY(heads_of(in[K], kv_heads, "K", &d->k, err));
     TN_TRY(heads_of(in[V], kv_heads, "V", &d->v, err));
-    if (in[Q]->rank != in[K]->rank || in[Q]->rank != in[V]->rank)
+    bool mixed = *n->domain != 0; /* com.microsoft gives keys and values of a cache to queries in rows */
+    if (!mixed && (in[Q]->rank != in[K]->rank || in[Q]->rank != in[V]->rank))
         return tn_fail(err, TERN_SHAPE_MISMATCH, "Q, K and V have ranks %d, %d and %d", in[Q]->rank, in[K]->rank,
                        in[V]->rank);
     TN_TRY(same_dim(err, "the batch of Q and K", d->q.batch, d->k.batch));

@@ -78,8 +78,8 @@ static void FN(round_row)(tern_dtype type, REAL *x, int64_t n) {
     }
 }
 
-static void FN(softmax_row)(const core *c, REAL *x, int64_t n) {
-    REAL top = -INFINITY;
+static void FN(softmax_row)(const core *c, const float *sink, REAL *x, int64_t n) {
+    REAL top = sink ? (REAL)*sink : -INFINITY;
     double sum = 0;
     for (int64_t j = 0; j < n; j++) top = x[j] > top ? x[j] : top;
     if (top == -INFINITY && c->a->zero_masked) {
@@ -89,6 +89,7 @@ static void FN(softmax_row)(const core *c, REAL *x, int64_t n) {
     if (top == INFINITY) top = 0; /* inf - inf is not a number either way; keeps exp's argument defined */
     for (int64_t j = 0; j < n; j++) x[j] -= top;
     FN(exp)(c, x, n);
+    if (sink) sum = exp((double)*sink - (double)top);
     for (int64_t j = 0; j < n; j++) sum += (double)x[j];
     REAL scale = (REAL)(1 / sum);
     for (int64_t j = 0; j < n; j++) x[j] *= scale;
@@ -121,7 +122,7 @@ static void FN(score_row)(const core *c, const tile *t, int64_t row, REAL *x, RE
         memset(x, 0, (size_t)n * sizeof *x);
     } else {
         if (a->softmax_type) FN(round_row)(a->softmax_type, x, n);
-        FN(softmax_row)(c, x, n);
+        FN(softmax_row)(c, a->sink ? a->sink + t->head : NULL, x, n);
         if (a->softmax_type) FN(round_row)(a->softmax_type, x, n);
     }
     if (kind == TN_SCORES_PROBABILITIES) FN(store_scores)(c, t, row, x);

@@ -38,10 +38,14 @@ typedef struct tn_attention {
     const tern_tensor *scores_in;
     tern_tensor *scores_out; /* (batch, q_heads, q_len, kv_len) of any float type; NULL: not wanted */
     tn_attention_scores scores_kind;
+    const float *sink;          /* q_heads: a score that only adds to the sum of exponentials; NULL: none */
     bool no_softmax, no_values; /* stop before; scores_in are probabilities with no_softmax */
 } tn_attention;
 
 tern_status tn_ops_attention(const tn_attention *a, tern_cpu_tier tier, int threads, tern_error *err);
+
+/* Turns the pairs of elements of a head, (i, i + half) or interleaved (2 i, 2 i + 1), by `half` angles. */
+void tn_ops_rotate_head(int64_t half, bool interleaved, const float *cos, const float *sin, float *v);
 
 /* Elements as float or double: t's own memory, or a converted copy in *copy, which the caller frees. NULL: no memory.
  */

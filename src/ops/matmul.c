@@ -58,6 +58,60 @@ static tern_status matmul_infer(tn_infer *c) {
     return tn_ops_matmul_infer(c, 0, 1, c->in[0] ? c->in[0]->dtype : TERN_UNDEFINED);
 }
 
+/* How a matrix of an operand lies in memory, in elements: from matrix to matrix, from row to row, from column to
+ * column. */
+typedef struct layout {
+    int64_t matrix, row, column;
+} layout;
+
+/* The operand as the product sees it. FusedMatMul may take its last two dims swapped (transA, transB), and before that
+ * its first dim as the rows of every matrix (transBatchA, transBatchB). *out may have unknown dims, *l is then void. */
+static void operand_of(const tn_node *n, int i, const tn_shape *s, tn_shape *out, layout *l) {
+    static const char *const swaps[] = {"transA", "transB"}, *const batches[] = {"transBatchA", "transBatchB"};
+    bool fused = *n->domain != 0 && s->rank >= 2;
+    bool swap = fused && tn_attr_i(n, swaps[i], 0) != 0, batch = fused && tn_attr_i(n, batches[i], 0) != 0;
+    *out = *s;
+    *l = (layout){0, 0, 1};
+    if (s->rank < 1) return;
+    int rows = s->rank - 2, columns = s->rank - 1;
+    int64_t k = s->dims[columns];
+    if (s->rank == 1) {
+        /* A vector is a row of A, and a column of B. */
+        *l = i ? (layout){k, 1, 1} : (layout){k, k, 1};
+        return;
+    }
+    if (batch) {
+        memmove(out->dims, out->dims + 1, (size_t)rows * sizeof *out->dims);
+        out->dims[rows] = s->dims[0];
+    }
+    if (tn_shape_known(s)) {
+        int64_t matrices = tn_shape_count_range(out, 0, rows);
+        *l = batch ? (layout){k, matrices * k, 1} : (layout){s->dims[rows] * k, k, 1};
+    }
+    if (!swap) return;
+    out->dims[columns] = out->dims[rows];
+    out->dims[rows] = k;
+    *l = (layout){l->matrix, l->column, l->row};
+}
+
+static tern_status fused_matmul_infer(tn_infer *c) {
+    for (int i = 0; i < 2; i++) TN_TRY(tn_infer_want(c, i, TN_TYPES_FLOAT));
+    TN_TRY(tn_infer_same_type(c, 0, 1));
+    tern_dtype dtype = c->in[0] ? c->in[0]->dtype : TERN_UNDEFINED;
+    tn_shape s[2], out;
+    layout l;
+    for (int i = 0; i < 2; i++) {
+        if (!c->in[i] || !c->in[i]->ranked) {
+            tn_infer_out(c, 0, dtype, NULL);
+            return TERN_OK;
+        }
+        operand_of(c->node, i, &c->in[i]->shape, &s[i], &l);
+    }
+    TN_TRY(matmul_shape(c, &s[0], &s[1], &out));
+    tn_infer_out(c, 0, dtype, &out);
+    return TERN_OK;
+}
+
 /* Steps of an operand over the broadcast leading dims. */
 static void steps_of(const tn_shape *lead, const tn_shape *own, int64_t *step) {
     int64_t next = 1;
@@ -109,6 +163,8 @@ typedef struct matmul_state {
     const char *kernel;
     tern_dtype dtype;
     tn_matmul_plan p;
+    layout a, b;
+    double alpha;
     tn_gemm_f32 gemm;
     const char *packed;  /* b_count matrices; NULL: B is not constant or not float32 */
     const float *wide_b; /* float16 and bfloat16 are computed in float32: a copy of constant B */
@@ -126,7 +182,7 @@ static void pack_b(const void *context, const tern_tensor *value, void *dst) {
     const pack_context *c = context;
     const matmul_state *s = c->s;
     for (int64_t i = 0; i < s->p.b_count; i++)
-        tn_gemm_f32_pack(c->tier, &s->gemm, (const float *)value->data + i * s->p.k * s->p.n,
+        tn_gemm_f32_pack(c->tier, &s->gemm, (const float *)value->data + i * s->b.matrix,
                          (char *)dst + (size_t)i * s->packed_bytes);
 }
 
@@ -147,7 +203,9 @@ static tern_status pack_constant(tn_prepare *c, matmul_state *s) {
     s->packed_bytes = tn_gemm_f32_packed_bytes(c->tier, &s->gemm);
     if (s->packed_bytes == 0 || !tn_mul_size(s->packed_bytes, count, &bytes)) return tn_fail_oom(c->err, SIZE_MAX);
     pack_context p = {c->tier, s};
-    s->packed = tn_pack_get(c, 1, 0x100 + (uint64_t)c->tier, bytes, pack_b, &p);
+    uint64_t key = 0x100 + (uint64_t)c->tier;
+    if (s->alpha != 1 || s->b.column != 1) key = tn_hash(&s->b, sizeof s->b, tn_hash(&s->alpha, sizeof s->alpha, key));
+    s->packed = tn_pack_get(c, 1, key, bytes, pack_b, &p);
     return s->packed ? TERN_OK : status_of(c);
 }
 
@@ -157,8 +215,15 @@ static bool by_batch(const tn_matmul_plan *p, int threads) { return p->batch >= 
 static tern_status prepare_f32(tn_prepare *c, matmul_state *s) {
     const tn_matmul_plan *p = &s->p;
     s->kernel = tn_ops_gemm_name(c->tier);
-    s->gemm = (tn_gemm_f32){
-        .m = p->m, .n = p->n, .k = p->k, .a_rs = p->k, .a_cs = 1, .b_rs = p->n, .b_cs = 1, .ldc = p->n, .alpha = 1};
+    s->gemm = (tn_gemm_f32){.m = p->m,
+                            .n = p->n,
+                            .k = p->k,
+                            .a_rs = s->a.row,
+                            .a_cs = s->a.column,
+                            .b_rs = s->b.row,
+                            .b_cs = s->b.column,
+                            .ldc = p->n,
+                            .alpha = (float)s->alpha};
     if (c->value[1]) TN_TRY(pack_constant(c, s));
     bool whole = by_batch(p, c->threads);
     s->gemm_bytes = tn_gemm_f32_workspace(c->tier, &s->gemm, s->packed != NULL, whole ? 1 : c->threads);
@@ -178,7 +243,12 @@ static tern_status matmul_prepare(tn_prepare *c) {
     s->dtype = c->in[0]->dtype;
     s->wide = s->dtype == TERN_FLOAT16 || s->dtype == TERN_BFLOAT16;
     bool f32 = s->wide || s->dtype == TERN_FLOAT;
-    tn_ops_matmul_plan(&s->p, &c->in[0]->shape, &c->in[1]->shape, &c->out[0].shape, f32);
+    tn_shape a, b;
+    operand_of(c->node, 0, &c->in[0]->shape, &a, &s->a);
+    operand_of(c->node, 1, &c->in[1]->shape, &b, &s->b);
+    s->alpha = (double)tn_attr_f(c->node, "alpha", 1);
+    bool dense = s->a.column == 1 && (a.rank < 2 || s->a.row == a.dims[a.rank - 1]);
+    tn_ops_matmul_plan(&s->p, &a, &b, &c->out[0].shape, f32 && dense);
     return f32 && s->p.batch > 0 && s->p.k > 0 ? prepare_f32(c, s) : TERN_OK;
 }
 
@@ -197,8 +267,8 @@ static void product_f32(const matmul_run_args *r, int64_t i, void *workspace, in
     const matmul_state *s = r->s;
     int64_t a, b;
     tn_ops_matmul_at(&s->p, i, &a, &b);
-    const float *am = (const float *)r->a + a * s->p.m * s->p.k;
-    const float *bm = s->packed ? NULL : (const float *)r->b + b * s->p.k * s->p.n;
+    const float *am = (const float *)r->a + a * s->a.matrix;
+    const float *bm = s->packed ? NULL : (const float *)r->b + b * s->b.matrix;
     const void *packed = s->packed ? s->packed + (size_t)b * s->packed_bytes : NULL;
     tn_gemm_f32_run(r->tier, &s->gemm, am, bm, packed, NULL, (float *)r->y + i * s->p.m * s->p.n, workspace, threads);
 }
@@ -217,24 +287,30 @@ static void multiply_f32(const matmul_run_args *r) {
 }
 
 /* Rows [begin, end) of all products, numbered through. Unsigned types give what signed ones do when they wrap. */
-#define ROWS(NAME, T)                                                                                                \
-    static void NAME(void *context, int64_t begin, int64_t end, int worker) {                                        \
-        (void)worker;                                                                                                \
-        const matmul_run_args *r = context;                                                                          \
-        const tn_matmul_plan *p = &r->s->p;                                                                          \
-        for (int64_t row = begin; row < end; row++) {                                                                \
-            int64_t am, bm;                                                                                          \
-            tn_ops_matmul_at(p, row / p->m, &am, &bm);                                                               \
-            const T *a = (const T *)r->a + (am * p->m + row % p->m) * p->k, *b = (const T *)r->b + bm * p->k * p->n; \
-            T *restrict y = (T *)r->y + row * p->n;                                                                  \
-            for (int64_t j = 0; j < p->n; j++) y[j] = 0;                                                             \
-            for (int64_t k = 0; k < p->k; k++, b += p->n)                                                            \
-                for (int64_t j = 0; j < p->n; j++) y[j] += a[k] * b[j];                                              \
-        }                                                                                                            \
+#define ROWS(NAME, T)                                                                         \
+    static void NAME(void *context, int64_t begin, int64_t end, int worker) {                 \
+        (void)worker;                                                                         \
+        const matmul_run_args *r = context;                                                   \
+        const tn_matmul_plan *p = &r->s->p;                                                   \
+        for (int64_t row = begin; row < end; row++) {                                         \
+            int64_t am, bm;                                                                   \
+            tn_ops_matmul_at(p, row / p->m, &am, &bm);                                        \
+            const layout *la = &r->s->a, *lb = &r->s->b;                                      \
+            const T *a = (const T *)r->a + am * la->matrix + row % p->m * la->row;            \
+            const T *b = (const T *)r->b + bm * lb->matrix;                                   \
+            T *restrict y = (T *)r->y + row * p->n;                                           \
+            for (int64_t j = 0; j < p->n; j++) y[j] = 0;                                      \
+            for (int64_t k = 0; k < p->k; k++, a += la->column, b += lb->row)                 \
+                for (int64_t j = 0; j < p->n; j++) y[j] += (T)ALPHA * *a * b[j * lb->column]; \
+        }                                                                                     \
     }
+#define ALPHA r->s->alpha
 ROWS(rows_f64, double)
+#undef ALPHA
+#define ALPHA 1
 ROWS(rows_u32, uint32_t)
 ROWS(rows_u64, uint64_t)
+#undef ALPHA
 #undef ROWS
 
 static void run_wide(tn_run *c, const matmul_state *s, matmul_run_args *r) {
@@ -293,3 +369,11 @@ const tn_op tn_op_matmul = {.infer = matmul_infer,
                             .max_out = 1,
                             .flags = TN_OP_KERNEL_NAME,
                             .macs = tn_ops_matmul_macs};
+const tn_op tn_op_fused_matmul = {.infer = fused_matmul_infer,
+                                  .prepare = matmul_prepare,
+                                  .run = matmul_run,
+                                  .min_in = 2,
+                                  .max_in = 2,
+                                  .min_out = 1,
+                                  .max_out = 1,
+                                  .flags = TN_OP_KERNEL_NAME};

@@ -206,14 +206,15 @@ static void layer_norm_task(void *context, int64_t begin, int64_t end, int worke
     }
 }
 
-static tern_status run_layer_norm_or_rms(tn_run *c, bool centered) {
+/* `inv`: which output is the inverse deviation. */
+static tern_status run_layer_norm_or_rms(tn_run *c, bool centered, int inv) {
     const tern_tensor *x = c->in[0], *scale = c->in[1], *bias = tn_args_in(c, 2);
     int axis = 0;
     TN_TRY(tn_args_axis(tn_attr_i(c->node, "axis", -1), x->shape.rank, &axis, c->err));
     layer_norm l = {.x = x,
                     .y = tn_args_out(c, 0),
-                    .mean = tn_args_out(c, 1),
-                    .inv = tn_args_out(c, 2),
+                    .mean = centered ? tn_args_out(c, 1) : NULL,
+                    .inv = tn_args_out(c, inv),
                     .a = {scale->data, bias ? bias->data : NULL, scale->dtype},
                     .n = tn_shape_count_range(&x->shape, axis, x->shape.rank),
                     .epsilon = (double)tn_attr_f(c->node, "epsilon", 1e-5f),
@@ -239,11 +240,13 @@ static tern_status run_layer_norm_or_rms(tn_run *c, bool centered) {
     return s;
 }
 
-static tern_status run_layer_norm(tn_run *c) { return run_layer_norm_or_rms(c, true); }
-static tern_status run_rms_norm(tn_run *c) { return run_layer_norm_or_rms(c, false); }
+static tern_status run_layer_norm(tn_run *c) { return run_layer_norm_or_rms(c, true, 2); }
+static tern_status run_rms_norm(tn_run *c) { return run_layer_norm_or_rms(c, false, 1); }
 
 const tn_op tn_op_layer_norm = TN_ARGS_OP(infer_layer_norm, run_layer_norm, 2, 3, 1, 3, 0);
 const tn_op tn_op_rms_norm = TN_ARGS_OP(infer_layer_norm, run_rms_norm, 2, 2, 1, 1, 0);
+/* What ONNX Runtime called it before the standard had it; output 1 is the inverse deviation. */
+const tn_op tn_op_simplified_layer_norm = TN_ARGS_OP(infer_layer_norm, run_rms_norm, 2, 2, 1, 2, 0);
 
 /* ---- InstanceNormalization, GroupNormalization -------------------------------------------------------------- */
 

@@ -79,6 +79,8 @@ typedef struct tn_exec {
     void (*drop)(struct tn_exec *e, tern_tensor *t);
 } tn_exec;
 
+typedef struct tn_expand tn_expand; /* ops/expand.h */
+
 typedef enum tn_op_flags {
     TN_OP_ALIAS = 1 << 0,   /* output 0 is input 0's memory under another shape (Reshape): run has nothing to copy
                                when both data pointers are equal */
@@ -97,6 +99,8 @@ typedef struct tn_op {
     tern_status (*infer)(tn_infer *c);
     tern_status (*prepare)(tn_prepare *c); /* may be NULL */
     tern_status (*run)(tn_run *c);
+    /* The operator is given as others: this makes them, and the three functions above are NULL. See ops/expand.h. */
+    tern_status (*expand)(tn_expand *x);
     int8_t min_in, max_in; /* max -1: any number */
     int8_t min_out, max_out;
     uint16_t flags;
@@ -125,6 +129,9 @@ int tn_op_newest_opset(const char *domain);
 void tn_op_warn_about_opsets(const tern_model *m);
 /* "" for "ai.onnx", else the domain itself. */
 const char *tn_op_short_domain(const char *domain);
+/* Replaces the nodes of all graphs whose operators are given as others (none is of ai.onnx), and finishes the graph
+ * again. Comes before anything that looks at operators. */
+tern_status tn_op_expand_model(tern_model *m, tern_error *err);
 /* Sets node->op and node->since and checks the number of inputs and outputs; the error names op, opset and what to do.
  */
 tern_status tn_op_resolve(tn_node *node, tern_error *err);

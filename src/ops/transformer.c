@@ -1,6 +1,7 @@
 /* Small parts of transformers: RotaryEmbedding, SwiGLU, TensorScatter. */
 #include "kernels/act.h"
 #include "ops/args.h"
+#include "ops/attention_internal.h"
 #include "ops/copy.h"
 #include "ops/rowio.h"
 
@@ -9,6 +10,15 @@
 /* ---- RotaryEmbedding ------------------------------------------------------------------------------------------- */
 
 #define ROTARY_TYPES (TN_T(FLOAT) | TN_T(FLOAT16) | TN_T(BFLOAT16))
+
+/* Where the inputs are; the operator of com.microsoft has positions always, as numbers or as the first one. */
+typedef struct rotary_inputs {
+    int cos, sin, positions;
+} rotary_inputs;
+
+static rotary_inputs rotary_inputs_of(const tn_node *n) {
+    return *n->domain ? (rotary_inputs){2, 3, 1} : (rotary_inputs){1, 2, 3};
+}
 
 typedef struct rotary {
     const tern_tensor *x, *cos, *sin, *positions;
@@ -19,15 +29,23 @@ typedef struct rotary {
     float *work; /* per worker: cos, sin, head */
 } rotary;
 
-/* Sizes of (batch, heads, length, size) or (batch, length, heads * size). */
-static tern_status rotary_dims(const tn_node *n, const tn_shape *x, rotary *r, tern_error *err) {
+/* Heads of a row of `hidden` elements: what the attribute says, or, in com.microsoft, as many as the angles make. */
+static int64_t rotary_heads(const tn_node *n, int64_t hidden, const tn_shape *cos) {
+    int64_t heads = tn_attr_i(n, "num_heads", 0);
+    if (heads || !*n->domain || !cos || cos->rank != 2 || !tn_dim_known(cos->dims[1]) || !tn_dim_known(hidden))
+        return heads;
+    return cos->dims[1] < 1 || cos->dims[1] > hidden ? 0 : hidden / cos->dims[1] / 2;
+}
+
+/* Sizes of (batch, heads, length, size) or (batch, length, heads * size). The shape of cos: NULL when not known. */
+static tern_status rotary_dims(const tn_node *n, const tn_shape *x, const tn_shape *cos, rotary *r, tern_error *err) {
     r->turned = tn_attr_i(n, "rotary_embedding_dim", 0);
     if (x->rank == 4) {
         r->heads = x->dims[1], r->length = x->dims[2], r->size = x->dims[3];
         r->row_step = r->size;
         r->head_step = tn_dim_known(r->length) && tn_dim_known(r->size) ? r->length * r->size : 0;
     } else if (x->rank == 3) {
-        r->heads = tn_attr_i(n, "num_heads", 0);
+        r->heads = rotary_heads(n, x->dims[2], cos);
         r->length = x->dims[1];
         r->row_step = x->dims[2];
         if (r->heads < 1)
@@ -51,7 +69,7 @@ static bool clash(int64_t a, int64_t b) { return tn_dim_known(a) && tn_dim_known
 static tern_status check_cache(tn_infer *c, int i, const tn_shape *x, const rotary *r) {
     tn_shape s;
     if (!tn_args_shape(c, i, &s)) return TERN_OK;
-    bool positions = tn_args_has(c, 3);
+    bool positions = tn_args_has(c, rotary_inputs_of(c->node).positions);
     bool fits = s.rank == (positions ? 2 : 3);
     if (fits && tn_dim_known(r->turned)) fits = !clash(s.dims[s.rank - 1], r->turned / 2);
     if (fits && !positions) fits = !clash(s.dims[0], x->dims[0]) && !clash(s.dims[1], r->length);
@@ -63,32 +81,45 @@ static tern_status check_cache(tn_infer *c, int i, const tn_shape *x, const rota
 }
 
 static tern_status infer_rotary(tn_infer *c) {
+    rotary_inputs at = rotary_inputs_of(c->node);
+    const int real[] = {0, at.cos, at.sin};
     for (int i = 0; i < 3; i++) {
-        TN_TRY(tn_args_need(c, i, ROTARY_TYPES));
-        TN_TRY(tn_infer_same_type(c, 0, i));
+        TN_TRY(tn_args_need(c, real[i], ROTARY_TYPES));
+        TN_TRY(tn_infer_same_type(c, 0, real[i]));
     }
-    if (tn_args_has(c, 3)) TN_TRY(tn_args_need(c, 3, TN_T(INT64)));
+    if (tn_args_has(c, at.positions)) TN_TRY(tn_args_need(c, at.positions, TN_T(INT64)));
+    if (tn_attr_i(c->node, "is_packed_batching", 0))
+        return tn_infer_fail(c, TERN_UNSUPPORTED, "is_packed_batching is not supported; export the model without it");
     tn_infer_out_like(c, 0, 0);
-    tn_shape x, p;
+    tn_shape x, p, cos;
     if (!tn_args_shape(c, 0, &x)) return TERN_OK;
     rotary r = {0};
-    TN_TRY(rotary_dims(c->node, &x, &r, c->err));
-    for (int i = 1; i < 3; i++) TN_TRY(check_cache(c, i, &x, &r));
-    if (!tn_args_shape(c, 3, &p)) return TERN_OK;
+    bool has_cos = tn_args_shape(c, at.cos, &cos);
+    if (*c->node->domain && !has_cos) return TERN_OK;
+    TN_TRY(rotary_dims(c->node, &x, has_cos ? &cos : NULL, &r, c->err));
+    for (int i = 1; i < 3; i++) TN_TRY(check_cache(c, real[i], &x, &r));
+    if (!tn_args_shape(c, at.positions, &p)) return TERN_OK;
+    if (*c->node->domain && p.rank <= 1 && (p.rank == 0 || !clash(p.dims[0], 1))) return TERN_OK;
     if (p.rank == 2 && !clash(p.dims[0], x.dims[0]) && !clash(p.dims[1], r.length)) return TERN_OK;
     char a[TN_SHAPE_TEXT], b[TN_SHAPE_TEXT];
     return tn_infer_fail(c, TERN_SHAPE_MISMATCH, "position_ids have shape %s for an input of %s",
                          tn_shape_text(&p, a, sizeof a), tn_shape_text(&x, b, sizeof b));
 }
 
-static void rotate_head(const rotary *r, const float *cos, const float *sin, float *v) {
-    int64_t half = r->turned / 2, step = r->interleaved ? 2 : 1;
-    float *a = v, *b = r->interleaved ? v + 1 : v + half;
+void tn_ops_rotate_head(int64_t half, bool interleaved, const float *cos, const float *sin, float *v) {
+    int64_t step = interleaved ? 2 : 1;
+    float *a = v, *b = interleaved ? v + 1 : v + half;
     for (int64_t i = 0; i < half; i++) {
         float x = a[i * step], y = b[i * step];
         a[i * step] = cos[i] * x - sin[i] * y;
         b[i * step] = sin[i] * x + cos[i] * y;
     }
+}
+
+/* Position of row t of all samples. */
+static int64_t position_of(const rotary *r, int64_t t) {
+    const int64_t *p = r->positions->data;
+    return r->positions->shape.rank == 2 ? p[t] : (int64_t)((uint64_t)p[0] + (uint64_t)(t % r->length));
 }
 
 /* A task is a position of one sample. */
@@ -97,30 +128,31 @@ static void rotary_task(void *context, int64_t begin, int64_t end, int worker) {
     int64_t half = r->turned / 2;
     float *cos = r->work + worker * (r->turned + r->size), *sin = cos + half, *v = sin + half;
     for (int64_t t = begin; t < end; t++) {
-        int64_t row = r->positions ? ((const int64_t *)r->positions->data)[t] : t;
+        int64_t row = r->positions ? position_of(r, t) : t;
         tn_row_load_f32(r->cos->dtype, r->cos->data, row * half, half, cos);
         tn_row_load_f32(r->sin->dtype, r->sin->data, row * half, half, sin);
         int64_t at = t / r->length * r->heads * r->length * r->size + t % r->length * r->row_step;
         for (int64_t h = 0; h < r->heads; h++, at += r->head_step) {
             tn_row_load_f32(r->x->dtype, r->x->data, at, r->size, v);
-            rotate_head(r, cos, sin, v);
+            tn_ops_rotate_head(half, r->interleaved, cos, sin, v);
             tn_row_store_f32(r->y->dtype, r->y->data, at, r->size, v);
         }
     }
 }
 
 static tern_status run_rotary(tn_run *c) {
+    rotary_inputs in = rotary_inputs_of(c->node);
     rotary r = {.x = c->in[0],
-                .cos = c->in[1],
-                .sin = c->in[2],
-                .positions = tn_args_in(c, 3),
+                .cos = c->in[in.cos],
+                .sin = c->in[in.sin],
+                .positions = tn_args_in(c, in.positions),
                 .y = c->out[0],
                 .interleaved = tn_attr_i(c->node, "interleaved", 0) != 0};
-    TN_TRY(rotary_dims(c->node, &r.x->shape, &r, c->err));
+    TN_TRY(rotary_dims(c->node, &r.x->shape, &r.cos->shape, &r, c->err));
     if (tn_tensor_bytes(r.x) == 0) return TERN_OK;
     int64_t rows = r.x->shape.dims[0] * r.length, most = TN_MIN(r.cos->shape.dims[0], r.sin->shape.dims[0]);
     for (int64_t i = 0; r.positions && i < rows; i++) {
-        int64_t p = ((const int64_t *)r.positions->data)[i];
+        int64_t p = position_of(&r, i);
         if (p < 0 || p >= most)
             return tn_run_fail(c, TERN_INVALID_ARGUMENT, "position %lld is outside [0, %lld) of the caches",
                                (long long)p, (long long)most);
@@ -134,6 +166,7 @@ static tern_status run_rotary(tn_run *c) {
 }
 
 const tn_op tn_op_rotary_embedding = TN_ARGS_OP(infer_rotary, run_rotary, 3, 4, 1, 1, 0);
+const tn_op tn_op_ms_rotary_embedding = TN_ARGS_OP(infer_rotary, run_rotary, 4, 4, 1, 1, 0);
 
 /* ---- SwiGLU ----------------------------------------------------------------------------------------------------- */
 

@@ -180,6 +180,7 @@ static tern_status expand_gradients(tn_opt *o) {
 tern_status tn_opt_run(tern_model *model, tern_cpu_tier tier, bool fuse, tern_error *err) {
     tn_opt o = {.model = model, .graph = model->graph, .tier = tier, .err = err};
     tn_op_warn_about_opsets(model);
+    TN_TRY(tn_op_expand_model(model, err));
     TN_TRY(tn_op_resolve_graph(o.graph, err));
     TN_TRY(infer_types(&o));
     TN_TRY(expand_gradients(&o));
