@@ -169,7 +169,6 @@ static tern_status resolve_graph(const resolver *r, tn_graph *g, tern_error *err
         const tn_op_row *first = NULL;
         if (len > 0 && (size_t)len < sizeof key) first = tn_map_get(&r->ops, (tn_str){key, (size_t)len});
         TN_TRY(resolve(n, first, &r->attrs, err));
-        if (!n->op->infer) return node_fail(n, err, TERN_INTERNAL, "the operator has not been expanded");
         for (int a = 0; a < n->n_attrs; a++) {
             const tn_attr *at = &n->attrs[a];
             if (at->type == TN_ATTR_GRAPH) TN_TRY(resolve_graph(r, at->g, err));
