@@ -67,6 +67,7 @@ static tern_status evaluate(eval *e, tern_tensor *const *in, tern_tensor **out, 
                    .out_partial = e->partial + e->node->n_in,
                    .arena = &e->arena,
                    .err = err};
+    if (!op->infer) return tn_fail(err, TERN_INTERNAL, "the operator has not been expanded");
     TN_TRY(op->infer(&ic));
     tn_prepare pc = {.node = e->node,
                      .in = e->in,

@@ -285,6 +285,7 @@ static tern_status infer_node(tn_infer_env *env, const tn_node *node, tern_error
                            .infer_graph = infer_subgraph,
                            .depth = depth,
                            .err = err}};
+    if (!node->op->infer) return tn_fail(err, TERN_INTERNAL, "the operator has not been expanded");
     TN_TRY(node->op->infer(&ni.c));
     for (size_t o = 0; o < n_out; o++) {
         if (!node->out[o]) continue;
