@@ -9,13 +9,14 @@
 #include "cli/inputs.h"
 #include "cli/inspect.h"
 #include "cli/json.h"
+#include "cli/operators.h"
 #include "cli/svg.h"
 #include "runtime/runtime.h"
 
 typedef struct inspect_args {
     cli_common common;
     cli_strings shapes;
-    bool dot, optimized, check, weights;
+    bool dot, optimized, check, weights, ops, markdown;
     const char *svg, *memory_svg;
 } inspect_args;
 
@@ -360,10 +361,26 @@ static int inspect(const inspect_args *a, tern_model *model) {
     return code;
 }
 
+static int inspect_operators(const inspect_args *a, int count) {
+    if (!a->ops || count) {
+        cli_error(a->ops ? "inspect --ops lists the operators of tern itself and takes no MODEL (tern inspect --help)"
+                         : "--markdown goes with --ops (tern inspect --help)");
+        return CLI_USAGE;
+    }
+    return cli_print_operators(a->markdown      ? CLI_OPERATORS_MARKDOWN
+                               : a->common.json ? CLI_OPERATORS_JSON
+                                                : CLI_OPERATORS_TEXT);
+}
+
 static int run(void *args, char **operands, int count) {
     const inspect_args *a = args;
     tern_model *model = NULL;
     tern_error err;
+    if (a->ops || a->markdown) return inspect_operators(a, count);
+    if (count == 0) {
+        cli_error("inspect needs MODEL, or --ops (tern inspect --help)");
+        return CLI_USAGE;
+    }
     if (count == 2) return cli_inspect_diff(operands[0], operands[1], a->common.json);
     if (a->check) return cli_inspect_check(operands[0], a->common.json);
     if (cli_is_checkpoint(operands[0])) return cli_inspect_checkpoint(operands[0], a->common.json);
@@ -386,6 +403,9 @@ static const cli_option options[] = {
      offsetof(inspect_args, weights), .min = 0},
     {"check", 0, CLI_FLAG, NULL, "look for violations of the standard's rules; the exit code is 1 when there are any",
      offsetof(inspect_args, check), .min = 0},
+    {"ops", 0, CLI_FLAG, NULL, "list the operators that tern has, with versions and types, instead of a model",
+     offsetof(inspect_args, ops), .min = 0},
+    {"markdown", 0, CLI_FLAG, NULL, "with --ops: as docs/operators.md", offsetof(inspect_args, markdown), .min = 0},
     CLI_OPT_CPU,
     CLI_OPT_NO_FUSE,
     CLI_OPT_JSON,
@@ -397,6 +417,7 @@ static const char *const examples[] = {"tern inspect net.onnx",
                                        "tern inspect net.onnx --check",
                                        "tern inspect old.onnx new.onnx",
                                        "tern inspect yolov5s.pt",
+                                       "tern inspect --ops",
                                        NULL};
 
 const cli_command cli_cmd_inspect = {
@@ -413,7 +434,7 @@ const cli_command cli_cmd_inspect = {
     .n_options = TN_COUNT(options),
     .examples = examples,
     .failure = "the model can not be read, or not be run; --check found a violation; two models differ",
-    .min_operands = 1,
+    .min_operands = 0,
     .max_operands = 2,
     .args_size = sizeof(inspect_args),
     .run = run,

@@ -35,12 +35,20 @@ tern_status tn_infer_want(tn_infer *c, int i, uint32_t types) {
     return s;
 }
 
+static const char *type_word(const tn_type *t) {
+    static const char *const kinds[] = {"a tensor", "a sequence", "an optional", "a map"};
+    return t->kind == TERN_KIND_TENSOR ? tern_dtype_name(t->dtype) : kinds[t->kind];
+}
+
+/* Nothing is known of it: it may still turn out to be of any kind. */
+static bool unknown(const tn_type *t) { return t->kind == TERN_KIND_TENSOR && t->dtype == TERN_UNDEFINED; }
+
 tern_status tn_infer_same_type(tn_infer *c, int a, int b) {
     const tn_type *x = a < c->node->n_in ? c->in[a] : NULL, *y = b < c->node->n_in ? c->in[b] : NULL;
-    if (!x || !y || x->dtype == TERN_UNDEFINED || y->dtype == TERN_UNDEFINED) return TERN_OK;
+    if (!x || !y || unknown(x) || unknown(y)) return TERN_OK;
     if (x->kind == y->kind && x->dtype == y->dtype) return TERN_OK;
     return tn_infer_fail(c, TERN_TYPE_MISMATCH, "input %d '%s' is %s but input %d '%s' is %s", a, c->node->in[a]->name,
-                         tern_dtype_name(x->dtype), b, c->node->in[b]->name, tern_dtype_name(y->dtype));
+                         type_word(x), b, c->node->in[b]->name, type_word(y));
 }
 
 void tn_infer_out(tn_infer *c, int o, tern_dtype dtype, const tn_shape *shape) {

@@ -122,6 +122,7 @@ static tern_status infer_resize(tn_infer *c) {
     lists l;
     TN_TRY(tn_resize_modes(c->node, &r, c->err));
     TN_TRY(tn_args_need(c, 0, r.mode == TN_RESIZE_NEAREST ? TN_TYPES_ALL : NUMERIC_OR_BOOL));
+    if (roi_input(c->node) > 0) TN_TRY(tn_infer_want(c, roi_input(c->node), TN_TYPES_FLOAT));
     TN_TRY(lists_infer(c, &r, &l));
     if (!tn_args_shape(c, 0, &r.in)) {
         tn_infer_out(c, 0, c->in[0]->dtype, NULL);
