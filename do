@@ -8,6 +8,7 @@ usage() {
 ./do demo     install what is missing, build, and classify the pictures of examples/
 ./do test     install what is missing, build with gcc and clang, and run every check and test
 ./do build    build build/tern, build/libtern.a and build/libtern.so with what is there
+./do serve    install what is missing, build, and serve the embedded model, or: ./do serve MODEL|REPOSITORY...
 ./do bench    build, and time the embedded model and the models named: ./do bench [MODEL...]
 ./do fuzz     build the fuzz targets with clang and run each for a minute: ./do fuzz [NAME [SECONDS]]
 ./do format   format the sources as .clang-format says
@@ -47,6 +48,7 @@ libtiff-dev     header:tiffio.h     reads TIFF pictures
 libgif-dev      header:gif_lib.h    reads GIF pictures
 libopenjp2-7-dev pkg:libopenjp2     reads JPEG 2000 pictures
 libcairo2-dev   header:cairo/cairo.h draws boxes into pictures
+libmicrohttpd-dev header:microhttpd.h serves models over HTTP
 "
 packages_test="
 libcmocka-dev   header:cmocka.h     unit tests
@@ -61,6 +63,8 @@ clang           command:clang       second compiler, as a check
 g++             command:g++         C++ program in the test of the installation
 clang-format    command:clang-format checks the formatting
 shellcheck      command:shellcheck  checks the shell scripts
+curl            command:curl        talks to the server in its tests
+openssl         command:openssl     makes a certificate in the test of HTTPS
 "
 packages_fuzz="
 clang           command:clang       compiler with libFuzzer
@@ -145,6 +149,15 @@ do_demo() {
     do_build -DTERN_TESTS=OFF
     say "classifying ten pictures of clothes with the embedded model: build/tern classify examples/*.png"
     build/tern classify --top 5 examples/*.png || fail "the demo failed"
+    say "the same in a browser: ./do serve"
+}
+
+do_serve() {
+    need "$packages_build"
+    say "building"
+    do_build -DTERN_TESTS=OFF
+    say "serving; the page is at http://127.0.0.1:8000, Ctrl-C ends it"
+    exec build/tern serve "$@"
 }
 
 # ---- testing -------------------------------------------------------------------------------------------------------
@@ -210,7 +223,7 @@ do_test() {
         { unit_tests build/asan && script_tests | grep -v '^tests/build/' && replays build/asan; } |
         run_lines asan build/asan 900
     step "build with the thread sanitizer" build build/tsan -DTERN_SANITIZE=thread -DTERN_WERROR=ON &&
-        unit_tests build/tsan | grep -E 'thread|concurrent|parallel|/runtime/' | run_lines tsan build/tsan 900
+        unit_tests build/tsan | grep -E 'thread|concurrent|parallel|/runtime/|/serve/' | run_lines tsan build/tsan 900
     say "done in $(($(date +%s) - begin)) seconds"
     awk '{ p += $1; f += $2; s += $3 } END { printf "%d passed, %d failed, %d skipped\n", p, f, s; exit f > 0 || p == 0 }' \
         "$counts"
@@ -255,7 +268,7 @@ do_format() {
 command=${1:-help}
 [ $# -eq 0 ] || shift
 case $command in
-demo | test | build | bench | fuzz | format) "do_$command" "$@" ;;
+demo | serve | test | build | bench | fuzz | format) "do_$command" "$@" ;;
 check) tools/check "$@" ;;
 clean) rm -rf build ;;
 help | -h | --help) usage ;;

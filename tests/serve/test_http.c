@@ -1,0 +1,265 @@
+/* The server on a socket: what a client of this project's own making sends, byte by byte. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "serve/http.h"
+#include "serve_test.h"
+
+static st_server server;
+static serve_http *http;
+
+static void no_note(void *context, const char *line) {
+    (void)context;
+    (void)line;
+}
+
+static int set_up(void **unused) {
+    (void)unused;
+    tern_error err;
+    if (!serve_http_library()) return 0;
+    st_begin(&server);
+    st_add_rows(&server, "rows", 1, 1);
+    server.options.port = 0;
+    server.options.max_body = 4096;
+    server.options.request_seconds = 2;
+    st_start(&server);
+    if (serve_http_start(&http, &server.server, no_note, NULL, &err) != TERN_OK) fail_msg("%s", err.text);
+    return 0;
+}
+
+static int tear_down(void **unused) {
+    (void)unused;
+    if (!http) return 0;
+    for (int i = 0; i < 500 && atomic_load(&server.server.under_way) > 0; i++) usleep(10000);
+    serve_http_stop(http);
+    st_stop(&server);
+    return 0;
+}
+
+static int dial(void) {
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)serve_http_port(http))};
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+    return fd;
+}
+
+static void put(int fd, const char *text) {
+    size_t n = strlen(text);
+    ssize_t sent = send(fd, text, n, MSG_NOSIGNAL);
+    (void)sent; /* the server may have closed already */
+}
+
+/* What comes until the server closes, or `until` is in it, or nothing has come for so long. */
+static size_t get(int fd, char *to, size_t size, const char *until, int milliseconds) {
+    size_t n = 0;
+    to[0] = '\0';
+    while (n + 1 < size) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        if (poll(&p, 1, milliseconds) <= 0) break;
+        ssize_t got = recv(fd, to + n, size - 1 - n, 0);
+        if (got <= 0) break;
+        n += (size_t)got;
+        to[n] = '\0';
+        if (until && strstr(to, until)) break;
+    }
+    return n;
+}
+
+static bool closed(int fd, int milliseconds) {
+    char text[4096];
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    for (int i = 0; i < 50; i++) {
+        if (poll(&p, 1, milliseconds / 50 + 1) > 0 && recv(fd, text, sizeof text, 0) <= 0) return true;
+    }
+    return false;
+}
+
+#define NEEDS_HTTP \
+    if (!http) tt_skip("this build has no libmicrohttpd")
+
+#define BODY "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[1,4],\"data\":[1,2,3,4]}]}"
+
+static void keeps_connections(void **unused) {
+    (void)unused;
+    NEEDS_HTTP;
+    char text[4096], request[1024];
+    int fd = dial();
+    for (int i = 0; i < 3; i++) {
+        snprintf(request, sizeof request,
+                 "POST /v2/models/rows/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n%s", strlen(BODY), BODY);
+        put(fd, request);
+        get(fd, text, sizeof text, "]}", 3000);
+        assert_non_null(strstr(text, "HTTP/1.1 200 OK\r\n"));
+        assert_non_null(strstr(text, "Content-Type: application/json\r\n"));
+        assert_non_null(strstr(text, "\"model_name\":\"rows\""));
+    }
+    /* Two at once. */
+    put(fd, "GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\nGET /v2/health/ready HTTP/1.1\r\nHost: x\r\n\r\n");
+    get(fd, text, sizeof text, "{\"ready\":true}", 3000);
+    assert_non_null(strstr(text, "{\"live\":true}"));
+    assert_non_null(strstr(text, "{\"ready\":true}"));
+    /* In pieces, chunked. */
+    put(fd, "POST /v2/models/rows/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    snprintf(request, sizeof request, "%zx\r\n%.10s\r\n", (size_t)10, BODY);
+    put(fd, request);
+    usleep(20000);
+    snprintf(request, sizeof request, "%zx\r\n%s\r\n0\r\n\r\n", strlen(BODY) - 10, BODY + 10);
+    put(fd, request);
+    get(fd, text, sizeof text, "]}", 3000);
+    assert_non_null(strstr(text, "HTTP/1.1 200"));
+    close(fd);
+}
+
+static void refuses_odd_requests(void **unused) {
+    (void)unused;
+    NEEDS_HTTP;
+    static const struct {
+        const char *status, *request;
+    } cases[] = {
+        {" 400",
+         "POST /v2/models/rows/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello"},
+        {" 400", "POST /v2/models/rows/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: "
+                 "chunked\r\n\r\n0\r\n\r\n"},
+        {" 400",
+         "POST /v2/models/rows/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n"},
+        {" 400", "POST /v2/models/rows/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"},
+        {" 400", "POST /v2/models/rows/infer HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n"},
+        {" 4", "POST /v2/models/rows/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n"},
+        {" 413", "POST /v2/models/rows/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 4097\r\n\r\n"},
+        {" 415",
+         "POST /v2/models/rows/infer HTTP/1.1\r\nHost: x\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx"},
+        {" 400",
+         "POST /v2/models/rows/infer HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx"},
+        {" 404", "GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n"},
+        {" 404", "GET /v2/models/%2e%2e%2fetc HTTP/1.1\r\nHost: x\r\n\r\n"},
+        {" 405", "DELETE /v2/models/rows HTTP/1.1\r\nHost: x\r\n\r\n"},
+        {" 400", "GET /v2 HTTP/1.1\r\n\r\n"}, /* no Host */
+    };
+    for (size_t i = 0; i < TN_COUNT(cases); i++) {
+        char text[4096];
+        int fd = dial();
+        put(fd, cases[i].request);
+        get(fd, text, sizeof text, "\r\n\r\n", 3000);
+        const char *space = strchr(text, ' ');
+        if (!space || strncmp(space, cases[i].status, strlen(cases[i].status)) != 0)
+            fail_msg("%s -> %s", cases[i].request, text);
+        close(fd);
+    }
+    /* Something that is not HTTP, and nothing at all. */
+    int fd = dial();
+    put(fd, "\x16\x03\x01\x02\x00\x01\x00\r\n\r\n");
+    assert_true(closed(fd, 5000));
+    close(fd);
+    close(dial());
+    char text[1000];
+    fd = dial();
+    put(fd, "GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n");
+    get(fd, text, sizeof text, "true", 3000);
+    assert_non_null(strstr(text, "{\"live\":true}"));
+    close(fd);
+}
+
+static void refuses_large_headers(void **unused) {
+    (void)unused;
+    NEEDS_HTTP;
+    int fd = dial();
+    char *line = malloc(300001), text[4096];
+    assert_non_null(line);
+    memset(line, 'a', 300000);
+    line[300000] = '\0';
+    put(fd, "GET /v2 HTTP/1.1\r\nHost: x\r\nX-Long: ");
+    put(fd, line);
+    put(fd, "\r\n\r\n");
+    get(fd, text, sizeof text, "\r\n\r\n", 3000);
+    assert_true(text[0] == '\0' || strstr(text, " 431 ") || strstr(text, " 414 ") || strstr(text, " 413 "));
+    close(fd);
+    free(line);
+    /* Many small ones. */
+    fd = dial();
+    put(fd, "GET /v2 HTTP/1.1\r\nHost: x\r\n");
+    for (int i = 0; i < 150; i++) put(fd, "X-A: 1\r\n");
+    put(fd, "\r\n");
+    get(fd, text, sizeof text, "\r\n\r\n", 3000);
+    assert_non_null(strstr(text, " 431 "));
+    close(fd);
+}
+
+/* A body larger than the limit without saying so. */
+static void refuses_endless_bodies(void **unused) {
+    (void)unused;
+    NEEDS_HTTP;
+    char piece[1024 + 8], text[4096];
+    int fd = dial();
+    put(fd, "POST /v2/models/rows/infer HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    memset(piece, ' ', sizeof piece);
+    memcpy(piece, "400\r\n", 5);
+    memcpy(piece + 5 + 1024, "\r\n", 3);
+    for (int i = 0; i < 8; i++) put(fd, piece);
+    put(fd, "0\r\n\r\n");
+    get(fd, text, sizeof text, "}", 3000);
+    assert_non_null(strstr(text, " 413 "));
+    close(fd);
+}
+
+/* A byte now and then does not keep a connection, and others are served meanwhile. */
+static void slow_clients_are_cut_off(void **unused) {
+    (void)unused;
+    NEEDS_HTTP;
+    int heads[20], body = dial(), idle = dial();
+    for (int i = 0; i < 20; i++) heads[i] = dial();
+    put(body, "POST /v2/models/rows/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{");
+    struct timespec begin, now;
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    bool open = true;
+    do {
+        for (int i = 0; i < 20; i++) put(heads[i], "G");
+        put(body, " ");
+        usleep(200000);
+        int fd = dial();
+        char text[1000];
+        put(fd, "GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n");
+        get(fd, text, sizeof text, "true", 3000);
+        assert_non_null(strstr(text, "{\"live\":true}"));
+        close(fd);
+        open = !closed(heads[0], 10) || !closed(body, 10) || !closed(idle, 10);
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    } while (open && now.tv_sec - begin.tv_sec < 30);
+    assert_false(open);
+    for (int i = 0; i < 20; i++) close(heads[i]);
+    close(body);
+    close(idle);
+}
+
+/* Clients that go away while their request is worked on. */
+static void clients_that_leave(void **unused) {
+    (void)unused;
+    NEEDS_HTTP;
+    char request[1024];
+    snprintf(request, sizeof request, "POST /v2/models/rows/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n%s",
+             strlen(BODY), BODY);
+    for (int i = 0; i < 200; i++) {
+        int fd = dial();
+        size_t n = i % 3 == 0 ? strlen(request) / 2 : strlen(request);
+        ssize_t sent = send(fd, request, n, MSG_NOSIGNAL);
+        assert_int_equal(sent, n);
+        close(fd);
+    }
+    for (int i = 0; i < 500 && atomic_load(&server.server.under_way) > 0; i++) usleep(10000);
+    assert_int_equal(atomic_load(&server.server.under_way), 0);
+    assert_int_equal(atomic_load(&server.server.body_bytes), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(keeps_connections),        cmocka_unit_test(refuses_odd_requests),
+        cmocka_unit_test(refuses_large_headers),    cmocka_unit_test(refuses_endless_bodies),
+        cmocka_unit_test(slow_clients_are_cut_off), cmocka_unit_test(clients_that_leave),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
