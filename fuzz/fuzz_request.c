@@ -1,6 +1,7 @@
 /* Requests of the server. The first byte says of which kind the others are: an inference request (two bytes with the
  * length of the JSON, then JSON and binary tensors), a configuration in either form, or pictures as multipart or JSON.
  * Each gives something or an error; what an inference request gives can be answered. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "serve/infer.h"
