@@ -14,7 +14,15 @@
 typedef enum sample_mode { SAMPLE_NEAREST, SAMPLE_LINEAR, SAMPLE_CUBIC, SAMPLE_UNKNOWN } sample_mode;
 typedef enum edge_mode { EDGE_ZEROS, EDGE_BORDER, EDGE_REFLECTION, EDGE_UNKNOWN } edge_mode;
 
+/* mmcv's grid_sampler has numbers where GridSample has names, as PyTorch's operator. */
+static int64_t numbered(const tn_node *n, const char *attr, int64_t unknown) {
+    int64_t v = tn_attr_i(n, attr, 0);
+    return v >= 0 && v < unknown ? v : unknown;
+}
+
 static sample_mode sample_mode_of(const tn_node *n) {
+    static const sample_mode of_number[] = {SAMPLE_LINEAR, SAMPLE_NEAREST, SAMPLE_CUBIC, SAMPLE_UNKNOWN};
+    if (*n->domain) return of_number[numbered(n, "interpolation_mode", 3)];
     bool old = n->since < 20;
     const char *linear = old ? "bilinear" : "linear";
     if (tn_attr_is(n, "mode", linear, "nearest")) return SAMPLE_NEAREST;
@@ -23,6 +31,7 @@ static sample_mode sample_mode_of(const tn_node *n) {
 }
 
 static edge_mode edge_mode_of(const tn_node *n) {
+    if (*n->domain) return (edge_mode)numbered(n, "padding_mode", EDGE_UNKNOWN);
     static const char *const names[] = {"zeros", "border", "reflection"};
     for (int i = 0; i < 3; i++)
         if (tn_attr_is(n, "padding_mode", "zeros", names[i])) return (edge_mode)i;
@@ -39,7 +48,13 @@ static int64_t tap_count(sample_mode m, int rank) {
 /* ---- inference ------------------------------------------------------------------------------------------------- */
 
 static tern_status check_sample_attrs(tn_infer *c) {
-    tn_str mode = tn_attr_s(c->node, "mode", ""), padding = tn_attr_s(c->node, "padding_mode", "");
+    bool mmcv = *c->node->domain;
+    if (mmcv && (sample_mode_of(c->node) == SAMPLE_UNKNOWN || edge_mode_of(c->node) == EDGE_UNKNOWN))
+        return tn_infer_fail(c, TERN_INVALID_MODEL, "interpolation_mode is %lld and padding_mode %lld, not 0 to 2",
+                             (long long)tn_attr_i(c->node, "interpolation_mode", 0),
+                             (long long)tn_attr_i(c->node, "padding_mode", 0));
+    tn_str none = {"", 0}, mode = mmcv ? none : tn_attr_s(c->node, "mode", "");
+    tn_str padding = mmcv ? none : tn_attr_s(c->node, "padding_mode", "");
     if (sample_mode_of(c->node) == SAMPLE_UNKNOWN)
         return tn_infer_fail(c, TERN_INVALID_MODEL, "mode '%.*s' is not one of this version",
                              (int)TN_MIN(mode.len, (size_t)40), mode.data);
@@ -86,6 +101,7 @@ typedef struct sampler {
     sample_mode mode;
     edge_mode edge;
     bool align, wide_grid;
+    bool clamp_taps; /* cubic with border: the pixels around a position are clamped, not the position (mmcv) */
     int rank;
     int64_t dims[MAX_GRID], step[MAX_GRID]; /* of the planes of X */
     int64_t taps, block;                    /* taps of an output; outputs of a task */
@@ -135,7 +151,7 @@ static int axis_taps(const sampler *s, double v, int axis, int64_t *index, doubl
     int64_t n = s->dims[axis];
     double x = to_pixels(s, v, n), last = (double)(n - 1);
     if (s->mode == SAMPLE_NEAREST) x = nearbyint(x);
-    if (s->edge == EDGE_BORDER) x = clamp(x, 0, last);
+    if (s->edge == EDGE_BORDER && !s->clamp_taps) x = clamp(x, 0, last);
     if (s->edge == EDGE_REFLECTION) x = reflect(x, s->align ? 0 : -0.5, s->align ? last : last + 0.5);
     double low = floor(x);
     if (!(fabs(x) < 1e15)) { /* also not a number: outside of everything */
@@ -262,6 +278,7 @@ static tern_status run_grid_sample(tn_run *c) {
     sampler s = {.mode = sample_mode_of(c->node),
                  .edge = edge_mode_of(c->node),
                  .align = tn_attr_i(c->node, "align_corners", 0) != 0,
+                 .clamp_taps = *c->node->domain != 0 && sample_mode_of(c->node) == SAMPLE_CUBIC,
                  .wide_grid = grid->dtype == TERN_DOUBLE,
                  .rank = x->shape.rank - 2,
                  .channels = x->shape.dims[1],

@@ -19,18 +19,25 @@ static const size_t n_rows = TN_COUNT(rows) - 1;
 static const struct {
     const char *domain;
     int newest;
-} opsets[] = {
-    {"", 28},   {"ai.onnx.ml", 5}, {"ai.onnx.preview", 1}, {"ai.onnx.preview.training", 1}, {"com.microsoft", 1},
-    {"tern", 1}};
+} opsets[] = {{"", 28},
+              {"ai.onnx.ml", 5},
+              {"ai.onnx.preview", 1},
+              {"ai.onnx.preview.training", 1},
+              {"com.microsoft", 1},
+              {"mmcv", 1},
+              {"mmdeploy", 1},
+              {"tern", 1}};
 
 static const struct {
     const char *name;
     uint32_t types; /* bits of tn_attr_type */
 } attr_types[] = {
-#define A(TYPE)           (1u << TN_ATTR_##TYPE)
-#define ATTR(NAME, TYPES) {#NAME, TYPES},
+#define A(TYPE)                  (1u << TN_ATTR_##TYPE)
+#define ATTR(NAME, TYPES)        {#NAME, TYPES},
+#define ATTR_OF(OP, NAME, TYPES) {#OP "." #NAME, TYPES},
 #include "ops/attr_list.inc"
 #undef ATTR
+#undef ATTR_OF
 #undef A
 };
 
@@ -73,10 +80,18 @@ static tern_status node_fail(const tn_node *node, tern_error *err, tern_status s
     return tn_fail(err, status, "%s: %s", tn_node_text(node, where, sizeof where), text);
 }
 
+/* 1 + the index in attr_types; 0: no operator reads an attribute of this name. */
+static size_t attr_row(const tn_node *node, const tn_attr *a, const tn_map *attr_map) {
+    char key[100];
+    int len = *node->domain ? snprintf(key, sizeof key, "%s.%s", node->op_type, a->name) : 0;
+    void *row = len > 0 && (size_t)len < sizeof key ? tn_map_get(attr_map, (tn_str){key, (size_t)len}) : NULL;
+    return (size_t)(uintptr_t)(row ? row : tn_map_get(attr_map, tn_str_c(a->name)));
+}
+
 static tern_status check_attrs(const tn_node *node, const tn_map *attr_map, tern_error *err) {
     for (int i = 0; i < node->n_attrs; i++) {
         const tn_attr *a = &node->attrs[i];
-        size_t row = (size_t)(uintptr_t)tn_map_get(attr_map, tn_str_c(a->name));
+        size_t row = attr_row(node, a, attr_map);
         if (row == 0) continue; /* no operator reads an attribute of this name */
         if (!((attr_types[row - 1].types >> a->type) & 1u)) {
             char where[TN_NODE_TEXT];

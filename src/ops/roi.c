@@ -1,4 +1,6 @@
-/* RoiAlign and MaxRoiPool: a grid of values for each region of interest. */
+/* RoiAlign and MaxRoiPool: a grid of values for each region of interest. And mmcv's forms of RoiAlign, whose regions
+ * start with the number of their image: MMCVRoiAlign (image, x1, y1, x2, y2) and MMCVRoIAlignRotated (image, center,
+ * width, height, angle). */
 #include "ops/args.h"
 #include "ops/rowio.h"
 
@@ -76,29 +78,42 @@ typedef struct roi_tap {
 typedef struct roi_align {
     const tern_tensor *x, *rois;
     const int64_t *batch;
+    int columns;  /* of rois: 4, 5 with the image first, 6 for center and angle */
+    double angle; /* factor of the angle: -1 for clockwise */
     const void *data;
     tern_tensor *y;
     int64_t channels, height, width, out_h, out_w, ratio;
     double scale, shift; /* shift: half a pixel or 0 */
     bool max, wide;
+    bool max_of_samples; /* max is over interpolated samples, not over single weighted pixels */
 } roi_align;
 
 typedef struct roi_box {
     double x, y, bin_w, bin_h;
-    int64_t grid_w, grid_h; /* samples of a bin */
+    double sin, cos, center_x, center_y; /* x and y are relative to the center, which is 0 but for rotated regions */
+    int64_t grid_w, grid_h;              /* samples of a bin */
 } roi_box;
 
 /* False when the region needs too many samples or is not finite. */
 static bool roi_box_of(const roi_align *r, int64_t roi, roi_box *b) {
-    double v[4];
-    tn_row_load_f64(r->rois->dtype, r->rois->data, roi * 4, 4, v);
-    for (int i = 0; i < 4; i++) v[i] = rounded(r->wide, rounded(r->wide, v[i] * r->scale) - r->shift);
-    double w = rounded(r->wide, v[2] - v[0]), h = rounded(r->wide, v[3] - v[1]);
+    double row[6], *v = r->columns == 4 ? row : row + 1, angle = 0;
+    bool rotated = r->columns == 6;
+    tn_row_load_f64(r->rois->dtype, r->rois->data, roi * r->columns, r->columns, row);
+    for (int i = 0; i < 4; i++)
+        v[i] = rounded(r->wide, rounded(r->wide, v[i] * r->scale) - (rotated && i >= 2 ? 0 : r->shift));
+    double w = rotated ? v[2] : rounded(r->wide, v[2] - v[0]), h = rotated ? v[3] : rounded(r->wide, v[3] - v[1]);
     if (r->shift == 0) {
         w = fmax(w, 1);
         h = fmax(h, 1);
     }
-    *b = (roi_box){v[0], v[1], rounded(r->wide, w / (double)r->out_w), rounded(r->wide, h / (double)r->out_h), 0, 0};
+    *b = (roi_box){.x = v[0], .y = v[1], .cos = 1};
+    b->bin_w = rounded(r->wide, w / (double)r->out_w);
+    b->bin_h = rounded(r->wide, h / (double)r->out_h);
+    if (rotated) {
+        angle = row[5] * r->angle;
+        *b = (roi_box){-w / 2, -h / 2, b->bin_w, b->bin_h, sin(angle), cos(angle), v[0], v[1], 0, 0};
+        if (!(fabs(angle) < 1e15)) return false;
+    }
     double nw = r->ratio > 0 ? (double)r->ratio : ceil(b->bin_w), nh = r->ratio > 0 ? (double)r->ratio : ceil(b->bin_h);
     nw = fmax(nw, 0);
     nh = fmax(nh, 0);
@@ -135,27 +150,36 @@ static roi_tap roi_tap_at(const roi_align *r, double y, double x) {
     return t;
 }
 
+/* y down, x to the right: a positive angle turns counterclockwise as it is seen. */
+static roi_tap sample_at(const roi_align *r, const roi_box *b, double y, double x) {
+    return roi_tap_at(r, y * b->cos - x * b->sin + b->center_y, y * b->sin + x * b->cos + b->center_x);
+}
+
 /* All samples of a bin. */
 static void fill_bin(const roi_align *r, const roi_box *b, int64_t bin, roi_tap *taps) {
     int64_t ph = bin / r->out_w, pw = bin % r->out_w;
     for (int64_t iy = 0; iy < b->grid_h; iy++)
         for (int64_t ix = 0; ix < b->grid_w; ix++)
-            *taps++ = roi_tap_at(r, b->y + (double)ph * b->bin_h + ((double)iy + 0.5) * b->bin_h / (double)b->grid_h,
-                                 b->x + (double)pw * b->bin_w + ((double)ix + 0.5) * b->bin_w / (double)b->grid_w);
+            *taps++ = sample_at(r, b, b->y + (double)ph * b->bin_h + ((double)iy + 0.5) * b->bin_h / (double)b->grid_h,
+                                b->x + (double)pw * b->bin_w + ((double)ix + 0.5) * b->bin_w / (double)b->grid_w);
 }
 
-/* Mean of the samples, or the largest weighted pixel. */
-#define POOL_TAPS(NAME, T)                                                         \
-    static double NAME(const T *plane, const roi_tap *taps, int64_t n, bool max) { \
-        double sum = 0, top = -INFINITY;                                           \
-        for (int64_t i = 0; i < n; i++)                                            \
-            for (int k = 0; k < 4; k++) {                                          \
-                double v = taps[i].w[k] * (double)plane[taps[i].at[k]];            \
-                sum += v;                                                          \
-                top = v > top ? v : top;                                           \
-            }                                                                      \
-        if (n == 0) return 0;                                                      \
-        return max ? top : sum / (double)n;                                        \
+/* Mean of the samples, or the largest weighted pixel or sample. */
+#define POOL_TAPS(NAME, T)                                                                   \
+    static double NAME(const roi_align *r, const T *plane, const roi_tap *taps, int64_t n) { \
+        double sum = 0, top = -INFINITY;                                                     \
+        for (int64_t i = 0; i < n; i++) {                                                    \
+            double sample = 0;                                                               \
+            for (int k = 0; k < 4; k++) {                                                    \
+                double v = taps[i].w[k] * (double)plane[taps[i].at[k]];                      \
+                sample += v;                                                                 \
+                sum += v;                                                                    \
+                top = !r->max_of_samples && v > top ? v : top;                               \
+            }                                                                                \
+            top = r->max_of_samples && sample > top ? sample : top;                          \
+        }                                                                                    \
+        if (n == 0) return 0;                                                                \
+        return r->max ? top : sum / (double)n;                                               \
     }
 POOL_TAPS(pool_taps_f32, float)
 POOL_TAPS(pool_taps_f64, double)
@@ -172,8 +196,8 @@ static tern_status align_region(const roi_align *r, int64_t roi, tern_error *err
         fill_bin(r, &b, bin, taps);
         for (int64_t c = 0; c < r->channels; c++) {
             int64_t from = (r->batch[roi] * r->channels + c) * plane;
-            double v = r->wide ? pool_taps_f64((const double *)r->data + from, taps, n, r->max)
-                               : pool_taps_f32((const float *)r->data + from, taps, n, r->max);
+            double v = r->wide ? pool_taps_f64(r, (const double *)r->data + from, taps, n)
+                               : pool_taps_f32(r, (const float *)r->data + from, taps, n);
             int64_t at = (roi * r->channels + c) * r->out_h * r->out_w + bin;
             tn_row_store_f64(r->y->dtype, r->y->data, at, 1, &v);
         }
@@ -207,13 +231,15 @@ static tern_status align_all(tn_run *c, const roi_align *r, int64_t rois) {
     return s;
 }
 
-static tern_status run_roi_align(tn_run *c) {
+/* What all forms have in common; `batch`: the image of each region. */
+static tern_status run_regions(tn_run *c, const int64_t *batch, int columns, bool half, bool max_of_samples) {
     const tern_tensor *x = c->in[0];
-    const char *mode = c->node->since < 16 ? "output_half_pixel" : "half_pixel";
-    bool half = tn_attr_is(c->node, "coordinate_transformation_mode", mode, "half_pixel");
     roi_align r = {.x = x,
                    .rois = c->in[1],
-                   .batch = c->in[2]->data,
+                   .batch = batch,
+                   .columns = columns,
+                   .angle = tn_attr_i(c->node, "clockwise", 0) ? -1 : 1,
+                   .max_of_samples = max_of_samples,
                    .y = c->out[0],
                    .channels = x->shape.dims[1],
                    .height = x->shape.dims[2],
@@ -239,7 +265,49 @@ static tern_status run_roi_align(tn_run *c) {
     return s;
 }
 
+static tern_status run_roi_align(tn_run *c) {
+    const char *mode = c->node->since < 16 ? "output_half_pixel" : "half_pixel";
+    bool half = tn_attr_is(c->node, "coordinate_transformation_mode", mode, "half_pixel");
+    return run_regions(c, c->in[2]->data, 4, half, false);
+}
+
 const tn_op tn_op_roi_align = TN_ARGS_OP(infer_roi_align, run_roi_align, 3, 3, 1, 1, 0);
+
+/* ---- mmcv ------------------------------------------------------------------------------------------------------ */
+
+static tern_status infer_mmcv(tn_infer *c, int columns) {
+    TN_TRY(infer_roi(c, columns, tn_attr_i(c->node, "output_height", 1), tn_attr_i(c->node, "output_width", 1)));
+    if (tn_attr_i(c->node, "sampling_ratio", 0) < 0)
+        return tn_infer_fail(c, TERN_INVALID_MODEL, "sampling_ratio is %lld",
+                             (long long)tn_attr_i(c->node, "sampling_ratio", 0));
+    if (columns == 5 && !tn_attr_is(c->node, "mode", "avg", "avg") && !tn_attr_is(c->node, "mode", "avg", "max"))
+        return tn_infer_fail(c, TERN_INVALID_MODEL, "mode is neither avg nor max");
+    return TERN_OK;
+}
+static tern_status infer_mmcv_align(tn_infer *c) { return infer_mmcv(c, 5); }
+static tern_status infer_mmcv_rotated(tn_infer *c) { return infer_mmcv(c, 6); }
+
+static tern_status run_mmcv(tn_run *c, int columns) {
+    const tern_tensor *rois = c->in[1];
+    int64_t n = rois->shape.dims[0], *batch = tn_alloc_array((size_t)n, sizeof *batch);
+    if (!batch) return tn_fail_oom(c->err, (size_t)n * sizeof *batch);
+    tern_status s = TERN_OK;
+    for (int64_t i = 0; i < n && s == TERN_OK; i++) {
+        double image = tn_tensor_get_f64(rois, i * columns);
+        if (!(image > -1 && image < 0x1p53))
+            s = tn_run_fail(c, TERN_INVALID_ARGUMENT, "roi %lld is of image %g", (long long)i, image);
+        else
+            batch[i] = (int64_t)image;
+    }
+    if (s == TERN_OK) s = run_regions(c, batch, columns, tn_attr_i(c->node, "aligned", 1) != 0, true);
+    tn_free(batch);
+    return s;
+}
+static tern_status run_mmcv_align(tn_run *c) { return run_mmcv(c, 5); }
+static tern_status run_mmcv_rotated(tn_run *c) { return run_mmcv(c, 6); }
+
+const tn_op tn_op_mmcv_roi_align = TN_ARGS_OP(infer_mmcv_align, run_mmcv_align, 2, 2, 1, 1, 0);
+const tn_op tn_op_mmcv_roi_align_rotated = TN_ARGS_OP(infer_mmcv_rotated, run_mmcv_rotated, 2, 2, 1, 1, 0);
 
 /* ---- MaxRoiPool ------------------------------------------------------------------------------------------------ */
 

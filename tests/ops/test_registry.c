@@ -82,10 +82,12 @@ static void test_errors_say_what_and_where(void **state) {
 /* ---- attribute names: every one that the sources read is in attr_list.inc ---------------------------------------- */
 
 static const char *const known[] = {
-#define A(TYPE)           0
-#define ATTR(NAME, TYPES) #NAME,
+#define A(TYPE)                  0
+#define ATTR(NAME, TYPES)        #NAME,
+#define ATTR_OF(OP, NAME, TYPES) #NAME,
 #include "ops/attr_list.inc"
 #undef ATTR
+#undef ATTR_OF
 #undef A
 };
 
