@@ -1,6 +1,7 @@
 #include "ops/fused.h"
 
 #include "kernels/layout.h"
+#include "kernels/q8_eltwise.h"
 
 static const char *const act_names[] = {"none",        "relu",      "clip", "leaky", "sigmoid",   "silu",
                                         "hardsigmoid", "hardswish", "tanh", "gelu",  "gelu_tanh", "mish",
@@ -24,10 +25,10 @@ bool tn_op_act(const tn_node *node, tn_act *out) {
 /* ---- Reorder ------------------------------------------------------------------------------------------------- */
 
 static tern_status reorder_infer(tn_infer *c) {
-    TN_TRY(tn_infer_want(c, 0, TN_T(FLOAT)));
+    TN_TRY(tn_infer_want(c, 0, TN_T(FLOAT) | TN_T(INT32) | TN_T(INT8) | TN_T(UINT8)));
     int64_t block = tn_attr_i(c->node, "block", 0);
-    if (block != 0 && block != 8 && block != 16)
-        return tn_infer_fail(c, TERN_INVALID_MODEL, "attribute 'block' is %lld, not 0, 8 or 16", (long long)block);
+    if (block != 0 && block != 4 && block != 8 && block != 16)
+        return tn_infer_fail(c, TERN_INVALID_MODEL, "attribute 'block' is %lld, not 0, 4, 8 or 16", (long long)block);
     if (c->in[0] && c->in[0]->ranked && c->in[0]->shape.rank != 4)
         return tn_infer_fail(c, TERN_SHAPE_MISMATCH, "X has rank %d, not 4", c->in[0]->shape.rank);
     tn_infer_out_like(c, 0, 0);
@@ -39,8 +40,13 @@ static tern_status reorder_run(tn_run *c) {
     tern_tensor *y = c->out[0];
     if (!y || tn_shape_count(&y->shape) == 0) return TERN_OK;
     int64_t n = x->shape.dims[0], channels = x->shape.dims[1], hw = tn_shape_count_range(&x->shape, 2, 4);
+    bool bytes = x->dtype == TERN_INT8 || x->dtype == TERN_UINT8;
     if (x->block == y->block)
         memcpy(y->data, x->data, tn_tensor_bytes(x));
+    else if (bytes && x->block == 0)
+        tn_q8_block(x->data, y->data, n, channels, hw, y->block, c->threads);
+    else if (bytes && y->block == 0)
+        tn_q8_unblock(x->data, y->data, n, channels, hw, x->block, c->threads);
     else if (x->block == 0)
         tn_layout_block_f32(c->tier, x->data, y->data, n, channels, hw, y->block, c->threads);
     else if (y->block == 0)

@@ -7,7 +7,17 @@
  *
  *   ScaleShift  X (n, c, ...), S (c), T (c): act(X * S + T). Attributes act, act_alpha, act_beta.
  *
- *   Reorder  X (rank 4). Attribute block: 0 makes it plain, 8 or 16 blocked. */
+ *   Reorder  X (rank 4). Attribute block: 0 makes it plain, 4, 8 or 16 blocked.
+ *
+ * 8-bit ones, in blocks of 16; scales and zero points are those of QLinearConv:
+ *
+ *   QConv    the inputs of QLinearConv, then optionally z, z_scale, z_zero, mid_scale, mid_zero: the convolution is
+ * quantised with mid's parameters (and clamped to mid_low and mid_high), z is added as a real number, and the sum is
+ * quantised with those of y. Attributes of QLinearConv, and q_low, q_high: bounds of y as stored.
+ *
+ *   QAdd     a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero; one shape. Attributes q_low, q_high.
+ *
+ *   QGlobalAveragePool  x, x_scale, x_zero, y_scale, y_zero. */
 #ifndef TN_OPS_FUSED_H
 #define TN_OPS_FUSED_H
 
@@ -22,5 +32,9 @@ const char *tn_op_act_name(tn_act_kind kind);
 /* True when a Conv (standard or tern's) can have a blocked output: float32, rank 4, constant weights, and a fast
  * algorithm for whatever height and width. `plain_input`: with X in plain layout. Uses the types of node->in. */
 bool tn_op_conv_blocked_ok(const tn_node *node, tern_cpu_tier tier, bool plain_input);
+/* The same for QLinearConv, ConvInteger and tern:QConv: X, with blocks of `x_block` bytes, and Y (blocks of 16). */
+bool tn_op_q8_conv_ok(const tn_node *node, int x_block);
+/* tern:QAdd and tern:QGlobalAveragePool on maps of known channels. */
+bool tn_op_q8_eltwise_ok(const tn_node *node);
 
 #endif

@@ -1,14 +1,15 @@
 /* QLinearConv, ConvInteger, QLinearMatMul, MatMulInteger.
  *
- * Sums are exact int32. They are computed by the float32 kernels on operands less their zero points: a product is at
- * most 255 * 255, so a few hundred of them add up below 2^24, where float32 is exact; sums are cut into pieces of that
- * length and the pieces added as integers. */
+ * Sums are exact int32. The fast kernels (kernels/q8.h) do convolutions in blocked layout and products with constant
+ * weights. The rest - other ranks, odd groups, weights that change - is computed by the float32 kernels on operands
+ * less their zero points: a product is at most 255 * 255, so a few hundred of them add up below 2^24, where float32 is
+ * exact; sums are cut into pieces of that length and the pieces added as integers. */
 #include <math.h>
 
-#include "ops/conv_internal.h"
 #include "ops/matmul_internal.h"
+#include "ops/qlinear_internal.h"
 
-#define BYTES       (TN_T(INT8) | TN_T(UINT8))
+#define BYTES       TN_TYPES_BYTE
 #define MAX_PRODUCT (255 * 255)
 
 /* ---- shared -------------------------------------------------------------------------------------------------- */
@@ -20,7 +21,7 @@ static const tn_type *input_type(const tn_type *const *in, const tn_node *node, 
 
 static int64_t count_of(const tern_tensor *t) { return t ? tn_shape_count(&t->shape) : 0; }
 
-static int32_t byte_at(const tern_tensor *t, int64_t i) {
+int32_t tn_op_byte_at(const tern_tensor *t, int64_t i) {
     if (!t) return 0;
     return t->dtype == TERN_INT8 ? ((const int8_t *)t->data)[i] : ((const uint8_t *)t->data)[i];
 }
@@ -50,8 +51,7 @@ static void store_byte(tern_tensor *y, int64_t i, float v, int32_t zero) {
         ((uint8_t *)y->data)[i] = (uint8_t)requantize(v, zero, 0, UINT8_MAX);
 }
 
-/* A parameter that must be one value (or, `many` >= 0, that many). */
-static tern_status want_count(tn_infer *c, int i, int64_t many, const char *what) {
+tern_status tn_op_want_count(tn_infer *c, int i, int64_t many, const char *what) {
     const tn_type *t = input_type(c->in, c->node, i);
     int64_t count;
     if (!t || !t->ranked || !tn_shape_known(&t->shape)) return TERN_OK;
@@ -64,25 +64,23 @@ static tern_status want_count(tn_infer *c, int i, int64_t many, const char *what
 
 /* ---- convolution --------------------------------------------------------------------------------------------- */
 
-/* Where the operator's inputs are; -1: it has none. */
-typedef struct conv_inputs {
-    int x, w, x_zero, w_zero, x_scale, w_scale, y_scale, y_zero, bias;
-} conv_inputs;
+static const tn_qconv_inputs qlinear_inputs = {0, 3, 2, 5, 1, 4, 6, 7, 8, 9, 10, 11, 12, 13};
+static const tn_qconv_inputs integer_inputs = {0, 1, 2, 3, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
 
-static const conv_inputs qlinear_inputs = {0, 3, 2, 5, 1, 4, 6, 7, 8};
-static const conv_inputs integer_inputs = {0, 1, 2, 3, -1, -1, -1, -1, -1};
-
-static const conv_inputs *inputs_of(const tn_node *node) {
+const tn_qconv_inputs *tn_op_qconv_inputs(const tn_node *node) {
     return strcmp(node->op_type, "ConvInteger") == 0 ? &integer_inputs : &qlinear_inputs;
 }
 
 typedef struct qconv_state {
+    const char *kernel;
+    bool blocked;
+    tn_q8_conv_state q8;
     tn_conv_plain plain;
     const float *w; /* packed once; NULL: made by every run */
     size_t at_x, at_w, at_scale, at_plain;
 } qconv_state;
 
-static tern_status conv_shape(tn_infer *c, const conv_inputs *in, tern_dtype y) {
+static tern_status conv_shape(tn_infer *c, const tn_qconv_inputs *in, tern_dtype y) {
     const tn_type *x = c->in[in->x], *w = c->in[in->w];
     if (!x || !w || !x->ranked || !w->ranked) {
         tn_infer_out(c, 0, y, NULL);
@@ -90,8 +88,8 @@ static tern_status conv_shape(tn_infer *c, const conv_inputs *in, tern_dtype y) 
     }
     tn_conv_dims d;
     TN_TRY(tn_ops_conv_dims(c->node, &x->shape, &w->shape, false, &d, c->err));
-    TN_TRY(want_count(c, in->w_zero, d.oc, "weights' zero point"));
-    if (in->w_scale >= 0) TN_TRY(want_count(c, in->w_scale, d.oc, "weights' scale"));
+    TN_TRY(tn_op_want_count(c, in->w_zero, d.oc, "weights' zero point"));
+    if (in->w_scale >= 0) TN_TRY(tn_op_want_count(c, in->w_scale, d.oc, "weights' scale"));
     const tn_type *bias = input_type(c->in, c->node, in->bias);
     if (bias && bias->ranked &&
         (bias->shape.rank != 1 ||
@@ -107,7 +105,7 @@ static tern_status conv_integer_infer(tn_infer *c) {
     for (int i = 0; i < c->node->n_in; i++) TN_TRY(tn_infer_want(c, i, BYTES));
     TN_TRY(tn_infer_same_type(c, 0, 2));
     TN_TRY(tn_infer_same_type(c, 1, 3));
-    TN_TRY(want_count(c, 2, 1, "zero point of x"));
+    TN_TRY(tn_op_want_count(c, 2, 1, "zero point of x"));
     return conv_shape(c, &integer_inputs, TERN_INT32);
 }
 
@@ -118,11 +116,37 @@ static tern_status qlinear_conv_infer(tn_infer *c) {
                                           NULL, "scale of y", "zero point of y", NULL};
     for (int i = 0; i < c->node->n_in; i++) {
         TN_TRY(tn_infer_want(c, i, types[i]));
-        if (scalars[i]) TN_TRY(want_count(c, i, 1, scalars[i]));
+        if (scalars[i]) TN_TRY(tn_op_want_count(c, i, 1, scalars[i]));
     }
     TN_TRY(tn_infer_same_type(c, 0, 2));
     TN_TRY(tn_infer_same_type(c, 3, 5));
     return conv_shape(c, &qlinear_inputs, c->in[7] ? c->in[7]->dtype : TERN_UNDEFINED);
+}
+
+/* Of tern:QConv: what follows the inputs of QLinearConv. */
+static tern_status fused_conv_infer(tn_infer *c) {
+    static const uint32_t types[] = {BYTES, TN_T(FLOAT), BYTES, TN_T(FLOAT), BYTES};
+    static const char *const scalars[] = {NULL, "scale of z", "zero point of z", "scale before z",
+                                          "zero point before z"};
+    tn_infer head = *c;
+    tn_node node = *c->node;
+    if (node.n_in > 9 && node.n_in != 14)
+        return tn_infer_fail(c, TERN_INVALID_MODEL, "%d inputs, not 8, 9 or 14", node.n_in);
+    node.n_in = TN_MIN(node.n_in, 9);
+    head.node = &node;
+    TN_TRY(qlinear_conv_infer(&head));
+    for (int i = 9; i < c->node->n_in; i++) {
+        if (!c->in[i] && !c->node->in[i]) return tn_infer_fail(c, TERN_INVALID_MODEL, "input %d is missing", i);
+        TN_TRY(tn_infer_want(c, i, types[i - 9]));
+        if (scalars[i - 9]) TN_TRY(tn_op_want_count(c, i, 1, scalars[i - 9]));
+    }
+    const tn_type *z = input_type(c->in, c->node, 9), *y = &c->out[0];
+    if (c->node->n_in > 9) TN_TRY(tn_infer_same_type(c, 9, 11));
+    if (!z || !z->ranked || !y->ranked || !tn_shape_known(&z->shape) || !tn_shape_known(&y->shape)) return TERN_OK;
+    if (tn_shape_equal(&z->shape, &y->shape)) return TERN_OK;
+    char a[TN_SHAPE_TEXT], b[TN_SHAPE_TEXT];
+    return tn_infer_fail(c, TERN_SHAPE_MISMATCH, "z has shape %s, the output %s", tn_shape_text(&z->shape, a, sizeof a),
+                         tn_shape_text(&y->shape, b, sizeof b));
 }
 
 typedef struct weights_context {
@@ -134,20 +158,21 @@ static void convert_weights(const void *context, const tern_tensor *w, void *dst
     const weights_context *wc = context;
     bool many = count_of(wc->zero) > 1;
     for (int64_t oc = 0; oc < wc->oc; oc++)
-        subtract(w, oc * wc->k, wc->k, byte_at(wc->zero, many ? oc : 0), (float *)dst + oc * wc->k);
+        subtract(w, oc * wc->k, wc->k, tn_op_byte_at(wc->zero, many ? oc : 0), (float *)dst + oc * wc->k);
 }
 
-/* Tells apart the packings of one tensor with several zero points. */
-static uint64_t zero_key(const tern_tensor *zero) {
+uint64_t tn_op_zero_key(const tern_tensor *zero) {
     return zero ? tn_hash(zero->data, (size_t)count_of(zero), 0x51 + (uint64_t)zero->dtype) : 0x51;
 }
 
 static tern_status qconv_prepare(tn_prepare *c) {
-    const conv_inputs *in = inputs_of(c->node);
+    const tn_qconv_inputs *in = tn_op_qconv_inputs(c->node);
     qconv_state *s = tn_prepare_state(c, sizeof *s);
     if (!s) return TERN_OUT_OF_MEMORY;
     tn_conv_dims d;
     TN_TRY(tn_ops_conv_dims(c->node, &c->in[in->x]->shape, &c->in[in->w]->shape, false, &d, c->err));
+    s->blocked = c->out_block[0] != 0;
+    if (s->blocked) return tn_op_q8_conv_prepare(c, &d, &s->q8, &s->kernel);
     tn_conv_plain_options options = {.k_chunk = tn_exact_chunk(MAX_PRODUCT)};
     TN_TRY(tn_ops_conv_plain_init(&s->plain, &d, &options, c->tier, c->threads, c->err));
     const tn_conv_plain *p = &s->plain;
@@ -157,7 +182,7 @@ static tern_status qconv_prepare(tn_prepare *c) {
         size_t bytes;
         weights_context wc = {zero, d.oc, p->k};
         if (!tn_mul_size((size_t)(d.oc * p->k), sizeof(float), &bytes)) return tn_fail_oom(c->err, SIZE_MAX);
-        s->w = tn_pack_get(c, in->w, zero_key(zero), bytes, convert_weights, &wc);
+        s->w = tn_pack_get(c, in->w, tn_op_zero_key(zero), bytes, convert_weights, &wc);
         if (!s->w) return c->err ? c->err->status : TERN_OUT_OF_MEMORY;
     }
     bool ok = tn_ops_reserve(&c->workspace, d.n * d.ic * p->in_sp, sizeof(float), &s->at_x) &&
@@ -191,12 +216,16 @@ static void emit_bytes(const void *context, int64_t n, int64_t oc, int64_t at, i
 
 static tern_status qconv_run(tn_run *c) {
     const qconv_state *s = c->state;
-    const conv_inputs *in = inputs_of(c->node);
+    const tn_qconv_inputs *in = tn_op_qconv_inputs(c->node);
     const tn_conv_plain *p = &s->plain;
     if (!c->out[0] || tn_shape_count(&c->out[0]->shape) == 0) return TERN_OK;
+    if (s->blocked) {
+        tn_op_q8_conv_run(c, &s->q8);
+        return TERN_OK;
+    }
     char *ws = c->workspace;
     float *x = (float *)(ws + s->at_x), *w = (float *)(ws + s->at_w), *scale = (float *)(ws + s->at_scale);
-    subtract(c->in[in->x], 0, count_of(c->in[in->x]), byte_at(input(c, in->x_zero), 0), x);
+    subtract(c->in[in->x], 0, count_of(c->in[in->x]), tn_op_byte_at(input(c, in->x_zero), 0), x);
     weights_context wc = {input(c, in->w_zero), p->d.oc, p->k};
     if (!s->w) convert_weights(&wc, c->in[in->w], w);
     emit_context e = {.p = p, .y = c->out[0], .scale = scale};
@@ -206,14 +235,14 @@ static tern_status qconv_run(tn_run *c) {
         for (int64_t i = 0; i < p->d.oc; i++) scale[i] = xs[0] * wsc[many ? i : 0] / ys[0];
         const tern_tensor *bias = input(c, in->bias);
         e.bias = bias ? bias->data : NULL;
-        e.zero = byte_at(c->in[in->y_zero], 0);
+        e.zero = tn_op_byte_at(c->in[in->y_zero], 0);
     }
     tn_ops_conv_plain_i32(p, x, s->w ? s->w : w, in->y_scale >= 0 ? emit_bytes : emit_int32, &e, ws + s->at_plain);
     return TERN_OK;
 }
 
 static int64_t qconv_macs(const tn_node *node, const tn_type *const *in, const tn_type *out) {
-    const conv_inputs *at = inputs_of(node);
+    const tn_qconv_inputs *at = tn_op_qconv_inputs(node);
     const tn_type *pair[2] = {in[at->x], in[at->w]};
     return tn_ops_conv_macs(node, pair, out);
 }
@@ -225,6 +254,7 @@ const tn_op tn_op_conv_integer = {.infer = conv_integer_infer,
                                   .max_in = 4,
                                   .min_out = 1,
                                   .max_out = 1,
+                                  .flags = TN_OP_KERNEL_NAME,
                                   .macs = qconv_macs};
 const tn_op tn_op_qlinear_conv = {.infer = qlinear_conv_infer,
                                   .prepare = qconv_prepare,
@@ -233,7 +263,17 @@ const tn_op tn_op_qlinear_conv = {.infer = qlinear_conv_infer,
                                   .max_in = 9,
                                   .min_out = 1,
                                   .max_out = 1,
+                                  .flags = TN_OP_KERNEL_NAME,
                                   .macs = qconv_macs};
+const tn_op tn_op_fused_qconv = {.infer = fused_conv_infer,
+                                 .prepare = qconv_prepare,
+                                 .run = qconv_run,
+                                 .min_in = 8,
+                                 .max_in = 14,
+                                 .min_out = 1,
+                                 .max_out = 1,
+                                 .flags = TN_OP_KERNEL_NAME,
+                                 .macs = qconv_macs};
 
 /* ---- matrix product ------------------------------------------------------------------------------------------ */
 
@@ -305,13 +345,13 @@ static tern_status qlinear_matmul_infer(tn_infer *c) {
     for (int i = 1; i <= 2; i++) TN_TRY(check_parameter(c, 0, i, false));
     for (int i = 4; i <= 5; i++) TN_TRY(check_parameter(c, 3, i, true));
     TN_TRY(tn_ops_matmul_infer(c, 0, 3, y ? y->dtype : TERN_UNDEFINED));
-    for (int i = 6; i <= 7; i++) TN_TRY(want_count(c, i, 1, "parameter of y"));
+    for (int i = 6; i <= 7; i++) TN_TRY(tn_op_want_count(c, i, 1, "parameter of y"));
     return TERN_OK;
 }
 
 /* Element minus zero point as a float. */
 static float less_zero(const tern_tensor *t, int64_t i, const tern_tensor *zero, int64_t z) {
-    if (tn_type_in(t->dtype, BYTES)) return (float)(byte_at(t, i) - byte_at(zero, z));
+    if (tn_type_in(t->dtype, BYTES)) return (float)(tn_op_byte_at(t, i) - tn_op_byte_at(zero, z));
     return (float)(tn_tensor_get_f64(t, i) - (zero ? tn_tensor_get_f64(zero, z) : 0));
 }
 
@@ -329,7 +369,7 @@ static void convert_operand(const void *context, const tern_tensor *t, void *dst
         for (int64_t r = 0; r < o->rows; r++) {
             int64_t at = (m * o->rows + r) * o->columns;
             if (zeros <= 1 && tn_type_in(t->dtype, BYTES)) {
-                subtract(t, at, o->columns, byte_at(o->zero, 0), out + at);
+                subtract(t, at, o->columns, tn_op_byte_at(o->zero, 0), out + at);
                 continue;
             }
             for (int64_t k = 0; k < o->columns; k++) {
@@ -366,7 +406,7 @@ static tern_status qmatmul_prepare(tn_prepare *c) {
         operand_context o = operand_b(p, zero);
         if (!tn_mul_size((size_t)(p->b_count * p->k * p->n), sizeof(float), &bytes))
             return tn_fail_oom(c->err, SIZE_MAX);
-        s->b = tn_pack_get(c, in->b, zero_key(zero), bytes, convert_operand, &o);
+        s->b = tn_pack_get(c, in->b, tn_op_zero_key(zero), bytes, convert_operand, &o);
         if (!s->b) return c->err ? c->err->status : TERN_OUT_OF_MEMORY;
     }
     bool ok = tn_ops_reserve(&c->workspace, p->a_count * p->m * p->k, sizeof(float), &s->at_a) &&
@@ -429,7 +469,7 @@ static void requantize_product(tn_run *c, const qmatmul_state *s, int64_t i, int
             if (s->small_float)
                 store_small_float(c->out[0], to, part[at] * column_scale + y_zero);
             else
-                store_byte(c->out[0], to, (float)sum[at] * column_scale, byte_at(yz, 0));
+                store_byte(c->out[0], to, (float)sum[at] * column_scale, tn_op_byte_at(yz, 0));
         }
     }
 }

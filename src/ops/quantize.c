@@ -3,6 +3,7 @@
  * it. */
 #include <math.h>
 
+#include "kernels/q8_eltwise.h"
 #include "ops/ops.h"
 
 #define FLOATS       (TN_T(FLOAT) | TN_T(FLOAT16) | TN_T(BFLOAT16))
@@ -21,6 +22,7 @@ typedef union zero_point {
 typedef struct quantize_state {
     tern_dtype from, to, wide; /* `wide`: what the division is rounded to */
     bool saturate, small_float;
+    bool fast; /* float32 and bytes, one scale: kernels/q8_eltwise.h */
     int64_t count;
     /* Element (o, a, i) of (outer, axis, inner) uses scale (o, a / block, i) or, per axis, scale a. */
     int64_t axis, inner, block, scales;
@@ -142,6 +144,14 @@ static tern_status quantize_prepare(tn_prepare *c) {
         return tn_fail_oom(c->err, SIZE_MAX);
     s->at_zero = (size_t)s->scales * sizeof(float);
     c->workspace = bytes;
+    bool quantize = strcmp(c->node->op_type, "QuantizeLinear") == 0;
+    tern_dtype q = quantize ? s->to : s->from, real = quantize ? s->from : s->to;
+    s->fast = (q == TERN_INT8 || q == TERN_UINT8) && real == TERN_FLOAT && c->in[1]->dtype == TERN_FLOAT &&
+              s->scales == 1 && (!quantize || s->wide == TERN_FLOAT);
+    int block = c->out_block[0];
+    if (c->in_block[0] || (block && (!s->fast || !quantize || (block != 4 && block != 16))))
+        return tn_fail(c->err, TERN_INTERNAL, "no blocked form: X in blocks of %d, Y in blocks of %d", c->in_block[0],
+                       block);
     return TERN_OK;
 }
 
@@ -355,8 +365,32 @@ static tern_status run_chunks(tn_run *c, tn_task_fn fn) {
     return TERN_OK;
 }
 
-static tern_status quantize_run(tn_run *c) { return run_chunks(c, quantize_chunks); }
-static tern_status dequantize_run(tn_run *c) { return run_chunks(c, dequantize_chunks); }
+static int32_t only_zero(const tn_run *c) {
+    const tern_tensor *z = c->node->n_in > 2 ? c->in[2] : NULL;
+    return z ? (int32_t)tn_tensor_get_i64(z, 0) : 0;
+}
+
+static tern_status quantize_run(tn_run *c) {
+    const quantize_state *s = c->state;
+    if (!c->out[0] || s->count == 0 || !s->fast) return run_chunks(c, quantize_chunks);
+    const tn_shape *x = &c->in[0]->shape;
+    float scale = *(const float *)c->in[1]->data;
+    if (c->out[0]->block)
+        tn_q8_quantize_block(c->tier, c->in[0]->data, x->dims[0], x->dims[1], tn_shape_count_range(x, 2, x->rank),
+                             c->out[0]->block, scale, only_zero(c), s->to == TERN_INT8, c->out[0]->data, c->threads);
+    else
+        tn_q8_quantize(c->tier, c->in[0]->data, s->count, scale, only_zero(c), s->to == TERN_INT8, c->out[0]->data,
+                       c->threads);
+    return TERN_OK;
+}
+
+static tern_status dequantize_run(tn_run *c) {
+    const quantize_state *s = c->state;
+    if (!c->out[0] || s->count == 0 || !s->fast) return run_chunks(c, dequantize_chunks);
+    tn_q8_dequantize(c->tier, c->in[0]->data, s->count, *(const float *)c->in[1]->data, only_zero(c),
+                     s->from == TERN_INT8, c->out[0]->data, c->threads);
+    return TERN_OK;
+}
 
 const tn_op tn_op_quantize_linear = {.infer = quantize_infer,
                                      .prepare = quantize_prepare,

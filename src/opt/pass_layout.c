@@ -1,10 +1,12 @@
 #include "opt/match.h"
 
 #include "kernels/conv.h"
+#include "kernels/q8.h"
 #include "ops/fused.h"
 
 /* Blocked layout. Convolutions write it; operators that can (TN_OP_BLOCKED) keep it; a Reorder stands at the border of
- * such a region and nowhere inside. A value may end up in both forms: the plain one keeps its name. */
+ * such a region and nowhere inside. A value may end up in both forms: the plain one keeps its name. 8-bit regions have
+ * blocks of their own (kernels/q8.h); a QuantizeLinear before such a region writes them itself. */
 
 tern_status tn_pass_layout(tn_opt *o);
 
@@ -36,14 +38,14 @@ static tern_status reorder(layout *l, tn_value *from, tn_value *to) {
     return emit(l, n);
 }
 
-static tn_value *new_blocked(layout *l, const tn_value *v) {
+static tn_value *new_blocked(layout *l, const tn_value *v, int block) {
     tn_value *b = tn_graph_new_value(l->o->graph, v->name);
     if (!b) {
         tn_fail_oom(l->o->err, sizeof *b);
         return NULL;
     }
     b->type = v->type;
-    b->block = l->block;
+    b->block = block;
     b->blocked_of = v->name;
     return b;
 }
@@ -54,20 +56,21 @@ static tern_status want_plain(layout *l, tn_value *v) {
     return reorder(l, l->blocked[v->id], v);
 }
 
-static tern_status want_blocked(layout *l, tn_value **input) {
-    tn_value *v = *input;
-    if (!l->blocked[v->id]) {
-        tn_value *b = new_blocked(l, v);
+static tern_status want_blocked(layout *l, tn_value **input, int block) {
+    tn_value *v = *input, *b = l->blocked[v->id];
+    if (!b || b->block != block) {
+        TN_TRY(want_plain(l, v));
+        b = new_blocked(l, v, block);
         if (!b) return TERN_OUT_OF_MEMORY;
         TN_TRY(reorder(l, v, b));
-        l->blocked[v->id] = b;
+        if (!l->blocked[v->id]) l->blocked[v->id] = b;
     }
-    *input = l->blocked[v->id];
+    *input = b;
     return TERN_OK;
 }
 
-static tern_status block_output(layout *l, tn_node *n, int i) {
-    tn_value *v = n->out[i], *b = new_blocked(l, v);
+static tern_status block_output(layout *l, tn_node *n, int i, int block) {
+    tn_value *v = n->out[i], *b = new_blocked(l, v, block);
     if (!b) return TERN_OUT_OF_MEMORY;
     l->blocked[v->id] = b;
     l->plain[v->id] = false;
@@ -94,28 +97,81 @@ static bool is_blocked_conv(const layout *l, const tn_node *n) {
 }
 
 static tern_status place_conv(layout *l, tn_node *n) {
-    if (!reads_plain(l, n)) TN_TRY(want_blocked(l, &n->in[0]));
-    if (n->in[3]) TN_TRY(want_blocked(l, &n->in[3]));
+    if (!reads_plain(l, n)) TN_TRY(want_blocked(l, &n->in[0], l->block));
+    if (n->in[3]) TN_TRY(want_blocked(l, &n->in[3], l->block));
     TN_TRY(emit(l, n));
-    return block_output(l, n, 0);
+    return block_output(l, n, 0, l->block);
 }
 
+/* ---- 8 bits ---------------------------------------------------------------------------------------------------- */
+
+static bool is_q8_map(const tn_value *v) { /* (n, c, h, w) of bytes with a known number of channels */
+    return v && v->type.kind == TERN_KIND_TENSOR && (v->type.dtype == TERN_INT8 || v->type.dtype == TERN_UINT8) &&
+           v->type.ranked && v->type.shape.rank == 4 && tn_dim_known(v->type.shape.dims[1]) &&
+           v->type.shape.dims[1] > 0;
+}
+
+static bool is_q8_conv(const tn_node *n) {
+    return (tn_opt_is(n, "", "QLinearConv") || tn_opt_is(n, "", "ConvInteger") || tn_opt_is(n, "tern", "QConv")) &&
+           is_q8_map(n->in[0]) && tn_op_q8_conv_ok(n, TN_Q8_BLOCK);
+}
+
+static bool is_q8_eltwise(const tn_node *n) {
+    return (tn_opt_is(n, "tern", "QAdd") || tn_opt_is(n, "tern", "QGlobalAveragePool")) && tn_op_q8_eltwise_ok(n);
+}
+
+/* Blocks in which an 8-bit convolution takes its input: few channels come in small ones, unless they are in large ones
+ * already. */
+static int q8_input_block(const layout *l, const tn_node *conv) {
+    const tn_value *x = conv->in[0];
+    const tn_value *b = x->id < l->n_values ? l->blocked[x->id] : x;
+    bool small = (!b || b->block != TN_Q8_BLOCK) && x->type.shape.dims[1] <= 4 && tn_op_q8_conv_ok(conv, 4);
+    return small ? 4 : TN_Q8_BLOCK;
+}
+
+static tern_status place_q8(layout *l, tn_node *n, bool conv) {
+    int first = conv ? q8_input_block(l, n) : TN_Q8_BLOCK, z = conv ? 9 : 3;
+    for (int i = 0; i < n->n_in; i++) {
+        if (i == 0 || (i == z && is_q8_map(n->in[i])))
+            TN_TRY(want_blocked(l, &n->in[i], i == 0 ? first : TN_Q8_BLOCK));
+        else
+            TN_TRY(want_plain(l, n->in[i]));
+    }
+    TN_TRY(emit(l, n));
+    return block_output(l, n, 0, TN_Q8_BLOCK);
+}
+
+/* The blocks in which a QuantizeLinear had better write its result; 0: plain. */
+static int quantize_block(const layout *l, const tn_node *n) {
+    if (!tn_opt_is(n, "", "QuantizeLinear") || !is_map(n->in[0]) || !is_q8_map(n->out[0])) return 0;
+    const tern_tensor *scale = tn_opt_const(n->in[1]);
+    const tn_node *user = n->out[0]->n_uses == 1 ? l->o->sole_user[n->out[0]->id] : NULL;
+    if (!scale || scale->dtype != TERN_FLOAT || tn_shape_count(&scale->shape) != 1 || tn_attr_find(n, "precision"))
+        return 0;
+    return user && user->in[0] == n->out[0] && is_q8_conv(user) ? q8_input_block(l, user) : 0;
+}
+
+/* ---------------------------------------------------------------------------------------------------------------- */
+
 /* Whether the node may work on blocked tensors, and whether it would gain: one of its inputs is blocked already. */
-static tern_status keeps_blocked(layout *l, const tn_node *n, bool *keeps) {
+static tern_status keeps_blocked(layout *l, const tn_node *n, bool *keeps, int *block) {
     *keeps = false;
+    *block = l->block;
     if (!(n->op->flags & TN_OP_BLOCKED) || n->n_captures || !n->n_in) return TERN_OK;
     int64_t channels = -1;
     bool any = false, concat = tn_opt_is(n, "", "Concat"), resize = n->op->blocked_ok != NULL && !concat;
     const tn_type **types = tn_arena_array(&l->o->scratch, (size_t)n->n_in, sizeof *types);
     const tern_tensor **values = tn_arena_array(&l->o->scratch, (size_t)n->n_in, sizeof *values);
     if (!types || !values) return tn_fail_oom(l->o->err, (size_t)n->n_in * sizeof *types);
+    bool bytes = concat && is_q8_map(n->in[0]);
+    if (bytes) *block = TN_Q8_BLOCK;
     for (int i = 0; i < n->n_in; i++) {
         const tn_value *v = n->in[i];
         if (!v) continue;
         types[i] = &v->type;
         values[i] = tn_opt_const(v);
-        if (is_map(v)) {
-            if (v->id < l->n_values && l->blocked[v->id]) any = true;
+        if (bytes ? is_q8_map(v) : is_map(v)) {
+            if (v->id < l->n_values && l->blocked[v->id] && l->blocked[v->id]->block == *block) any = true;
             if (channels >= 0 && channels != v->type.shape.dims[1] && !concat) return TERN_OK;
             channels = v->type.shape.dims[1];
         } else if (!(values[i] && tn_shape_count(&values[i]->shape) == 1) && !(resize && i > 0)) {
@@ -123,26 +179,29 @@ static tern_status keeps_blocked(layout *l, const tn_node *n, bool *keeps) {
         }
     }
     for (int i = 0; i < n->n_out; i++)
-        if (n->out[i] && !is_map(n->out[i])) return TERN_OK;
-    *keeps = any && (!n->op->blocked_ok || n->op->blocked_ok(n, types, values, l->block));
+        if (n->out[i] && !(bytes ? is_q8_map(n->out[i]) : is_map(n->out[i]))) return TERN_OK;
+    *keeps = any && (!n->op->blocked_ok || n->op->blocked_ok(n, types, values, *block));
     return TERN_OK;
 }
 
 static tern_status place(layout *l, tn_node *n) {
     if (is_blocked_conv(l, n)) return place_conv(l, n);
-    bool keeps;
-    TN_TRY(keeps_blocked(l, n, &keeps));
+    bool keeps, q8_conv = is_q8_conv(n);
+    int block, quantized = quantize_block(l, n);
+    if (q8_conv || is_q8_eltwise(n)) return place_q8(l, n, q8_conv);
+    TN_TRY(keeps_blocked(l, n, &keeps, &block));
     if (keeps) {
         for (int i = 0; i < n->n_in; i++)
-            if (n->in[i] && is_map(n->in[i])) TN_TRY(want_blocked(l, &n->in[i]));
+            if (n->in[i] && (is_map(n->in[i]) || is_q8_map(n->in[i]))) TN_TRY(want_blocked(l, &n->in[i], block));
         TN_TRY(emit(l, n));
         for (int i = 0; i < n->n_out; i++)
-            if (n->out[i]) TN_TRY(block_output(l, n, i));
+            if (n->out[i]) TN_TRY(block_output(l, n, i, block));
         return TERN_OK;
     }
     for (int i = 0; i < n->n_in; i++) TN_TRY(want_plain(l, n->in[i]));
     for (int i = 0; i < n->n_captures; i++) TN_TRY(want_plain(l, n->captures[i]));
-    return emit(l, n);
+    TN_TRY(emit(l, n));
+    return quantized ? block_output(l, n, 0, quantized) : TERN_OK;
 }
 
 static tern_status place_all(layout *l) {

@@ -2,6 +2,9 @@
 
 #include <math.h>
 
+#include "kernels/q8.h"
+#include "ops/fused.h"
+
 /* Quantised networks in Q/DQ form: DequantizeLinear around a float operator and QuantizeLinear behind it become the
  * integer operator that they describe. Besides being faster, sums are exact then, which is what such a network was
  * calibrated for: in float, results that lie between two steps may round the other way. */
@@ -43,31 +46,83 @@ static bool dequantised(const tn_value *v, int64_t elements, quantised *out) {
     return true;
 }
 
-/* The QuantizeLinear to 8 bits, per tensor, that alone reads v. */
-static tn_node *quantised_by(const tn_opt *o, const tn_value *v) {
-    tn_node *q = v->n_uses == 1 ? o->sole_user[v->id] : NULL;
-    if (!tn_opt_is(q, "", "QuantizeLinear") || q->in[0] != v || !is_8_bit(q->out[0])) return NULL;
-    const tern_tensor *scale = tn_opt_const(q->in[1]);
-    if (!scale || scale->dtype != TERN_FLOAT || element_count(q->in[1]) != 1) return NULL;
-    return q->n_in > 2 && q->in[2] && element_count(q->in[2]) != 1 ? NULL : q;
+/* What stands behind a float operator: perhaps Relu or Clip, then QuantizeLinear to 8 bits, per tensor. */
+typedef struct tail {
+    tn_node *act, *q;
+    bool clamped;
+    int32_t low, high; /* bounds of the quantised value, as stored */
+} tail;
+
+static float scalar_of(const tn_value *v) { return *(const float *)tn_opt_const(v)->data; }
+
+/* The real bound as a quantised one: rounding is monotonic, so clamping before it is the same as after it. */
+static int32_t quantised_bound(float bound, float scale, int32_t zero, int32_t min, int32_t max) {
+    float v = rintf(bound / scale);
+    return v <= (float)(min - zero) ? min : v >= (float)(max - zero) ? max : (int32_t)v + zero;
 }
 
-/* Takes the place of node `at` and of the QuantizeLinear behind it. */
-static tn_node *replace_with(tn_opt *o, int at, tn_node *q, const char *domain, const char *op_type, int opset,
+static void set_bounds(tail *t, float lo, float hi) {
+    bool is_signed = t->q->out[0]->type.dtype == TERN_INT8;
+    int32_t min = is_signed ? INT8_MIN : 0, max = is_signed ? INT8_MAX : UINT8_MAX, zero = 0;
+    float scale = scalar_of(t->q->in[1]);
+    const tern_tensor *z = t->q->n_in > 2 ? tn_opt_const(t->q->in[2]) : NULL;
+    if (z) zero = is_signed ? *(const int8_t *)z->data : *(const uint8_t *)z->data;
+    t->low = quantised_bound(lo, scale, zero, min, max);
+    t->high = quantised_bound(hi, scale, zero, min, max);
+    t->clamped = t->low > min || t->high < max;
+}
+
+/* The nodes, each the only reader of the one before, behind v. */
+static bool find_tail(const tn_opt *o, const tn_value *v, tail *t) {
+    float lo = -INFINITY, hi = INFINITY;
+    *t = (tail){0};
+    tn_node *n = v->n_uses == 1 ? o->sole_user[v->id] : NULL;
+    bool relu = tn_opt_is(n, "", "Relu");
+    if (n && n->in[0] == v && (relu || tn_opt_clip_bounds(n, &lo, &hi))) {
+        if (relu) lo = 0;
+        t->act = n;
+        v = n->out[0];
+        n = v && v->n_uses == 1 ? o->sole_user[v->id] : NULL;
+    }
+    if (!tn_opt_is(n, "", "QuantizeLinear") || n->in[0] != v || !is_8_bit(n->out[0])) return false;
+    if (tn_attr_find(n, "precision")) return false;
+    const tern_tensor *scale = tn_opt_const(n->in[1]);
+    tn_value *zero = n->n_in > 2 ? n->in[2] : NULL;
+    if (!scale || scale->dtype != TERN_FLOAT || element_count(n->in[1]) != 1 || !(*(const float *)scale->data > 0))
+        return false;
+    if (zero && element_count(zero) != 1) return false;
+    t->q = n;
+    if (t->act) set_bounds(t, lo, hi);
+    return !(lo > hi);
+}
+
+/* Takes the place of node `at` and of its tail. */
+static tn_node *replace_with(tn_opt *o, int at, const tail *t, const char *domain, const char *op_type, int opset,
                              int n_in) {
     tn_node *old = o->graph->nodes[at], *n = tn_opt_replace(o, at, domain, op_type, opset, n_in, NULL);
     if (!n) return NULL;
     n->name = old->name;
-    n->out[0] = q->out[0];
+    n->out[0] = t->q->out[0];
     n->out[0]->producer = n;
-    q->out[0] = NULL;
-    tn_opt_remove(q);
+    t->q->out[0] = NULL;
+    tn_opt_remove(t->q);
     if (tn_opt_note(o, n, "DequantizeLinear, QuantizeLinear") != TERN_OK) return NULL;
+    if (t->act && tn_opt_note(o, n, t->act->op_type) != TERN_OK) return NULL;
+    if (t->act) tn_opt_remove(t->act);
     n->attrs = old->attrs;
     n->n_attrs = old->n_attrs;
     old->out[0] = NULL;
     tn_opt_remove(old);
-    return n;
+    if (!t->clamped) return n;
+    bool ok = tn_opt_set_i(o, n, "q_low", t->low) == TERN_OK && tn_opt_set_i(o, n, "q_high", t->high) == TERN_OK;
+    return ok ? n : NULL;
+}
+
+/* Scale and zero point of the result. */
+static bool set_result(tn_opt *o, const tail *t, tn_value **scale, tn_value **zero) {
+    *scale = t->q->in[1];
+    *zero = zero_point(o, t->q->out[0], t->q->n_in > 2 ? t->q->in[2] : NULL);
+    return *zero != NULL;
 }
 
 /* ---- Conv ------------------------------------------------------------------------------------------------------ */
@@ -90,28 +145,30 @@ static bool integer_bias(const tn_value *bias, const quantised *x, const quantis
 }
 
 static tern_status match_conv(tn_opt *o, int at) {
-    tn_node *n = o->graph->nodes[at], *q = quantised_by(o, n->out[0]);
+    tn_node *n = o->graph->nodes[at];
+    tail t;
     quantised x, w, b = {0};
-    if (!q || !dequantised(n->in[0], 1, &x) || !is_8_bit(x.q)) return TERN_OK;
+    if (!find_tail(o, n->out[0], &t) || !dequantised(n->in[0], 1, &x) || !is_8_bit(x.q)) return TERN_OK;
     const tern_tensor *wt = n->in[1]->producer ? tn_opt_const(n->in[1]->producer->in[0]) : NULL;
     if (!wt || wt->shape.rank < 3 || !dequantised(n->in[1], wt->shape.dims[0], &w) || !is_8_bit(w.q)) return TERN_OK;
     int64_t oc = wt->shape.dims[0];
     if (element_count(w.scale) != 1 && tn_attr_i(n->in[1]->producer, "axis", 1) != 0) return TERN_OK;
     bool biased = n->n_in > 2 && n->in[2];
     if (biased && !integer_bias(n->in[2], &x, &w, oc, &b)) return TERN_OK;
-    tn_value *in[9] = {x.q,
-                       x.scale,
-                       zero_point(o, x.q, x.zero),
-                       w.q,
-                       w.scale,
-                       w.zero,
-                       q->in[1],
-                       zero_point(o, q->out[0], q->n_in > 2 ? q->in[2] : NULL),
-                       b.q};
-    if (!w.zero) in[5] = zero_point(o, w.q, NULL);
-    if (!in[2] || !in[5] || !in[7]) return TERN_OUT_OF_MEMORY;
-    if (element_count(in[5]) != element_count(w.scale) && element_count(in[5]) != 1) return TERN_OK;
-    tn_node *c = replace_with(o, at, q, "", "QLinearConv", 10, biased ? 9 : 8);
+    if (w.zero && element_count(w.zero) != element_count(w.scale) && element_count(w.zero) != 1) return TERN_OK;
+    tn_value *in[9] = {x.q, x.scale, zero_point(o, x.q, x.zero), w.q, w.scale, zero_point(o, w.q, w.zero)};
+    in[8] = b.q;
+    if (!set_result(o, &t, &in[6], &in[7]) || !in[2] || !in[5]) return TERN_OUT_OF_MEMORY;
+    /* Bounds need the blocked form. */
+    if (t.clamped) {
+        tn_node probe = *n;
+        probe.op_type = "QLinearConv";
+        probe.in = in;
+        probe.n_in = biased ? 9 : 8;
+        if (!tn_op_q8_conv_ok(&probe, TN_Q8_BLOCK)) return TERN_OK;
+    }
+    tn_node *c = replace_with(o, at, &t, t.clamped ? "tern" : "", t.clamped ? "QConv" : "QLinearConv",
+                              t.clamped ? 1 : 10, biased ? 9 : 8);
     if (!c) return TERN_OUT_OF_MEMORY;
     memcpy(c->in, in, (size_t)c->n_in * sizeof *in);
     return TERN_OK;
@@ -119,50 +176,111 @@ static tern_status match_conv(tn_opt *o, int at) {
 
 /* ---- Add and GlobalAveragePool --------------------------------------------------------------------------------- */
 
+/* (n, c, h, w) of bytes with c known: what the 8-bit kernels' blocks are made of. */
+static bool is_byte_map(const tn_value *v) {
+    return is_8_bit(v) && v->type.ranked && v->type.shape.rank == 4 && tn_dim_known(v->type.shape.dims[1]) &&
+           v->type.shape.dims[1] > 0;
+}
+
+/* Dims that are equal for sure, symbols too. */
+static bool same_shape(const tn_value *a, const tn_value *b) {
+    if (a->type.shape.rank != b->type.shape.rank) return false;
+    for (int i = 0; i < a->type.shape.rank; i++) {
+        int64_t d = a->type.shape.dims[i];
+        if (d != b->type.shape.dims[i] || d == TN_DIM_UNKNOWN) return false;
+    }
+    return true;
+}
+
 static tern_status match_add(tn_opt *o, int at) {
-    tn_node *n = o->graph->nodes[at], *q = quantised_by(o, n->out[0]);
+    tn_node *n = o->graph->nodes[at];
+    tail t;
     quantised a, b;
-    if (!q || !dequantised(n->in[0], 1, &a) || !dequantised(n->in[1], 1, &b)) return TERN_OK;
-    if (!is_8_bit(a.q) || a.q->type.dtype != b.q->type.dtype || a.q->type.dtype != q->out[0]->type.dtype)
-        return TERN_OK;
-    tn_value *in[8] = {a.q,
-                       a.scale,
-                       zero_point(o, a.q, a.zero),
-                       b.q,
-                       b.scale,
-                       zero_point(o, b.q, b.zero),
-                       q->in[1],
-                       zero_point(o, q->out[0], q->n_in > 2 ? q->in[2] : NULL)};
-    if (!in[2] || !in[5] || !in[7]) return TERN_OUT_OF_MEMORY;
-    tn_node *s = replace_with(o, at, q, "com.microsoft", "QLinearAdd", 1, 8);
+    if (!find_tail(o, n->out[0], &t) || !dequantised(n->in[0], 1, &a) || !dequantised(n->in[1], 1, &b)) return TERN_OK;
+    if (!is_byte_map(a.q) || !is_byte_map(b.q) || !same_shape(a.q, b.q)) return TERN_OK;
+    tn_value *in[8] = {a.q, a.scale, zero_point(o, a.q, a.zero), b.q, b.scale, zero_point(o, b.q, b.zero)};
+    if (!set_result(o, &t, &in[6], &in[7]) || !in[2] || !in[5]) return TERN_OUT_OF_MEMORY;
+    tn_node *s = replace_with(o, at, &t, "tern", "QAdd", 1, 8);
     if (!s) return TERN_OUT_OF_MEMORY;
     memcpy(s->in, in, sizeof in);
     return TERN_OK;
 }
 
 static tern_status match_pool(tn_opt *o, int at) {
-    tn_node *n = o->graph->nodes[at], *q = quantised_by(o, n->out[0]);
+    tn_node *n = o->graph->nodes[at];
+    tail t;
     quantised x;
-    if (!q || !dequantised(n->in[0], 1, &x) || !is_8_bit(x.q) || x.q->type.dtype != q->out[0]->type.dtype)
-        return TERN_OK;
-    tn_value *in[5] = {x.q, x.scale, zero_point(o, x.q, x.zero), q->in[1],
-                       zero_point(o, q->out[0], q->n_in > 2 ? q->in[2] : NULL)};
-    if (!in[2] || !in[4]) return TERN_OUT_OF_MEMORY;
-    tn_node *p = replace_with(o, at, q, "com.microsoft", "QLinearGlobalAveragePool", 1, 5);
+    if (!find_tail(o, n->out[0], &t) || t.clamped || !dequantised(n->in[0], 1, &x) || !is_byte_map(x.q)) return TERN_OK;
+    tn_value *in[5] = {x.q, x.scale, zero_point(o, x.q, x.zero)};
+    if (!set_result(o, &t, &in[3], &in[4]) || !in[2]) return TERN_OUT_OF_MEMORY;
+    tn_node *p = replace_with(o, at, &t, "tern", "QGlobalAveragePool", 1, 5);
     if (!p) return TERN_OUT_OF_MEMORY;
     memcpy(p->in, in, sizeof in);
     return TERN_OK;
 }
 
 tern_status tn_pass_qdq(tn_opt *o) {
-    bool has_add = tn_op_find("com.microsoft", "QLinearAdd", 1) != NULL;
-    bool has_pool = tn_op_find("com.microsoft", "QLinearGlobalAveragePool", 1) != NULL;
     for (int i = 0; i < o->graph->n_nodes; i++) {
         const tn_node *n = o->graph->nodes[i];
         if (!n->out[0]) continue;
         if (tn_opt_is(n, "", "Conv")) TN_TRY(match_conv(o, i));
-        if (has_add && tn_opt_is(n, "", "Add") && n->since >= 7) TN_TRY(match_add(o, i));
-        if (has_pool && tn_opt_is(n, "", "GlobalAveragePool")) TN_TRY(match_pool(o, i));
+        if (tn_opt_is(n, "", "Add") && n->since >= 7) TN_TRY(match_add(o, i));
+        if (tn_opt_is(n, "", "GlobalAveragePool")) TN_TRY(match_pool(o, i));
     }
+    return TERN_OK;
+}
+
+/* ---- sums into convolutions ------------------------------------------------------------------------------------ */
+
+tern_status tn_pass_q8_sum(tn_opt *o);
+
+/* A convolution that only this sum reads, and that can take the other operand in its epilogue. */
+static tn_node *addable(tn_value *v) {
+    tn_node *c = v->n_uses == 1 ? v->producer : NULL;
+    bool q = tn_opt_is(c, "", "QLinearConv") || tn_opt_is(c, "tern", "QConv");
+    if (!q || c->n_in > 9 || !tn_op_q8_conv_ok(c, TN_Q8_BLOCK)) return NULL;
+    bool depthwise = tn_attr_i(c, "group", 1) > 1 && tn_opt_const(c->in[3])->shape.dims[1] == 1;
+    return depthwise ? NULL : c;
+}
+
+static tern_status fuse_sum(tn_opt *o, int at) {
+    tn_node *s = o->graph->nodes[at], *c = addable(s->in[0]);
+    int z = 3;
+    if (!c) {
+        c = addable(s->in[3]);
+        z = 0;
+    }
+    if (!c || s->in[0] == s->in[3]) return TERN_OK;
+    tn_node *n = tn_opt_replace(o, at, "tern", "QConv", 1, 14, s);
+    if (!n) return TERN_OUT_OF_MEMORY;
+    n->name = c->name;
+    n->fused = c->fused;
+    TN_TRY(tn_opt_note(o, n, "Add"));
+    memcpy(n->in, c->in, (size_t)c->n_in * sizeof *n->in);
+    n->in[6] = s->in[6];
+    n->in[7] = s->in[7];
+    memcpy(n->in + 9, s->in + z, 3 * sizeof *n->in);
+    n->in[12] = c->in[6];
+    n->in[13] = c->in[7];
+    n->attrs = c->attrs;
+    n->n_attrs = c->n_attrs;
+    int64_t any = INT64_MIN, low = tn_attr_i(c, "q_low", any), high = tn_attr_i(c, "q_high", any);
+    if (low != any) TN_TRY(tn_opt_set_i(o, n, "mid_low", low));
+    if (high != any) TN_TRY(tn_opt_set_i(o, n, "mid_high", high));
+    /* The bounds of the sum; those of the convolution have become those in the middle. */
+    bool y_signed = n->out[0]->type.dtype == TERN_INT8;
+    if (low != any) TN_TRY(tn_opt_set_i(o, n, "q_low", tn_attr_i(s, "q_low", y_signed ? INT8_MIN : 0)));
+    if (high != any) TN_TRY(tn_opt_set_i(o, n, "q_high", tn_attr_i(s, "q_high", y_signed ? INT8_MAX : UINT8_MAX)));
+    if (low == any && tn_attr_find(s, "q_low")) TN_TRY(tn_opt_set_i(o, n, "q_low", tn_attr_i(s, "q_low", 0)));
+    if (high == any && tn_attr_find(s, "q_high")) TN_TRY(tn_opt_set_i(o, n, "q_high", tn_attr_i(s, "q_high", 0)));
+    tn_opt_remove(s);
+    c->out[0] = NULL;
+    tn_opt_remove(c);
+    return TERN_OK;
+}
+
+tern_status tn_pass_q8_sum(tn_opt *o) {
+    for (int i = 0; i < o->graph->n_nodes; i++)
+        if (tn_opt_is(o->graph->nodes[i], "tern", "QAdd")) TN_TRY(fuse_sum(o, i));
     return TERN_OK;
 }
