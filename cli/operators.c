@@ -19,7 +19,7 @@ typedef struct operator_info {
     const char *domain, *name;
     int versions[64];
     int n_versions, until; /* until: last version of a registered one; 0: no end */
-    bool registered;
+    bool registered, function;
     uint32_t types[MAX_INPUTS]; /* sets of what input i may be */
     int n_inputs;
     bool more; /* the last input may be repeated */
@@ -172,7 +172,8 @@ static void add_rows(operator_list *l) {
             operator_info *o = new_operator(l, rows[i].domain, rows[i].name);
             for (size_t k = i; k < end && o->n_versions < (int)TN_COUNT(o->versions); k++)
                 o->versions[o->n_versions++] = rows[k].since;
-            ask_types(o, &rows[end - 1]);
+            o->function = rows[end - 1].op->expand != NULL;
+            if (!o->function) ask_types(o, &rows[end - 1]);
         }
         i = end;
     }
@@ -243,7 +244,9 @@ static void add_versions(tn_text *out, const operator_info *o) {
     if (o->until) tn_text_add(out, " to %d", o->until);
 }
 
-static const char *by(const operator_info *o) { return o->registered ? "registered" : "native"; }
+static const char *by(const operator_info *o) {
+    return o->registered ? "registered" : o->function ? "function" : "native";
+}
 
 /* ---- forms ----------------------------------------------------------------------------------------------------- */
 
@@ -289,19 +292,20 @@ static void print_row(const operator_info *o, bool markdown) {
 }
 
 static void print_markdown(const operator_list *l) {
-    printf(
-        "# Operators\n\n"
-        "Made by `tern inspect --ops --markdown`; do not edit. %zu operators.\n\n"
-        "Versions are those of the domain in which the operator came or changed; each is run as its version says. "
-        "Types are\n"
-        "those of the newest version's inputs, in order: `float` is float16, bfloat16, float32 and float64, `int` "
-        "the eight integer\n"
-        "types, `float8` four 8-bit floats, `any` every element type, `...` more inputs of the last kind; `-`: there "
-        "is no input, or\n"
-        "its type depends on attributes or subgraphs. `native` operators are part of libtern, `registered` ones need "
-        "a library and\n"
-        "come with the command (docs/custom-operators.md).\n",
-        l->count);
+    printf("# Operators\n\n"
+           "Made by `tern inspect --ops --markdown`; do not edit. %zu operators.\n\n"
+           "Versions are those of the domain in which the operator came or changed; each is run as its version says. "
+           "Types are\n"
+           "those of the newest version's inputs, in order: `float` is float16, bfloat16, float32 and float64, `int` "
+           "the eight integer\n"
+           "types, `float8` four 8-bit floats, `any` every element type, `...` more inputs of the last kind; `-`: "
+           "there is no input, or\n"
+           "its type depends on attributes, subgraphs or the operators of a function. `native` operators have code of "
+           "their own,\n"
+           "`function` ones are replaced by native ones when a session is made, `registered` ones need a library and "
+           "come with the\n"
+           "command (docs/custom-operators.md).\n",
+           l->count);
     for (size_t i = 0; i < l->count; i++) {
         if (i == 0 || strcmp(l->items[i].domain, l->items[i - 1].domain) != 0)
             printf("\n## %s\n\n| operator | versions | types of inputs | by |\n|---|---|---|---|\n",

@@ -32,12 +32,24 @@ static const struct {
     const char *name;
     uint32_t types; /* bits of tn_attr_type */
 } attr_types[] = {
-#define A(TYPE)                  (1u << TN_ATTR_##TYPE)
-#define ATTR(NAME, TYPES)        {#NAME, TYPES},
-#define ATTR_OF(OP, NAME, TYPES) {#OP "." #NAME, TYPES},
+#define A(TYPE)           (1u << TN_ATTR_##TYPE)
+#define ATTR(NAME, TYPES) {#NAME, TYPES},
 #include "ops/attr_list.inc"
 #undef ATTR
-#undef ATTR_OF
+};
+
+/* What operators take where that leaves a choice, or something else. */
+static const struct {
+    const char *domain, *op;
+    int from, to;
+    const char *attr;
+    uint32_t types;
+} exact_types[] = {
+#define END                                      INT32_MAX
+#define EXACT(DOMAIN, OP, FROM, TO, ATTR, TYPES) {DOMAIN, #OP, FROM, TO, #ATTR, TYPES},
+#include "ops/attr_exact_list.inc"
+#undef EXACT
+#undef END
 #undef A
 };
 
@@ -80,24 +92,42 @@ static tern_status node_fail(const tn_node *node, tern_error *err, tern_status s
     return tn_fail(err, status, "%s: %s", tn_node_text(node, where, sizeof where), text);
 }
 
-/* 1 + the index in attr_types; 0: no operator reads an attribute of this name. */
-static size_t attr_row(const tn_node *node, const tn_attr *a, const tn_map *attr_map) {
-    char key[100];
-    int len = *node->domain ? snprintf(key, sizeof key, "%s.%s", node->op_type, a->name) : 0;
-    void *row = len > 0 && (size_t)len < sizeof key ? tn_map_get(attr_map, (tn_str){key, (size_t)len}) : NULL;
-    return (size_t)(uintptr_t)(row ? row : tn_map_get(attr_map, tn_str_c(a->name)));
+/* Marks entries of the map of attributes whose name is in exact_types. */
+#define EXACT_FLAG ((uintptr_t)1 << 16)
+
+static uint32_t types_of_attr(const tn_node *node, int since, const char *name, uintptr_t entry) {
+    const char *domain = tn_op_short_domain(node->domain);
+    for (size_t i = 0; entry & EXACT_FLAG && i < TN_COUNT(exact_types); i++)
+        if (strcmp(exact_types[i].attr, name) == 0 && strcmp(exact_types[i].op, node->op_type) == 0 &&
+            strcmp(exact_types[i].domain, domain) == 0 && since >= exact_types[i].from && since <= exact_types[i].to)
+            return exact_types[i].types;
+    return attr_types[(entry & (EXACT_FLAG - 1)) - 1].types;
 }
 
-static tern_status check_attrs(const tn_node *node, const tn_map *attr_map, tern_error *err) {
+static const char *attr_type_name(int type) {
+    static const char *const names[] = {
+        "UNDEFINED", "FLOAT",   "INT",    "STRING",        "TENSOR",         "GRAPH",      "FLOATS",     "INTS",
+        "STRINGS",   "TENSORS", "GRAPHS", "SPARSE_TENSOR", "SPARSE_TENSORS", "TYPE_PROTO", "TYPE_PROTOS"};
+    return type >= 0 && (size_t)type < TN_COUNT(names) ? names[type] : "unknown";
+}
+
+static tern_status wrong_attr(const tn_node *node, const tn_attr *a, uint32_t types, tern_error *err) {
+    char where[TN_NODE_TEXT], wanted[120] = "";
+    size_t at = 0;
+    for (int t = 0; t < 15; t++)
+        if ((types >> t) & 1u && at < sizeof wanted)
+            at += (size_t)snprintf(wanted + at, sizeof wanted - at, "%s%s", at ? " or " : "", attr_type_name(t));
+    return tn_fail(err, TERN_INVALID_MODEL, "%s: attribute '%s' has the wrong type, %s instead of %s",
+                   tn_node_text(node, where, sizeof where), a->name, attr_type_name((int)a->type), wanted);
+}
+
+static tern_status check_attrs(const tn_node *node, int since, const tn_map *attr_map, tern_error *err) {
     for (int i = 0; i < node->n_attrs; i++) {
         const tn_attr *a = &node->attrs[i];
-        size_t row = attr_row(node, a, attr_map);
-        if (row == 0) continue; /* no operator reads an attribute of this name */
-        if (!((attr_types[row - 1].types >> a->type) & 1u)) {
-            char where[TN_NODE_TEXT];
-            return tn_fail(err, TERN_INVALID_MODEL, "%s: attribute '%s' has the wrong type (%d in AttributeProto)",
-                           tn_node_text(node, where, sizeof where), a->name, (int)a->type);
-        }
+        uintptr_t entry = (uintptr_t)tn_map_get(attr_map, tn_str_c(a->name));
+        if (entry == 0) continue; /* no operator reads an attribute of this name */
+        uint32_t types = types_of_attr(node, since, a->name, entry);
+        if (!((types >> a->type) & 1u)) return wrong_attr(node, a, types, err);
     }
     return TERN_OK;
 }
@@ -151,7 +181,7 @@ static tern_status resolve(tn_node *node, const tn_op_row *first, const tn_map *
     }
     const tn_op *op = row->op;
     TN_TRY(check_counts(node, op, err));
-    if (attr_map) TN_TRY(check_attrs(node, attr_map, err));
+    if (attr_map) TN_TRY(check_attrs(node, row->since, attr_map, err));
     node->op = op;
     node->since = row->since;
     return TERN_OK;
@@ -160,6 +190,10 @@ static tern_status resolve(tn_node *node, const tn_op_row *first, const tn_map *
 static bool build_attr_map(tn_map *map) {
     for (size_t i = 0; i < TN_COUNT(attr_types); i++)
         if (!tn_map_put(map, tn_str_c(attr_types[i].name), (void *)(uintptr_t)(i + 1))) return false;
+    for (size_t i = 0; i < TN_COUNT(exact_types); i++) {
+        tn_str name = tn_str_c(exact_types[i].attr);
+        if (!tn_map_put(map, name, (void *)((uintptr_t)tn_map_get(map, name) | EXACT_FLAG))) return false;
+    }
     return true;
 }
 

@@ -12,7 +12,7 @@ else
     diff "$work/operators.md" docs/operators.md | head -20 | sed 's/^/# /'
 fi
 
-listed=$(grep -c '| native |$\|| registered |$' docs/operators.md)
+listed=$(grep -c '| native |$\|| function |$\|| registered |$' docs/operators.md)
 stated=$(sed -n 's/.* \([0-9]*\) operators\.$/\1/p' docs/operators.md)
 text=$("$tern" inspect --ops | tail -n +2 | wc -l)
 json=$("$tern" inspect --ops --json | grep -c '"by"')

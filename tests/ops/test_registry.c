@@ -79,15 +79,97 @@ static void test_errors_say_what_and_where(void **state) {
     assert_non_null(strstr(err.text, "'axis' has the wrong type"));
 }
 
+static tern_status with_attr(const char *domain, const char *op, int opset, int n_in, const char *name,
+                             tn_attr_type type, tern_error *err) {
+    tern_model *m = tn_model_new();
+    m->graph = tn_graph_new(m, NULL, "g");
+    tn_node *n = tn_graph_add_node(m->graph, domain, op, opset, n_in, 1);
+    for (int i = 0; i < n_in; i++) n->in[i] = tn_graph_value(m->graph, "x");
+    n->out[0] = tn_graph_value(m->graph, "y");
+    tn_attr *a = tn_node_add_attr(n, name, type);
+    a->count = 0;
+    tern_status s = tn_op_resolve(n, err);
+    tn_model_free(m);
+    return s;
+}
+
+/* Names that mean different things to different operators and versions: no type is taken for the default. */
+static void test_types_by_operator(void **state) {
+    (void)state;
+    static const struct {
+        const char *domain, *op;
+        int opset, n_in;
+        const char *attr;
+        tn_attr_type good, bad;
+        const char *text;
+    } cases[] = {
+        {"", "Cast", 5, 1, "to", TN_ATTR_STRING, TN_ATTR_INT, "INT instead of STRING"},
+        {"", "Cast", 13, 1, "to", TN_ATTR_INT, TN_ATTR_STRING, "STRING instead of INT"},
+        {"", "LpPool", 1, 1, "p", TN_ATTR_FLOAT, TN_ATTR_INT, "INT instead of FLOAT"},
+        {"", "LpPool", 22, 1, "p", TN_ATTR_INT, TN_ATTR_FLOAT, "FLOAT instead of INT"},
+        {"", "LpNormalization", 1, 1, "p", TN_ATTR_INT, TN_ATTR_FLOAT, "FLOAT instead of INT"},
+        {"", "Dropout", 13, 1, "seed", TN_ATTR_INT, TN_ATTR_FLOAT, "FLOAT instead of INT"},
+        {"", "Bernoulli", 15, 1, "seed", TN_ATTR_FLOAT, TN_ATTR_INT, "INT instead of FLOAT"},
+        {"", "RandomNormalLike", 1, 1, "scale", TN_ATTR_FLOAT, TN_ATTR_FLOATS, "FLOATS instead of FLOAT"},
+        {"mmcv", "NonMaxSuppression", 1, 2, "offset", TN_ATTR_INT, TN_ATTR_FLOATS, "FLOATS instead of INT"},
+        {"", "Pad", 2, 1, "value", TN_ATTR_FLOAT, TN_ATTR_TENSOR, "TENSOR instead of FLOAT"},
+        {"", "ConstantOfShape", 9, 1, "value", TN_ATTR_TENSOR, TN_ATTR_FLOAT, "FLOAT instead of TENSOR"},
+        {"", "LSTM", 14, 3, "activation_alpha", TN_ATTR_FLOATS, TN_ATTR_FLOAT, "FLOAT instead of FLOATS"},
+        {"ai.onnx.ml", "Scaler", 1, 1, "scale", TN_ATTR_FLOATS, TN_ATTR_FLOAT, "FLOAT instead of FLOATS"},
+        {"ai.onnx.ml", "TreeEnsemble", 5, 1, "post_transform", TN_ATTR_INT, TN_ATTR_STRING, "STRING instead of INT"},
+        {"ai.onnx.ml", "TreeEnsembleRegressor", 3, 1, "aggregate_function", TN_ATTR_STRING, TN_ATTR_INT,
+         "INT instead of STRING"},
+    };
+    for (size_t i = 0; i < TN_COUNT(cases); i++) {
+        tern_error err;
+        const char *d = cases[i].domain, *op = cases[i].op, *a = cases[i].attr;
+        int opset = cases[i].opset, n = cases[i].n_in;
+        if (with_attr(d, op, opset, n, a, cases[i].good, &err) != TERN_OK) fail_msg("%s", err.text);
+        assert_int_equal(with_attr(d, op, opset, n, a, cases[i].bad, &err), TERN_INVALID_MODEL);
+        if (!strstr(err.text, cases[i].text) || !strstr(err.text, op)) fail_msg("%s", err.text);
+    }
+}
+
+/* Rows for names, operators and versions that exist; each says something that attr_list.inc does not. */
+static void test_exact_types_are_of_operators(void **state) {
+    (void)state;
+    static const struct {
+        const char *domain, *op, *attr;
+        uint32_t types;
+        int to;
+    } rows[] = {
+#define A(TYPE)                                  (1u << TN_ATTR_##TYPE)
+#define END                                      INT32_MAX
+#define EXACT(DOMAIN, OP, FROM, TO, ATTR, TYPES) {DOMAIN, #OP, #ATTR, TYPES, TO},
+#include "ops/attr_exact_list.inc"
+#undef EXACT
+#undef END
+    };
+    static const struct {
+        const char *attr;
+        uint32_t types;
+    } names[] = {
+#define ATTR(NAME, TYPES) {#NAME, TYPES},
+#include "ops/attr_list.inc"
+#undef ATTR
+#undef A
+    };
+    for (size_t i = 0; i < TN_COUNT(rows); i++) {
+        if (!tn_op_find(rows[i].domain, rows[i].op, rows[i].to)) fail_msg("there is no %s", rows[i].op);
+        size_t k = 0;
+        while (k < TN_COUNT(names) && strcmp(names[k].attr, rows[i].attr) != 0) k++;
+        assert_true(k < TN_COUNT(names));
+        if (rows[i].types == names[k].types) fail_msg("%s of %s is what attr_list.inc has", rows[i].attr, rows[i].op);
+    }
+}
+
 /* ---- attribute names: every one that the sources read is in attr_list.inc ---------------------------------------- */
 
 static const char *const known[] = {
-#define A(TYPE)                  0
-#define ATTR(NAME, TYPES)        #NAME,
-#define ATTR_OF(OP, NAME, TYPES) #NAME,
+#define A(TYPE)           0
+#define ATTR(NAME, TYPES) #NAME,
 #include "ops/attr_list.inc"
 #undef ATTR
-#undef ATTR_OF
 #undef A
 };
 
@@ -136,8 +218,12 @@ static void test_attributes_are_listed(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows_stand_together_and_ascend),  cmocka_unit_test(test_rows_are_complete),
-        cmocka_unit_test(test_find_takes_the_newest_not_above), cmocka_unit_test(test_errors_say_what_and_where),
+        cmocka_unit_test(test_rows_stand_together_and_ascend),
+        cmocka_unit_test(test_rows_are_complete),
+        cmocka_unit_test(test_find_takes_the_newest_not_above),
+        cmocka_unit_test(test_errors_say_what_and_where),
+        cmocka_unit_test(test_types_by_operator),
+        cmocka_unit_test(test_exact_types_are_of_operators),
         cmocka_unit_test(test_attributes_are_listed),
     };
     return cmocka_run_group_tests_name("registry", tests, NULL, NULL);
