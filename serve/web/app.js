@@ -5,7 +5,7 @@ const colors = ["--t1", "--t2", "--t3", "--t4"];
 let key = sessionStorage.getItem("tern-key") || "";
 let tasks = {}; // by model: "classify", "detect" or "none"
 let current = null; // the picture that is shown: {blob, bitmap, name}
-let busy = false;
+let busy = false, again = false; // a request is under way; another one is wanted after it
 
 // ---- the server ----------------------------------------------------------------------------------------------------
 
@@ -44,16 +44,18 @@ async function take(blob, name) {
 
 async function ask() {
   const model = $("model").value;
-  if (!current || busy) return;
+  if (!current) return;
+  if (busy) { again = true; return; }
   if (!model) return say("No model for pictures is ready.");
   busy = true;
+  again = false;
   const task = tasks[model] === "detect" ? "detect" : "classify";
   const path = `v1/models/${encodeURIComponent(model)}:${task}`;
   showCurl(path);
-  const begin = performance.now();
+  const begin = performance.now(), asked = current;
   try {
-    const answer = await post(path, current.blob, "application/octet-stream");
-    show(answer, performance.now() - begin);
+    const answer = await post(path, asked.blob, "application/octet-stream");
+    if (asked === current) show(answer, performance.now() - begin);
     say("");
   } catch (error) {
     say(error.message);
@@ -61,7 +63,7 @@ async function ask() {
     show(null, 0);
   }
   busy = false;
-  if ($("repeat").checked) setTimeout(ask, 0);
+  if (again || $("repeat").checked) setTimeout(ask, 0);
 }
 
 function showCurl(path) {
@@ -131,9 +133,10 @@ function drawBoxes(canvas, detections) {
     c.strokeRect(x1, y1, x2 - x1, y2 - y1);
     const text = `${d.name ?? "class " + d.class} ${(d.score * 100).toFixed(0)} %`;
     const width = c.measureText(text).width + size / 2, top = Math.max(0, y1 - size * 1.3);
-    c.fillRect(x1, top, width, size * 1.3);
+    const left = Math.max(0, Math.min(x1, canvas.width - width));
+    c.fillRect(left, top, width, size * 1.3);
     c.fillStyle = "#fff";
-    c.fillText(text, x1 + size / 4, top + size * 0.15);
+    c.fillText(text, left + size / 4, top + size * 0.15);
     c.fillStyle = hue(d.class);
     for (const [x, y] of d.landmarks || []) c.fillRect(x - size / 8, y - size / 8, size / 4, size / 4);
   }
@@ -315,7 +318,7 @@ function plot(canvas, values) {
   canvas.height = h * ratio;
   const c = canvas.getContext("2d"), style = getComputedStyle(document.documentElement);
   c.scale(ratio, ratio);
-  const top = Math.max(1e-3, ...values.filter((v) => v !== null)) * 1.15;
+  const top = (Math.max(0, ...values.filter((v) => v !== null)) || 1) * 1.15;
   c.strokeStyle = style.getPropertyValue("--line");
   c.fillStyle = style.getPropertyValue("--soft");
   c.font = "12px system-ui, sans-serif";
@@ -325,7 +328,7 @@ function plot(canvas, values) {
     c.moveTo(0, y);
     c.lineTo(w, y);
     c.stroke();
-    if (part > 0) c.fillText((top * part).toPrecision(2).replace(/e\+?.*/, (e) => e), 2, y - 3);
+    if (part > 0) c.fillText(String(Number((top * part).toPrecision(2))), 2, y - 3);
   }
   c.strokeStyle = c.fillStyle = style.getPropertyValue("--accent");
   c.lineWidth = 2;

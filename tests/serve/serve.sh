@@ -39,6 +39,7 @@ skip_all() { # REASON
 
 # Starts `tern serve` on a free port; $url is where it is, $server its process.
 start_server() { # ARGUMENT...
+    : >"$scratch/log"
     "$tern" serve --port 0 "$@" >"$scratch/access" 2>"$scratch/log" </dev/null &
     server=$!
     url=
