@@ -14,32 +14,43 @@ static int32_t weight_at(const void *w, bool is_signed, int64_t i) {
     return is_signed ? ((const int8_t *)w)[i] : ((const uint8_t *)w)[i];
 }
 
-/* Byte e of quad t of a panel column. Words: the even elements of all lanes of a vector, then the odd ones. */
-static void put(const tn_q8_kernels *q, char *panel, int64_t width, int64_t lane, int64_t place, int32_t v) {
-    int64_t w = q->base->width, quad = place / 4, e = place % 4;
-    int64_t vector = (quad * (width / w) + lane / w) * w * 4;
-    if (q->words)
-        ((int16_t *)panel)[vector + (e & 1) * w * 2 + lane % w * 2 + e / 2] = (int16_t)v;
-    else
-        ((int8_t *)panel)[vector + lane % w * 4 + e] = (int8_t)v;
+/* Where lane `lane` of a panel of `width` channels has byte e of quad q, in elements: q * quad + e[...]. Words: the
+ * even elements of all lanes of a vector, then the odd ones. */
+typedef struct lane_place {
+    int64_t quad, e[4];
+} lane_place;
+
+static lane_place place_of(const tn_q8_kernels *q, int64_t width, int64_t lane) {
+    int64_t w = q->base->width, vector = lane / w * w * 4;
+    lane_place p = {.quad = width * 4};
+    for (int e = 0; e < 4; e++)
+        p.e[e] = q->words ? vector + (e & 1) * w * 2 + lane % w * 2 + e / 2 : vector + lane % w * 4 + e;
+    return p;
 }
 
 void q8_pack_channel(const tn_q8_kernels *q, const q8_source *s, const q8_column *c, int64_t channel, int64_t width,
                      int64_t lane, char *panel, q8_header *header, int32_t *sum, int32_t *zero) {
     int32_t wz = s->zero ? weight_at(s->zero, s->is_signed, s->n_zero > 1 ? channel : 0) : 0;
-    /* Less the zero point if that fits, else as near to it as int8 holds all values. */
-    int32_t less = wz;
-    for (int64_t i = 0; i < c->n && !q->words; i++) {
-        int32_t v = weight_at(s->w, s->is_signed, c->at + i * c->step) - wz;
-        if (v < INT8_MIN || v > INT8_MAX) less = s->is_signed ? 0 : 128;
-    }
-    int64_t total = 0;
+    int32_t min = INT32_MAX, max = INT32_MIN, total = 0;
     for (int64_t i = 0; i < c->n; i++) {
-        int32_t v = weight_at(s->w, s->is_signed, c->at + i * c->step);
-        put(q, panel, width, lane, c->place[i], v - less);
-        total += v - wz;
+        int32_t v = weight_at(s->w, s->is_signed, c->at + i * c->step) - wz;
+        min = TN_MIN(min, v);
+        max = TN_MAX(max, v);
+        total = (int32_t)((uint32_t)total + (uint32_t)v);
     }
-    *sum = (int32_t)(uint32_t)(uint64_t)total;
+    /* Less the zero point if that fits, else as near to it as int8 holds all values. */
+    bool fits = q->words || (min >= INT8_MIN && max <= INT8_MAX);
+    int32_t less = fits ? wz : s->is_signed ? 0 : 128;
+    lane_place p = place_of(q, width, lane);
+    for (int64_t i = 0; i < c->n; i++) {
+        int64_t at = (c->place[i] >> 2) * p.quad + p.e[c->place[i] & 3];
+        int32_t v = weight_at(s->w, s->is_signed, c->at + i * c->step) - less;
+        if (q->words)
+            ((int16_t *)panel)[at] = (int16_t)v;
+        else
+            ((int8_t *)panel)[at] = (int8_t)v;
+    }
+    *sum = total;
     *zero = less - wz;
     if (less != wz) header->corrected = 1;
 }

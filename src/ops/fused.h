@@ -15,6 +15,9 @@
  * quantised with mid's parameters (and clamped to mid_low and mid_high), z is added as a real number, and the sum is
  * quantised with those of y. Attributes of QLinearConv, and q_low, q_high: bounds of y as stored.
  *
+ *   QGemm    the inputs of QLinearMatMul, then optionally int32 C (n); plain. B and its zero point are constants.
+ * Attributes transB, q_low, q_high.
+ *
  *   QAdd     a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero; one shape. Attributes q_low, q_high.
  *
  *   QGlobalAveragePool  x, x_scale, x_zero, y_scale, y_zero. */

@@ -13,9 +13,8 @@ static tn_q8_real real_of(const tn_run *c, int scale, int zero) {
     return (tn_q8_real){*(const float *)c->in[scale]->data, tn_op_byte_at(z, 0), z->dtype == TERN_INT8};
 }
 
-/* Bounds of a result as stored: of its type, narrowed by attributes. */
-static void bounds(const tn_node *node, const char *low_name, const char *high_name, bool is_signed, int32_t *low,
-                   int32_t *high) {
+void tn_op_q8_bounds(const tn_node *node, const char *low_name, const char *high_name, bool is_signed, int32_t *low,
+                     int32_t *high) {
     int64_t min = is_signed ? INT8_MIN : 0, max = is_signed ? INT8_MAX : UINT8_MAX;
     *low = (int32_t)TN_MAX(TN_MIN(tn_attr_i(node, low_name, min), max), min);
     *high = (int32_t)TN_MAX(TN_MIN(tn_attr_i(node, high_name, max), max), min);
@@ -130,11 +129,11 @@ static void set_scales(tn_run *c, const tn_q8_conv_state *s, float *scale, tn_q8
     for (int64_t i = 0; i < s->conv.oc; i++) scale[i] = xs * ws[many ? i : 0] / unit;
     a->scale = scale;
     a->y_zero = tn_op_byte_at(c->in[in->y_zero], 0);
-    bounds(c->node, "q_low", "q_high", s->conv.y_signed, &a->y_low, &a->y_high);
+    tn_op_q8_bounds(c->node, "q_low", "q_high", s->conv.y_signed, &a->y_low, &a->y_high);
     if (!z) return;
     tn_q8_real mid = real_of(c, in->mid_scale, in->mid_zero), real = real_of(c, in->z_scale, in->z_zero);
     int32_t low, high;
-    bounds(c->node, "mid_low", "mid_high", mid.is_signed, &low, &high);
+    tn_op_q8_bounds(c->node, "mid_low", "mid_high", mid.is_signed, &low, &high);
     a->z = z->data;
     a->z_signed = real.is_signed;
     a->z_zero = real.zero;
@@ -207,7 +206,7 @@ static tern_status add_run(tn_run *c) {
     if (!c->out[0] || tn_shape_count(s) == 0) return TERN_OK;
     tn_q8_real a = real_of(c, 1, 2), b = real_of(c, 4, 5), y = real_of(c, 6, 7);
     int32_t low, high;
-    bounds(c->node, "q_low", "q_high", y.is_signed, &low, &high);
+    tn_op_q8_bounds(c->node, "q_low", "q_high", y.is_signed, &low, &high);
     tn_q8_add(c->tier, &a, &b, &y, low, high, c->in[0]->data, c->in[3]->data, c->out[0]->data, s->dims[0], s->dims[1],
               area(s), c->threads);
     return TERN_OK;

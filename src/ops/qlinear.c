@@ -277,18 +277,17 @@ const tn_op tn_op_fused_qconv = {.infer = fused_conv_infer,
 
 /* ---- matrix product ------------------------------------------------------------------------------------------ */
 
-typedef struct matmul_inputs {
-    int a, b, a_zero, b_zero, a_scale, b_scale, y_scale, y_zero;
-} matmul_inputs;
+static const tn_qmatmul_inputs qlinear_matmul_inputs = {0, 3, 2, 5, 1, 4, 6, 7, -1};
+static const tn_qmatmul_inputs integer_matmul_inputs = {0, 1, 2, 3, -1, -1, -1, -1, -1};
 
-static const matmul_inputs qlinear_matmul_inputs = {0, 3, 2, 5, 1, 4, 6, 7};
-static const matmul_inputs integer_matmul_inputs = {0, 1, 2, 3, -1, -1, -1, -1};
-
-static const matmul_inputs *matmul_inputs_of(const tn_node *node) {
+static const tn_qmatmul_inputs *matmul_inputs_of(const tn_node *node) {
     return strcmp(node->op_type, "MatMulInteger") == 0 ? &integer_matmul_inputs : &qlinear_matmul_inputs;
 }
 
 typedef struct qmatmul_state {
+    const char *kernel;
+    bool fast;
+    tn_q8_gemm_state q8;
     tn_matmul_plan p;
     bool small_float; /* float8: sums are float32, and never cut */
     int64_t chunk;    /* terms of a piece */
@@ -388,12 +387,14 @@ static operand_context operand_b(const tn_matmul_plan *p, const tern_tensor *zer
 }
 
 static tern_status qmatmul_prepare(tn_prepare *c) {
-    const matmul_inputs *in = matmul_inputs_of(c->node);
+    const tn_qmatmul_inputs *in = matmul_inputs_of(c->node);
     qmatmul_state *s = tn_prepare_state(c, sizeof *s);
     if (!s) return TERN_OUT_OF_MEMORY;
     tn_matmul_plan *p = &s->p;
     tn_ops_matmul_plan(p, &c->in[in->a]->shape, &c->in[in->b]->shape, &c->out[0].shape, false);
     if (p->batch == 0 || p->k == 0) return TERN_OK;
+    s->fast = tn_op_q8_gemm_ok(c, in);
+    if (s->fast) return tn_op_q8_gemm_prepare(c, in, false, &s->q8, &s->kernel);
     s->small_float = tn_type_in(c->in[in->a]->dtype, TN_TYPES_FLOAT8);
     s->chunk = s->small_float ? p->k : TN_MIN(p->k, tn_exact_chunk(MAX_PRODUCT));
     s->gemm = (tn_gemm_f32){
@@ -455,7 +456,7 @@ static float scale_at(const tern_tensor *t, int64_t lines, int64_t matrix, int64
 /* Product number i, matrices am and bm, to the output. */
 static void requantize_product(tn_run *c, const qmatmul_state *s, int64_t i, int64_t am, int64_t bm, const float *part,
                                const int32_t *sum) {
-    const matmul_inputs *in = matmul_inputs_of(c->node);
+    const tn_qmatmul_inputs *in = matmul_inputs_of(c->node);
     const tn_matmul_plan *p = &s->p;
     const tern_tensor *as = c->in[in->a_scale], *bs = c->in[in->b_scale], *yz = c->in[in->y_zero];
     float y_scale = (float)tn_tensor_get_f64(c->in[in->y_scale], 0);
@@ -476,9 +477,13 @@ static void requantize_product(tn_run *c, const qmatmul_state *s, int64_t i, int
 
 static tern_status qmatmul_run(tn_run *c) {
     const qmatmul_state *s = c->state;
-    const matmul_inputs *in = matmul_inputs_of(c->node);
+    const tn_qmatmul_inputs *in = matmul_inputs_of(c->node);
     const tn_matmul_plan *p = &s->p;
     if (!c->out[0] || p->batch == 0) return TERN_OK;
+    if (s->fast) {
+        tn_op_q8_gemm_run(c, in, &s->q8);
+        return TERN_OK;
+    }
     char *ws = c->workspace;
     if (p->k == 0) { /* empty sums */
         const tern_tensor *zero = input(c, in->y_zero);
@@ -507,6 +512,7 @@ const tn_op tn_op_matmul_integer = {.infer = matmul_integer_infer,
                                     .max_in = 4,
                                     .min_out = 1,
                                     .max_out = 1,
+                                    .flags = TN_OP_KERNEL_NAME,
                                     .macs = tn_ops_matmul_macs};
 const tn_op tn_op_qlinear_matmul = {.infer = qlinear_matmul_infer,
                                     .prepare = qmatmul_prepare,
@@ -515,4 +521,5 @@ const tn_op tn_op_qlinear_matmul = {.infer = qlinear_matmul_infer,
                                     .max_in = 8,
                                     .min_out = 1,
                                     .max_out = 1,
+                                    .flags = TN_OP_KERNEL_NAME,
                                     .macs = tn_ops_matmul_macs};

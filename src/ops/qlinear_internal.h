@@ -28,6 +28,29 @@ typedef struct tn_q8_conv_state {
 tern_status tn_op_q8_conv_prepare(tn_prepare *c, const tn_conv_dims *d, tn_q8_conv_state *s, const char **kernel);
 void tn_op_q8_conv_run(tn_run *c, const tn_q8_conv_state *s);
 
+/* Where a product's inputs are; -1: it has none. */
+typedef struct tn_qmatmul_inputs {
+    int a, b, a_zero, b_zero, a_scale, b_scale, y_scale, y_zero, bias;
+} tn_qmatmul_inputs;
+
+typedef struct tn_q8_gemm_state {
+    tn_q8_isa isa;
+    tn_q8_gemm gemm;
+    const void *packed;
+    size_t at_scale;
+} tn_q8_gemm_state;
+
+/* Whether the fast kernels do it: bytes, B a constant matrix with constant zero points, one zero point and scale for
+ * all of A. */
+bool tn_op_q8_gemm_ok(const tn_prepare *c, const tn_qmatmul_inputs *in);
+/* `trans_b`: B is (n, k). */
+tern_status tn_op_q8_gemm_prepare(tn_prepare *c, const tn_qmatmul_inputs *in, bool trans_b, tn_q8_gemm_state *s,
+                                  const char **kernel);
+void tn_op_q8_gemm_run(tn_run *c, const tn_qmatmul_inputs *in, const tn_q8_gemm_state *s);
+
+/* Bounds of a result as stored: of its type, narrowed by attributes. */
+void tn_op_q8_bounds(const tn_node *node, const char *low_name, const char *high_name, bool is_signed, int32_t *low,
+                     int32_t *high);
 /* Element i of an 8-bit tensor; 0 without one. */
 int32_t tn_op_byte_at(const tern_tensor *t, int64_t i);
 /* Fails unless input i has one element (or `many`, when that is not negative); unknown shapes pass. */

@@ -174,6 +174,36 @@ static tern_status match_conv(tn_opt *o, int at) {
     return TERN_OK;
 }
 
+/* ---- MatMul and Gemm ------------------------------------------------------------------------------------------- */
+
+/* A float matrix product by a constant that was quantised as a whole or per column. */
+static tern_status match_gemm(tn_opt *o, int at) {
+    tn_node *n = o->graph->nodes[at];
+    bool gemm = tn_opt_is(n, "", "Gemm"), trans_b = gemm && tn_attr_i(n, "transB", 0) != 0;
+    tail t;
+    quantised a, b, c = {0};
+    if (!find_tail(o, n->out[0], &t) || !dequantised(n->in[0], 1, &a) || !is_8_bit(a.q)) return TERN_OK;
+    if (gemm && (tn_attr_i(n, "transA", 0) || tn_attr_f(n, "alpha", 1) != 1 || tn_attr_f(n, "beta", 1) != 1))
+        return TERN_OK;
+    const tern_tensor *bt = n->in[1]->producer ? tn_opt_const(n->in[1]->producer->in[0]) : NULL;
+    if (!bt || bt->shape.rank != 2 || !a.q->type.ranked || a.q->type.shape.rank < 2) return TERN_OK;
+    int64_t columns = bt->shape.dims[trans_b ? 0 : 1], axis = tn_attr_i(n->in[1]->producer, "axis", 1);
+    if (columns < 1 || bt->shape.dims[trans_b ? 1 : 0] < 1 || !dequantised(n->in[1], columns, &b) || !is_8_bit(b.q))
+        return TERN_OK;
+    if (element_count(b.scale) != 1 && (axis < 0 ? axis + 2 : axis) != (trans_b ? 0 : 1)) return TERN_OK;
+    bool biased = gemm && n->n_in > 2 && n->in[2];
+    if (biased && (!integer_bias(n->in[2], &a, &b, columns, &c) || tn_opt_const(c.q)->shape.rank != 1 ||
+                   element_count(c.q) != columns))
+        return TERN_OK;
+    tn_value *in[9] = {a.q, a.scale, zero_point(o, a.q, a.zero), b.q, b.scale, zero_point(o, b.q, b.zero)};
+    in[8] = c.q;
+    if (!set_result(o, &t, &in[6], &in[7]) || !in[2] || !in[5]) return TERN_OUT_OF_MEMORY;
+    tn_node *q = replace_with(o, at, &t, "tern", "QGemm", 1, biased ? 9 : 8);
+    if (!q) return TERN_OUT_OF_MEMORY;
+    memcpy(q->in, in, (size_t)q->n_in * sizeof *in);
+    return TERN_OK;
+}
+
 /* ---- Add and GlobalAveragePool --------------------------------------------------------------------------------- */
 
 /* (n, c, h, w) of bytes with c known: what the 8-bit kernels' blocks are made of. */
@@ -224,6 +254,7 @@ tern_status tn_pass_qdq(tn_opt *o) {
         const tn_node *n = o->graph->nodes[i];
         if (!n->out[0]) continue;
         if (tn_opt_is(n, "", "Conv")) TN_TRY(match_conv(o, i));
+        if (tn_opt_is(n, "", "MatMul") || tn_opt_is(n, "", "Gemm")) TN_TRY(match_gemm(o, i));
         if (tn_opt_is(n, "", "Add") && n->since >= 7) TN_TRY(match_add(o, i));
         if (tn_opt_is(n, "", "GlobalAveragePool")) TN_TRY(match_pool(o, i));
     }
