@@ -1,6 +1,7 @@
 /* Normalisations: LayerNormalization, RMSNormalization, InstanceNormalization, GroupNormalization, LRN,
  * LpNormalization, MeanVarianceNormalization. Sums are taken in double, in LANES independent chains; mean and variance
  * in two passes. Elements are float (float16 and bfloat16 converted) or double. */
+#include "kernels/row.h"
 #include "ops/args.h"
 #include "ops/copy.h"
 #include "ops/rowio.h"
@@ -38,8 +39,9 @@ static double join_lanes(const double *lane) {
     } while (0)
 
 /* Sum of (x - mean)^power over n elements; power 1 or 2. */
-static double sum_power(tern_dtype t, const void *data, int64_t at, int64_t n, double mean, int power) {
-    double lane[LANES] = {0};
+static double sum_power(tern_cpu_tier tier, tern_dtype t, const void *data, int64_t at, int64_t n, double mean,
+                        int power) {
+    double lane[LANES] = {0}, sum = 0;
     float buf[CHUNK];
     for (int64_t j = 0; j < n; j += CHUNK) {
         int64_t m = TN_MIN((int64_t)CHUNK, n - j);
@@ -51,13 +53,10 @@ static double sum_power(tern_dtype t, const void *data, int64_t at, int64_t n, d
                 ADD_LANES(x, (v - mean) * (v - mean));
         } else {
             const float *x = row_f32(t, data, at + j, m, buf);
-            if (power == 1)
-                ADD_LANES(x, v);
-            else
-                ADD_LANES(x, (v - mean) * (v - mean));
+            sum += power == 1 ? tn_row_sum_f32(tier, x, (size_t)m) : tn_row_square_f32(tier, x, (float)mean, (size_t)m);
         }
     }
-    return join_lanes(lane);
+    return t == TERN_DOUBLE ? join_lanes(lane) : sum;
 }
 
 /* y = (x - mean) * scale + bias over n elements. */
@@ -86,8 +85,8 @@ typedef struct affine {
     tern_dtype type;
 } affine;
 
-static void apply_vector(tern_dtype t, const void *x, void *y, int64_t at, int64_t n, double mean, double inv,
-                         const affine *a, int64_t sat) {
+static void apply_vector(tern_cpu_tier tier, tern_dtype t, const void *x, void *y, int64_t at, int64_t n, double mean,
+                         double inv, const affine *a, int64_t sat) {
     float xb[CHUNK], sb[CHUNK], bb[CHUNK], out[CHUNK];
     if (t == TERN_DOUBLE || a->type == TERN_DOUBLE) {
         for (int64_t i = 0; i < n; i++) {
@@ -105,12 +104,8 @@ static void apply_vector(tern_dtype t, const void *x, void *y, int64_t at, int64
         int64_t m = TN_MIN((int64_t)CHUNK, n - j);
         const float *p = row_f32(t, x, at + j, m, xb), *s = row_f32(a->type, a->scale, sat + j, m, sb);
         float *q = t == TERN_FLOAT ? (float *)y + at + j : out;
-        if (a->bias) {
-            const float *b = row_f32(a->type, a->bias, sat + j, m, bb);
-            for (int64_t i = 0; i < m; i++) q[i] = (p[i] - fm) * fi * s[i] + b[i];
-        } else {
-            for (int64_t i = 0; i < m; i++) q[i] = (p[i] - fm) * fi * s[i];
-        }
+        const float *b = a->bias ? row_f32(a->type, a->bias, sat + j, m, bb) : NULL;
+        tn_row_normalize_f32(tier, p, fm, fi, s, b, q, (size_t)m);
         if (t != TERN_FLOAT) tn_row_store_f32(t, y, at + j, m, q);
     }
 }
@@ -190,6 +185,7 @@ typedef struct layer_norm {
     int64_t step; /* of scale and bias from row to row: 0 or n */
     double epsilon;
     bool centered; /* LayerNormalization, else RMSNormalization */
+    tern_cpu_tier tier;
 } layer_norm;
 
 static void layer_norm_task(void *context, int64_t begin, int64_t end, int worker) {
@@ -198,11 +194,11 @@ static void layer_norm_task(void *context, int64_t begin, int64_t end, int worke
     tern_dtype t = l->x->dtype;
     for (int64_t r = begin; r < end; r++) {
         int64_t at = r * l->n;
-        double n = (double)l->n, mean = l->centered ? sum_power(t, l->x->data, at, l->n, 0, 1) / n : 0;
-        double inv = 1 / sqrt(sum_power(t, l->x->data, at, l->n, mean, 2) / n + l->epsilon);
+        double n = (double)l->n, mean = l->centered ? sum_power(l->tier, t, l->x->data, at, l->n, 0, 1) / n : 0;
+        double inv = 1 / sqrt(sum_power(l->tier, t, l->x->data, at, l->n, mean, 2) / n + l->epsilon);
         if (l->mean) tn_row_store_f64(l->mean->dtype, l->mean->data, r, 1, &mean);
         if (l->inv) tn_row_store_f64(l->inv->dtype, l->inv->data, r, 1, &inv);
-        if (l->y) apply_vector(t, l->x->data, l->y->data, at, l->n, mean, inv, &l->a, r * l->step);
+        if (l->y) apply_vector(l->tier, t, l->x->data, l->y->data, at, l->n, mean, inv, &l->a, r * l->step);
     }
 }
 
@@ -218,7 +214,8 @@ static tern_status run_layer_norm_or_rms(tn_run *c, bool centered, int inv) {
                     .a = {scale->data, bias ? bias->data : NULL, scale->dtype},
                     .n = tn_shape_count_range(&x->shape, axis, x->shape.rank),
                     .epsilon = (double)tn_attr_f(c->node, "epsilon", 1e-5f),
-                    .centered = centered};
+                    .centered = centered,
+                    .tier = c->tier};
     void *wide[2] = {NULL, NULL};
     if (tn_tensor_bytes(x) == 0) return TERN_OK;
     tern_status s = TERN_OK;
@@ -285,6 +282,7 @@ typedef struct group_norm {
     int64_t groups, channels, hw; /* channels of a group */
     bool per_group;               /* scale and bias */
     double epsilon;
+    tern_cpu_tier tier;
 } group_norm;
 
 static void group_norm_task(void *context, int64_t begin, int64_t end, int worker) {
@@ -293,8 +291,8 @@ static void group_norm_task(void *context, int64_t begin, int64_t end, int worke
     tern_dtype t = g->x->dtype;
     for (int64_t i = begin; i < end; i++) {
         int64_t n = g->channels * g->hw, at = i * n, group = i % g->groups;
-        double mean = sum_power(t, g->x->data, at, n, 0, 1) / (double)n;
-        double inv = 1 / sqrt(sum_power(t, g->x->data, at, n, mean, 2) / (double)n + g->epsilon);
+        double mean = sum_power(g->tier, t, g->x->data, at, n, 0, 1) / (double)n;
+        double inv = 1 / sqrt(sum_power(g->tier, t, g->x->data, at, n, mean, 2) / (double)n + g->epsilon);
         for (int64_t k = 0; k < g->channels; k++) {
             int64_t p = g->per_group ? group : group * g->channels + k;
             double scale = tn_tensor_get_f64(g->scale, p), bias = tn_tensor_get_f64(g->bias, p);
@@ -315,7 +313,8 @@ static tern_status run_group_norm_op(tn_run *c, bool instance) {
                     channels / groups,
                     tn_shape_count_range(&x->shape, 2, x->shape.rank),
                     !instance && c->node->since < 21,
-                    (double)tn_attr_f(c->node, "epsilon", 1e-5f)};
+                    (double)tn_attr_f(c->node, "epsilon", 1e-5f),
+                    c->tier};
     tn_parallel_for(tn_shape_count(&x->shape) < 8192 ? 1 : c->threads, x->shape.dims[0] * groups, group_norm_task, &g);
     return TERN_OK;
 }
@@ -502,10 +501,10 @@ static tern_status run_mvn(tn_run *c) {
         int64_t base = walk_at(&outer, o);
         double mean = 0, square = 0;
         for (int64_t i = 0; i < inner.count; i++)
-            mean += sum_power(x->dtype, x->data, base + walk_at(&inner, i), run, 0, 1);
+            mean += sum_power(c->tier, x->dtype, x->data, base + walk_at(&inner, i), run, 0, 1);
         mean /= n;
         for (int64_t i = 0; i < inner.count; i++)
-            square += sum_power(x->dtype, x->data, base + walk_at(&inner, i), run, mean, 2);
+            square += sum_power(c->tier, x->dtype, x->data, base + walk_at(&inner, i), run, mean, 2);
         double scale = 1 / (sqrt(square / n) + 1e-9);
         for (int64_t i = 0; i < inner.count; i++)
             apply_scalar(x->dtype, x->data, c->out[0]->data, base + walk_at(&inner, i), run, mean, scale, 0);

@@ -1,5 +1,7 @@
 /* Softmax, LogSoftmax, Hardmax. Up to version 12 the input is seen as 2-D, split at `axis`; from 13 on along `axis`. */
 #include "kernels/act.h"
+#include "kernels/eltwise.h"
+#include "kernels/row.h"
 #include "ops/args.h"
 #include "ops/rowio.h"
 
@@ -38,72 +40,56 @@ typedef struct softmax {
 
 /* ---- rows: inner is 1 -------------------------------------------------------------------------------------- */
 
-static float max_f32(const float *x, int64_t n, float best) {
-    float lane[16];
-    int64_t i = 0;
-    for (int l = 0; l < 16; l++) lane[l] = best;
-    for (; i + 16 <= n; i += 16)
-        for (int l = 0; l < 16; l++) lane[l] = x[i + l] > lane[l] ? x[i + l] : lane[l];
-    for (; i < n; i++) lane[0] = x[i] > lane[0] ? x[i] : lane[0];
-    for (int l = 0; l < 16; l++) best = lane[l] > best ? lane[l] : best;
-    return best;
-}
-
-static double sum_f32(const float *x, int64_t n) {
-    double lane[8] = {0};
-    int64_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        for (int l = 0; l < 8; l++) lane[l] += (double)x[i + l];
-    for (int l = 0; i < n; i++, l++) lane[l] += (double)x[i];
-    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
-}
-
-/* exp(x - shift) of up to COLUMNS elements. */
-static void exp_shifted(const softmax *s, const float *x, float shift, float *y, int64_t n) {
-    static const tn_act exp_act = {.kind = TN_ACT_EXP};
-    for (int64_t i = 0; i < n; i++) y[i] = x[i] - shift;
-    tn_act_f32(s->tier, &exp_act, y, y, (size_t)n);
-}
-
-static void softmax_row(const softmax *s, int64_t at) {
-    float buf[COLUMNS], out[COLUMNS], top = -INFINITY;
+/* float16 and bfloat16, converted COLUMNS elements at a time. */
+static void small_row(const softmax *s, int64_t at) {
+    float buf[COLUMNS], top = -INFINITY;
     int64_t n = s->r.dim;
     double sum = 0;
     for (int64_t j = 0; j < n; j += COLUMNS) {
         int64_t m = TN_MIN((int64_t)COLUMNS, n - j);
         tn_row_load_f32(s->dtype, s->x, at + j, m, buf);
-        top = max_f32(buf, m, top);
+        top = tn_row_max_f32(s->tier, buf, (size_t)m, top);
     }
     for (int64_t j = 0; j < n; j += COLUMNS) {
         int64_t m = TN_MIN((int64_t)COLUMNS, n - j);
         tn_row_load_f32(s->dtype, s->x, at + j, m, buf);
-        exp_shifted(s, buf, top, out, m);
-        sum += sum_f32(out, m);
-        if (!s->log && s->dtype == TERN_FLOAT) memcpy((float *)s->y + at + j, out, (size_t)m * sizeof *out);
+        sum += tn_row_exp_f32(s->tier, buf, top, buf, (size_t)m);
     }
     float scale = (float)(1 / sum), shift = (float)((double)top + log(sum));
     for (int64_t j = 0; j < n; j += COLUMNS) {
         int64_t m = TN_MIN((int64_t)COLUMNS, n - j);
-        if (!s->log && s->dtype == TERN_FLOAT) {
-            float *y = (float *)s->y + at + j;
-            for (int64_t i = 0; i < m; i++) y[i] *= scale;
-            continue;
-        }
         tn_row_load_f32(s->dtype, s->x, at + j, m, buf);
-        if (s->log) {
-            for (int64_t i = 0; i < m; i++) out[i] = buf[i] - shift;
-        } else {
-            exp_shifted(s, buf, top, out, m);
-            for (int64_t i = 0; i < m; i++) out[i] *= scale;
-        }
-        tn_row_store_f32(s->dtype, s->y, at + j, m, out);
+        if (!s->log) tn_row_exp_f32(s->tier, buf, top, buf, (size_t)m);
+        tn_bin_f32(s->tier, s->log ? TN_BIN_SUB : TN_BIN_MUL, buf, 1, s->log ? &shift : &scale, 0, buf, (size_t)m);
+        tn_row_store_f32(s->dtype, s->y, at + j, m, buf);
     }
+}
+
+static void float_row(const softmax *s, int64_t at) {
+    const float *x = (const float *)s->x + at;
+    float *y = (float *)s->y + at, top = tn_row_max_f32(s->tier, x, (size_t)s->r.dim, -INFINITY), by;
+    if (s->log) { /* y may be x: the exponentials go nowhere */
+        float buf[COLUMNS];
+        double sum = 0;
+        for (int64_t j = 0; j < s->r.dim; j += COLUMNS)
+            sum += tn_row_exp_f32(s->tier, x + j, top, buf, (size_t)TN_MIN((int64_t)COLUMNS, s->r.dim - j));
+        by = (float)((double)top + log(sum));
+        tn_bin_f32(s->tier, TN_BIN_SUB, x, 1, &by, 0, y, (size_t)s->r.dim);
+        return;
+    }
+    by = (float)(1 / tn_row_exp_f32(s->tier, x, top, y, (size_t)s->r.dim));
+    tn_bin_f32(s->tier, TN_BIN_MUL, y, 1, &by, 0, y, (size_t)s->r.dim);
 }
 
 static void row_task(void *context, int64_t begin, int64_t end, int worker) {
     const softmax *s = context;
     (void)worker;
-    for (int64_t t = begin; t < end; t++) softmax_row(s, t * s->r.dim);
+    for (int64_t t = begin; t < end; t++) {
+        if (s->dtype == TERN_FLOAT)
+            float_row(s, t * s->r.dim);
+        else
+            small_row(s, t * s->r.dim);
+    }
 }
 
 /* ---- columns: inner is more than 1 ------------------------------------------------------------------------- */

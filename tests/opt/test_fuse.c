@@ -249,6 +249,65 @@ static void test_other_means_stay(void **state) {
     }
 }
 
+/* LayerNormalization in its parts, with Pow and with Mul, axes as an attribute and as an input. */
+static void test_layernorm(void **state) {
+    (void)state;
+    for (int k = 0; k < 4; k++) {
+        bool input = k & 1, mul = k & 2;
+        mb b;
+        mb_begin(&b, input ? 18 : 13);
+        mb_input(&b, "x", TERN_FLOAT, 3, DIMS(2, 5, 37));
+        if (input) ((int64_t *)mb_constant(&b, "axes", TERN_INT64, 1, DIMS(1))->data)[0] = -1;
+        mb_random_in(&b, "scale", 1, DIMS(37), 0.5f, 1.5f);
+        mb_random(&b, "bias", 1, DIMS(37));
+        mb_scalar(&b, "two", 2), mb_scalar(&b, "eps", 1e-3f);
+        tn_node *mean = mb_node(&b, "ReduceMean", input ? "x axes" : "x", "m");
+        mb_node(&b, "Sub", "x m", "d");
+        mb_node(&b, mul ? "Mul" : "Pow", mul ? "d d" : "d two", "q");
+        tn_node *variance = mb_node(&b, "ReduceMean", input ? "q axes" : "q", "v");
+        if (!input) mb_ints(mean, "axes", 1, DIMS(-1)), mb_ints(variance, "axes", 1, DIMS(2));
+        mb_node(&b, "Add", "v eps", "w");
+        mb_node(&b, "Sqrt", "w", "r");
+        mb_node(&b, "Div", "d r", "n");
+        mb_node(&b, "Mul", "n scale", "t");
+        mb_node(&b, "Add", "t bias", "y");
+        mb_output(&b, "y");
+        tern_model *m = mb_end(&b);
+        tern_session *s = check_equal(m, 3, DIMS(2, 5, 37), 40, 4);
+        assert_int_equal(s->model->graph->n_nodes, 1);
+        assert_int_equal(count_ops(s, "LayerNormalization"), 1);
+        tern_session_free(s);
+        tern_model_free(m);
+    }
+}
+
+/* Over another axis, or of another value: stays. */
+static void test_no_layernorm(void **state) {
+    (void)state;
+    for (int k = 0; k < 2; k++) {
+        mb b;
+        mb_begin(&b, 13);
+        mb_input(&b, "x", TERN_FLOAT, 2, DIMS(6, 6));
+        mb_random(&b, "scale", 1, DIMS(6)), mb_random(&b, "bias", 1, DIMS(6));
+        mb_scalar(&b, "two", 2), mb_scalar(&b, "eps", 1e-3f);
+        mb_ints(mb_node(&b, "ReduceMean", "x", "m"), "axes", 1, DIMS(k ? 1 : 0));
+        mb_node(&b, "Sub", "x m", "d");
+        mb_node(&b, "Pow", k ? "x two" : "d two", "q");
+        mb_ints(mb_node(&b, "ReduceMean", "q", "v"), "axes", 1, DIMS(k ? 1 : 0));
+        mb_node(&b, "Add", "v eps", "w");
+        mb_node(&b, "Sqrt", "w", "r");
+        mb_node(&b, "Div", "d r", "n");
+        mb_node(&b, "Mul", "n scale", "t");
+        mb_node(&b, "Add", "t bias", "y");
+        mb_output(&b, "y");
+        tern_model *m = mb_end(&b);
+        tern_session *s = check_equal(m, 2, DIMS(6, 6), 40, 4);
+        assert_int_equal(count_ops(s, "LayerNormalization"), 0);
+        tern_session_free(s);
+        tern_model_free(m);
+    }
+}
+
 /* A Pad by zero goes; one that adds a row stays. */
 static void test_empty_pad(void **state) {
     (void)state;
@@ -564,6 +623,8 @@ int main(void) {
         cmocka_unit_test(test_mean_over_the_map),
         cmocka_unit_test(test_other_means_stay),
         cmocka_unit_test(test_empty_pad),
+        cmocka_unit_test(test_layernorm),
+        cmocka_unit_test(test_no_layernorm),
         cmocka_unit_test(test_narrow_groups),
         cmocka_unit_test(test_shared_conv_keeps_its_output),
         cmocka_unit_test(test_residual_block),
