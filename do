@@ -5,7 +5,7 @@ cd "$(dirname "$0")" || exit 1
 
 usage() {
     cat <<'END'
-./do demo     install what is missing, build, and classify the pictures of examples/
+./do demo     install what is missing, build, and classify and find clothes in the pictures of examples/
 ./do test     install what is missing, build with gcc and clang, and run every check and test
 ./do build    build build/tern, build/libtern.a and build/libtern.so with what is there
 ./do serve    install what is missing, build, and serve the embedded model, or: ./do serve MODEL|REPOSITORY...
@@ -147,8 +147,7 @@ do_demo() {
     need "$packages_build"
     say "building"
     do_build -DTERN_TESTS=OFF
-    say "classifying ten pictures of clothes with the embedded model: build/tern classify examples/*.png"
-    build/tern classify --top 5 examples/*.png || fail "the demo failed"
+    tools/demo build || fail "the demo failed"
     say "the same in a browser: ./do serve"
 }
 
