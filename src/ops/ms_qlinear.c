@@ -1,5 +1,6 @@
 /* QLinearAdd, QLinearMul and QLinearGlobalAveragePool of com.microsoft, which the Q/DQ pass writes too. Source:
  * ContribOperators.md of ONNX Runtime. */
+#include "kernels/q8_eltwise.h"
 #include "ops/args.h"
 #include "ops/broadcast.h"
 
@@ -46,29 +47,6 @@ static int32_t byte_at(const tern_tensor *t, int64_t i) {
     return t->dtype == TERN_INT8 ? ((const int8_t *)t->data)[i] : ((const uint8_t *)t->data)[i];
 }
 
-static float scale_at(const tn_run *c, int i) { return *(const float *)c->in[i]->data; }
-
-/* How reals become bytes. */
-typedef struct target {
-    float low, high; /* of the value less the zero point */
-    int32_t zero;
-} target;
-
-static target target_of(const tern_tensor *y, int32_t zero) {
-    bool is_signed = y->dtype == TERN_INT8;
-    return (target){(float)((is_signed ? INT8_MIN : 0) - zero), (float)((is_signed ? INT8_MAX : UINT8_MAX) - zero),
-                    zero};
-}
-
-/* To the nearest, halves to even, saturated; NaN becomes the lowest value. Bytes of either sign are the same bits. */
-static void store_bytes(const target *t, const float *v, int64_t n, uint8_t *y) {
-    for (int64_t i = 0; i < n; i++) {
-        float x = v[i] > t->low ? v[i] : t->low;
-        x = x < t->high ? x : t->high;
-        y[i] = (uint8_t)((int32_t)((x + 12582912.0f) - 12582912.0f) + t->zero); /* the constant's last bit is 1 */
-    }
-}
-
 /* ---- Add and Mul ----------------------------------------------------------------------------------------------- */
 
 static tern_status infer_binary(tn_infer *c) {
@@ -83,30 +61,36 @@ static tern_status infer_binary(tn_infer *c) {
     return tn_args_out_shape(c, 0, c->in[0]->dtype, &y);
 }
 
+/* What a byte stands for: (q - zero) * scale. */
+typedef struct real {
+    float scale;
+    int32_t zero;
+    bool is_signed;
+} real;
+
+/* Scale input i, zero point input i + 1. */
+static real real_of(const tn_run *c, int i) {
+    return (real){*(const float *)c->in[i]->data, byte_at(tn_args_in(c, i + 1), 0), c->in[0]->dtype == TERN_INT8};
+}
+
 typedef struct binary {
     tn_broadcast b;
     const tern_tensor *in[2];
-    int32_t zero[2];
-    float scale[2]; /* over the output's scale; for Mul the product, and 1 */
+    real operand[2], result;
     bool mul;
-    target to;
+    tern_cpu_tier tier;
     tern_tensor *y;
 } binary;
 
-/* Output elements [at, at + n) of operand k as reals in units of the output's scale. */
+/* Operand k of output elements [at, at + n). */
 static void load_operand(const binary *s, int k, int64_t at, int64_t n, uint8_t *bytes, float *v) {
     const uint8_t *p = (const uint8_t *)s->in[k]->data + at;
     if (!tn_broadcast_dense(&s->b, k)) {
         tn_broadcast_gather(&s->b, k, s->in[k]->data, 1, at, n, bytes);
         p = bytes;
     }
-    float scale = s->scale[k];
-    int32_t zero = s->zero[k];
-    if (s->in[k]->dtype == TERN_INT8)
-        for (int64_t i = 0; i < n; i++) v[i] = (float)((const int8_t *)p)[i] - (float)zero;
-    else
-        for (int64_t i = 0; i < n; i++) v[i] = (float)p[i] - (float)zero;
-    for (int64_t i = 0; i < n; i++) v[i] *= scale;
+    const real *r = &s->operand[k];
+    tn_q8_dequantize(s->tier, p, n, r->scale, r->zero, r->is_signed, v, 1);
 }
 
 static void binary_task(void *context, int64_t begin, int64_t end, int worker) {
@@ -122,7 +106,8 @@ static void binary_task(void *context, int64_t begin, int64_t end, int worker) {
             for (int64_t i = 0; i < n; i++) a[i] *= b[i];
         else
             for (int64_t i = 0; i < n; i++) a[i] += b[i];
-        store_bytes(&s->to, a, n, (uint8_t *)s->y->data + at);
+        tn_q8_quantize(s->tier, a, n, s->result.scale, s->result.zero, s->result.is_signed, (uint8_t *)s->y->data + at,
+                       1);
     }
 }
 
@@ -130,17 +115,12 @@ static tern_status run_binary(tn_run *c, bool mul) {
     static const int plain[2] = {0, 0};
     tern_tensor *y = c->out[0];
     if (!y || tn_shape_count(&y->shape) == 0) return TERN_OK;
-    float scale = scale_at(c, 6);
     binary s = {.in = {c->in[0], c->in[3]},
-                .zero = {byte_at(tn_args_in(c, 2), 0), byte_at(tn_args_in(c, 5), 0)},
-                .scale = {scale_at(c, 1) / scale, scale_at(c, 4) / scale},
+                .operand = {real_of(c, 1), real_of(c, 4)},
+                .result = real_of(c, 6),
                 .mul = mul,
-                .to = target_of(y, byte_at(tn_args_in(c, 7), 0)),
+                .tier = c->tier,
                 .y = y};
-    if (mul) {
-        s.scale[0] = scale_at(c, 1) * scale_at(c, 4) / scale;
-        s.scale[1] = 1;
-    }
     const tn_shape *shapes[2] = {&s.in[0]->shape, &s.in[1]->shape};
     if (!tn_broadcast_init(&s.b, &y->shape, 0, 2, shapes, plain))
         return tn_run_fail(c, TERN_SHAPE_MISMATCH, "the operands do not broadcast");
@@ -177,9 +157,8 @@ typedef struct pool {
     tern_tensor *y;
     int64_t channels, spatial;
     bool last;
-    int32_t zero;
-    float scale; /* of x over that of y */
-    target to;
+    real in, out;
+    tern_cpu_tier tier;
 } pool;
 
 /* A task is a channel of a sample. */
@@ -193,9 +172,9 @@ static void pool_task(void *context, int64_t begin, int64_t end, int worker) {
             for (int64_t i = 0; i < p->spatial; i++) sum += ((const int8_t *)p->x->data)[at + i * step];
         else
             for (int64_t i = 0; i < p->spatial; i++) sum += ((const uint8_t *)p->x->data)[at + i * step];
-        sum -= p->zero * p->spatial;
-        float mean = (float)((double)sum / (double)p->spatial * (double)p->scale);
-        store_bytes(&p->to, &mean, 1, (uint8_t *)p->y->data + t);
+        sum -= p->in.zero * p->spatial;
+        float mean = (float)((double)sum / (double)p->spatial * (double)p->in.scale);
+        tn_q8_quantize(p->tier, &mean, 1, p->out.scale, p->out.zero, p->out.is_signed, (uint8_t *)p->y->data + t, 1);
     }
 }
 
@@ -208,9 +187,9 @@ static tern_status run_pool(tn_run *c) {
               .y = y,
               .channels = s->dims[last ? s->rank - 1 : 1],
               .last = last,
-              .zero = byte_at(tn_args_in(c, 2), 0),
-              .scale = scale_at(c, 1) / scale_at(c, 3),
-              .to = target_of(y, byte_at(tn_args_in(c, 4), 0))};
+              .in = real_of(c, 1),
+              .out = real_of(c, 3),
+              .tier = c->tier};
     int64_t tasks = s->dims[0] * p.channels;
     p.spatial = tn_shape_count(s) / tasks;
     tn_parallel_for(tasks * p.spatial < 8192 ? 1 : c->threads, tasks, pool_task, &p);
