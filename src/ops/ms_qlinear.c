@@ -73,6 +73,7 @@ static real real_of(const tn_run *c, int i) {
     return (real){*(const float *)c->in[i]->data, byte_at(tn_args_in(c, i + 1), 0), c->in[0]->dtype == TERN_INT8};
 }
 
+/* Operands are taken in units of the result. */
 typedef struct binary {
     tn_broadcast b;
     const tern_tensor *in[2];
@@ -106,8 +107,7 @@ static void binary_task(void *context, int64_t begin, int64_t end, int worker) {
             for (int64_t i = 0; i < n; i++) a[i] *= b[i];
         else
             for (int64_t i = 0; i < n; i++) a[i] += b[i];
-        tn_q8_quantize(s->tier, a, n, s->result.scale, s->result.zero, s->result.is_signed, (uint8_t *)s->y->data + at,
-                       1);
+        tn_q8_quantize(s->tier, a, n, 1, s->result.zero, s->result.is_signed, (uint8_t *)s->y->data + at, 1);
     }
 }
 
@@ -121,6 +121,9 @@ static tern_status run_binary(tn_run *c, bool mul) {
                 .mul = mul,
                 .tier = c->tier,
                 .y = y};
+    s.operand[0].scale = mul ? s.operand[0].scale * s.operand[1].scale : s.operand[0].scale;
+    s.operand[0].scale /= s.result.scale;
+    s.operand[1].scale = mul ? 1 : s.operand[1].scale / s.result.scale;
     const tn_shape *shapes[2] = {&s.in[0]->shape, &s.in[1]->shape};
     if (!tn_broadcast_init(&s.b, &y->shape, 0, 2, shapes, plain))
         return tn_run_fail(c, TERN_SHAPE_MISMATCH, "the operands do not broadcast");
@@ -173,8 +176,8 @@ static void pool_task(void *context, int64_t begin, int64_t end, int worker) {
         else
             for (int64_t i = 0; i < p->spatial; i++) sum += ((const uint8_t *)p->x->data)[at + i * step];
         sum -= p->in.zero * p->spatial;
-        float mean = (float)((double)sum / (double)p->spatial * (double)p->in.scale);
-        tn_q8_quantize(p->tier, &mean, 1, p->out.scale, p->out.zero, p->out.is_signed, (uint8_t *)p->y->data + t, 1);
+        float mean = (float)sum * (p->in.scale / ((float)p->spatial * p->out.scale));
+        tn_q8_quantize(p->tier, &mean, 1, 1, p->out.zero, p->out.is_signed, (uint8_t *)p->y->data + t, 1);
     }
 }
 

@@ -344,6 +344,124 @@ def others(g):
     case(g, "root", "CDist", [real(4, 5), real(6, 5)], metric="euclidean")
 
 
+# ---- graphs that ONNX Runtime's optimiser fuses --------------------------------------------------------------------
+
+class Graph:
+    """A graph as exporters write it: standard operators only."""
+
+    def __init__(self):
+        self.nodes, self.constants, self.count = [], [], 0
+
+    def __call__(self, op, *inputs, outputs=1, **attrs):
+        names = []
+        for v in inputs:
+            if not isinstance(v, str):
+                self.count += 1
+                t = numpy_helper.from_array(np.asarray(v), f"c{self.count}")
+                self.constants.append(t)
+                v = t.name
+            names.append(v)
+        self.count += 1
+        outs = [f"v{self.count}_{i}" for i in range(outputs)]
+        self.nodes.append(helper.make_node(op, names, outs, name=f"{op}_{self.count}", **attrs))
+        return outs[0] if outputs == 1 else outs
+
+    def layer_norm(self, x, size):
+        mean = self("ReduceMean", x, axes=[-1])
+        d = self("Sub", x, mean)
+        var = self("ReduceMean", self("Pow", d, of(2.0)), axes=[-1])
+        y = self("Div", d, self("Sqrt", self("Add", var, of(1e-5))))
+        return self("Add", self("Mul", y, real(size)), real(size))
+
+    def linear(self, x, n_in, n_out):
+        return self("Add", self("MatMul", x, real(n_in, n_out, scale=n_in ** -0.5)), real(n_out, scale=0.1))
+
+    def gelu(self, x):
+        e = self("Erf", self("Div", x, of(2 ** 0.5)))
+        return self("Mul", self("Mul", x, self("Add", e, of(1.0))), of(0.5))
+
+    def tanh_gelu(self, x):
+        cube = self("Mul", self("Mul", x, self("Mul", x, x)), of(0.044715))
+        t = self("Tanh", self("Mul", self("Add", x, cube), of((2 / np.pi) ** 0.5)))
+        return self("Mul", self("Mul", x, self("Add", t, of(1.0))), of(0.5))
+
+    def heads(self, x, batch, length, heads, size, perm):
+        shaped = self("Reshape", x, of([batch, length, heads, size], np.int64))
+        return self("Transpose", shaped, perm=perm)
+
+    def attention(self, x, batch, length, heads, size, bias):
+        hidden = heads * size
+        q = self.heads(self.linear(x, hidden, hidden), batch, length, heads, size, [0, 2, 1, 3])
+        k = self.heads(self.linear(x, hidden, hidden), batch, length, heads, size, [0, 2, 3, 1])
+        v = self.heads(self.linear(x, hidden, hidden), batch, length, heads, size, [0, 2, 1, 3])
+        scores = self("Div", self("MatMul", q, k), of(size ** 0.5))
+        if bias:
+            scores = self("Add", scores, bias)
+        y = self("Transpose", self("MatMul", self("Softmax", scores, axis=-1), v), perm=[0, 2, 1, 3])
+        return self.linear(self("Reshape", y, of([batch, length, hidden], np.int64)), hidden, hidden)
+
+
+def encoder(path, gelu):
+    """Two layers of a BERT with embeddings and a mask. Returns the feeds."""
+    b, n, h, size, words = 2, 6, 2, 8, 20
+    hidden, g = h * size, Graph()
+    mask = g("Cast", g("Unsqueeze", "mask", of([1, 2], np.int64)), to=TensorProto.FLOAT)
+    bias = g("Mul", g("Sub", of(1.0), mask), of(-10000.0))
+    x = g("Add", g("Gather", real(words, hidden), "ids"), g("Gather", real(2, hidden), "segments"))
+    x = g.layer_norm(g("Add", x, g("Gather", real(10, hidden), of(np.arange(n)[None], np.int64))), hidden)
+    for _ in range(2):
+        x = g.layer_norm(g("Add", g.attention(x, b, n, h, size, bias), x), hidden)
+        inner = getattr(g, gelu)(g.linear(x, hidden, 2 * hidden))
+        x = g.layer_norm(g("Add", g.linear(inner, 2 * hidden, hidden), x), hidden)
+    write_graph(path, g, [("ids", "INT64", [b, n]), ("segments", "INT64", [b, n]), ("mask", "INT64", [b, n])], x)
+    m = (np.arange(n)[None] < of([[6], [4]], np.int64)).astype(np.int64)
+    return [("ids", rng.integers(0, words, (b, n))), ("segments", rng.integers(0, 2, (b, n))), ("mask", m)]
+
+
+def convolutions(path):
+    g = Graph()
+    x = g("Relu", g("Conv", "x", real(4, 3, 3, 3, scale=0.3), real(4), pads=[1, 1, 1, 1]))
+    y = g("Conv", x, real(4, 4, 3, 3, scale=0.2), real(4), pads=[1, 1, 1, 1])
+    x = g("LeakyRelu", g("Add", y, x), alpha=0.1)
+    x = g("Clip", g("Conv", x, real(4, 1, 3, 3, scale=0.4), real(4), group=4), of(0.0), of(6.0))
+    x = g("Flatten", g("HardSigmoid", g("Conv", x, real(2, 4, 1, 1), real(2)), alpha=0.25, beta=0.5))
+    x = g("Relu", g("Gemm", x, real(5, 32), real(5), transB=1))
+    y = g("MatMul", g("Transpose", g("Mul", x, of(0.3)), perm=[1, 0]), x)
+    y = g("Mul", y, g("Sigmoid", g("Mul", y, of(1.702))))
+    write_graph(path, g, [("x", "FLOAT", [2, 3, 6, 6])], y)
+    return [("x", real(2, 3, 6, 6))]
+
+
+def dynamic(path):
+    """As the quantiser leaves linear layers: weights of 8 bits, inputs quantised when the model runs."""
+    g = Graph()
+    a, scale, zero = g("DynamicQuantizeLinear", "x", outputs=3)
+    y = g("Cast", g("MatMulInteger", a, i8(8, 6), zero, of(3, np.int8)), to=TensorProto.FLOAT)
+    y = g("Add", g("Mul", y, g("Mul", scale, of(0.01))), real(6))
+    write_graph(path, g, [("x", "FLOAT", [3, 8])], g.gelu(y))
+    return [("x", real(3, 8))]
+
+
+def write_graph(path, g, inputs, output):
+    infos = [helper.make_tensor_value_info(n, getattr(TensorProto, t), d) for n, t, d in inputs]
+    graph = helper.make_graph(g.nodes, "graph", infos, [onnx.ValueInfoProto(name=output)], g.constants)
+    onnx.save(helper.make_model(graph, ir_version=8, producer_name="tests", opset_imports=[helper.make_opsetid("", 14)]), path)
+
+
+def graph_jobs(out, only):
+    jobs = []
+    for name, make in (("encoder_erf", lambda p: encoder(p, "gelu")), ("encoder_tanh", lambda p: encoder(p, "tanh_gelu")),
+                       ("convolutions", convolutions), ("dynamic", dynamic)):
+        folder = os.path.join(out, "graphs", name)
+        if only and only not in folder:
+            continue
+        os.makedirs(folder, exist_ok=True)
+        plain = os.path.join(folder, "plain.onnx")
+        feeds = make(plain)
+        jobs.append((folder, plain, feeds, feeds, os.path.join(folder, "model.onnx")))
+    return jobs
+
+
 def all_cases():
     for g, t in (("f32", F), ("f16", H)):
         fused(g, t)
@@ -417,9 +535,10 @@ def write_cases(out, only):
         if other[0] is not model:
             onnx.save(other[0], twin)
         jobs.append((folder, path if other[0] is model else twin, feeds, other[1], None))
+    jobs += graph_jobs(out, only)
     bad = run_all(out, jobs)
     for folder, path, *_ in jobs:
-        if path.endswith("twin.onnx"):
+        if path.endswith(("twin.onnx", "plain.onnx")):
             os.remove(path)
     print(f"{len(jobs) - bad} cases written, {bad} failed in ONNX Runtime")
     return bad

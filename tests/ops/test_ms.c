@@ -98,6 +98,15 @@ static tern_attr parse_attr(char *text, int64_t *ints, float *number) {
     return (tern_attr){.name = text, .type = TERN_ATTR_FLOAT, .f = *number};
 }
 
+/* The next part of *at up to the separator, which is cut off; NULL: none is left. */
+static char *part_of(char **at, const char *separator) {
+    char *p = *at + strspn(*at, separator);
+    if (!*p) return NULL;
+    *at = p + strcspn(p, separator);
+    if (**at) *(*at)++ = 0;
+    return p;
+}
+
 static void build(built *b, const spec *s) {
     tern_error err;
     memset(b, 0, sizeof *b);
@@ -108,14 +117,16 @@ static void build(built *b, const spec *s) {
     snprintf(attrs, sizeof attrs, "%s", s->attrs);
     const char *names[MAX], *outputs[] = {"y0", "y1", "y2", "y3"};
     int n_in = 0, n_attrs = 0, n_out = s->n_out ? s->n_out : 1;
-    for (char *t = strtok(inputs, " "); t; t = strtok(NULL, " "), n_in++) {
+    char *at = inputs;
+    for (char *t = part_of(&at, " "); t; t = part_of(&at, " "), n_in++) {
         snprintf(b->names[n_in], sizeof b->names[n_in], "x%d", n_in);
         names[n_in] = add_input(b, t, b->names[n_in]) ? b->names[n_in] : "";
     }
     tern_attr list[MAX];
     int64_t ints[MAX][8];
     float number;
-    for (char *t = strtok(attrs, " "); t; t = strtok(NULL, " "), n_attrs++)
+    at = attrs;
+    for (char *t = part_of(&at, " "); t; t = part_of(&at, " "), n_attrs++)
         list[n_attrs] = parse_attr(t, ints[n_attrs], &number);
     tern_node_info node = {.domain = "com.microsoft",
                            .op_type = s->op,
@@ -258,7 +269,8 @@ static void test_bad_input_is_refused(void **state) {
         if (run(&bad[i], NULL, NULL, &err) == TERN_OK)
             fail_msg("%s (%s; %s) was computed", bad[i].op, bad[i].inputs, bad[i].attrs);
         snprintf(words, sizeof words, "the_node|%s", bad[i].words);
-        for (char *w = strtok(words, "|"); w; w = strtok(NULL, "|"))
+        char *at = words;
+        for (char *w = part_of(&at, "|"); w; w = part_of(&at, "|"))
             if (!strstr(err.text, w)) {
                 print_error("%s (%s; %s): no '%s' in: %s\n", bad[i].op, bad[i].inputs, bad[i].attrs, w, err.text);
                 wrong++;
