@@ -124,8 +124,8 @@ static tern_status dims_of(const tn_node *n, const tn_shape *const *in, gqa_dims
 }
 
 static tern_status infer_gqa(tn_infer *c) {
-    TN_TRY(check_attrs(c));
     TN_TRY(check_types(c));
+    TN_TRY(check_attrs(c));
     tn_shape shapes[Q_NORM];
     const tn_shape *in[Q_NORM] = {NULL};
     for (int i = 0; i < Q_NORM; i++)

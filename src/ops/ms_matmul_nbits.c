@@ -47,8 +47,6 @@ static tern_status want_count(tn_infer *c, int i, int64_t count, const char *wha
 }
 
 static tern_status check_weights(tn_infer *c, const nbits_dims *d) {
-    TN_TRY(tn_args_need(c, B, TN_T(UINT8)));
-    TN_TRY(tn_args_need(c, SCALES, TYPES));
     TN_TRY(want_count(c, B, d->n * d->blocks * d->blob, "the weights"));
     TN_TRY(want_count(c, SCALES, d->n * d->blocks, "the scales"));
     if (tn_args_has(c, ZEROS)) {
@@ -69,8 +67,10 @@ static tern_status check_weights(tn_infer *c, const nbits_dims *d) {
 
 static tern_status infer_nbits(tn_infer *c) {
     nbits_dims d;
-    TN_TRY(dims_of(c->node, &d, c->err));
     TN_TRY(tn_args_need(c, A, TYPES));
+    TN_TRY(tn_args_need(c, B, TN_T(UINT8)));
+    TN_TRY(tn_args_need(c, SCALES, TYPES));
+    TN_TRY(dims_of(c->node, &d, c->err));
     TN_TRY(check_weights(c, &d));
     tn_shape s;
     tn_infer_out(c, 0, c->in[A]->dtype, NULL);

@@ -170,6 +170,47 @@ static tern_status expand_qgemm(tn_expand *x) {
     return quantized_output(x, y, Y_SCALE, a);
 }
 
+/* Weights (directions, in, 4 * hidden) of bytes, with scales and zero points for each direction or each of its columns,
+ * as LSTM takes them: reals, (directions, 4 * hidden, in). */
+static tn_value *lstm_weights(tn_expand *x, tn_value *w, tn_value *scale, tn_value *zero) {
+    static const int64_t perm[] = {0, 2, 1};
+    tn_value *directions = tn_expand_op(x, "Shape", TN_EXPAND_IN(w));
+    tn_expand_i(x, "start", 0);
+    tn_expand_i(x, "end", 1);
+    tn_value *shape =
+        tn_expand_op(x, "Concat", TN_EXPAND_IN(directions, tn_expand_const_ints(x, TN_EXPAND_INTS(1, -1))));
+    tn_expand_i(x, "axis", 0);
+    w = to_float(x, w);
+    if (zero) {
+        zero = tn_expand_op(x, "Reshape", TN_EXPAND_IN(to_float(x, zero), shape));
+        w = tn_expand_op(x, "Sub", TN_EXPAND_IN(w, zero));
+    }
+    scale = tn_expand_op(x, "Reshape", TN_EXPAND_IN(scale, shape));
+    w = tn_expand_op(x, "Transpose", TN_EXPAND_IN(tn_expand_op(x, "Mul", TN_EXPAND_IN(w, scale))));
+    tn_expand_ints(x, "perm", perm, 3);
+    return w;
+}
+
+/* The weights' values are what counts; that ONNX Runtime quantises X and the state, too, is how it saves time. */
+static tern_status expand_dynamic_quantize_lstm(tn_expand *x) {
+    enum { X, W, R, B, LENGTHS, H0, C0, P, W_SCALE, W_ZERO, R_SCALE, R_ZERO };
+    static const char *const names[] = {"activation_alpha", "activation_beta", "activations", "clip",
+                                        "direction",        "hidden_size",     "input_forget"};
+    tn_expand_need(x, W_SCALE, "the scale of W");
+    TN_TRY(tn_expand_need(x, R_SCALE, "the scale of R"));
+    tn_value *w = lstm_weights(x, tn_expand_in(x, W), tn_expand_in(x, W_SCALE), tn_expand_in(x, W_ZERO));
+    tn_value *r = lstm_weights(x, tn_expand_in(x, R), tn_expand_in(x, R_SCALE), tn_expand_in(x, R_ZERO));
+    tn_value *y = tn_expand_node(x, "", "LSTM", 14,
+                                 TN_EXPAND_IN(tn_expand_in(x, X), w, r, tn_expand_in(x, B), tn_expand_in(x, LENGTHS),
+                                              tn_expand_in(x, H0), tn_expand_in(x, C0), tn_expand_in(x, P)),
+                                 3);
+    tn_value *h = tn_expand_result(x, 1), *c = tn_expand_result(x, 2);
+    for (size_t i = 0; i < TN_COUNT(names); i++) tn_expand_copy(x, names[i]);
+    tn_expand_out(x, 0, y);
+    tn_expand_out(x, 1, h);
+    return tn_expand_out(x, 2, c);
+}
+
 /* ---- the standard's own, also in this domain ------------------------------------------------------------------- */
 
 static tern_status expand_as_standard(tn_expand *x) {
@@ -191,3 +232,4 @@ const tn_op tn_op_ms_matmul_integer_to_float = TN_EXPAND_OP(expand_matmul_intege
 const tn_op tn_op_ms_dynamic_quantize_matmul = TN_EXPAND_OP(expand_dynamic_quantize_matmul, 3, 5, 1, 1);
 const tn_op tn_op_ms_qgemm = TN_EXPAND_OP(expand_qgemm, 2, 9, 1, 1);
 const tn_op tn_op_ms_as_standard = TN_EXPAND_OP(expand_as_standard, 2, 3, 1, 1);
+const tn_op tn_op_ms_dynamic_quantize_lstm = TN_EXPAND_OP(expand_dynamic_quantize_lstm, 3, 12, 0, 3);

@@ -323,6 +323,18 @@ def products(g):
         case(g, name, "DequantizeLinear", [Const(nibbles(number, [3, 5], u8(8))), sc(0.25), Const(nibbles(number, [], of([3], np.uint8)))], opset=21)
 
 
+def dynamic_lstm(g):
+    """ONNX Runtime quantises X and the state as well, so that this is the coarsest group."""
+    op, t, b, n, h = "DynamicQuantizeLSTM", 4, 2, 6, 5
+    for name, d, per_column, kw in (("forward", 1, False, {}), ("both", 2, False, {"direction": "bidirectional"}),
+                                    ("columns", 1, True, {"direction": "reverse"})):
+        scale = lambda: Const((rng.random((d, 4 * h) if per_column else d) * 0.002 + 0.002).astype(F))
+        zero = lambda: Const(np.zeros((d, 4 * h) if per_column else d, np.int8))
+        inputs = [real(t, b, n), Const(i8(d, n, 4 * h)), Const(i8(d, h, 4 * h)), Const(real(d, 8 * h, scale=0.2)), None,
+                  real(d, b, h, scale=0.5), real(d, b, h, scale=0.5), None, scale(), zero(), scale(), zero()]
+        case(g, name, op, inputs, outputs=3, hidden_size=h, **kw)
+
+
 def quantise(g):
     for d in (np.int8, np.uint8, np.int16, np.uint16):
         case(g, np.dtype(d).name, "QuantizeLinear", [real(3, 7, scale=3), of(0.02 if np.iinfo(d).bits == 8 else 1e-4, F), of(5, d)])
@@ -474,6 +486,7 @@ def all_cases():
     others("f32")
     quantised("q8")
     quantise("q8")
+    dynamic_lstm("lstm")
 
 
 # ---- running and writing -------------------------------------------------------------------------------------------
