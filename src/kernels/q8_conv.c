@@ -212,8 +212,9 @@ static void fill_pixels(uint8_t *dst, int64_t n, int64_t block, int64_t lanes, u
 }
 
 /* n pixels; lanes that do not exist stay zero. */
-static void copy_pixels(uint8_t *dst, const uint8_t *src, int64_t n, int64_t block, int64_t lanes, bool flip) {
-    q8_copy(dst, src, n * block, flip);
+static void copy_pixels(const tn_kernels *k, uint8_t *dst, const uint8_t *src, int64_t n, int64_t block, int64_t lanes,
+                        bool flip) {
+    q8_copy(k, dst, src, n * block, flip);
     if (!flip || lanes == block) return;
     for (int64_t i = 0; i < n; i++) memset(dst + i * block + lanes, 0, (size_t)(block - lanes));
 }
@@ -238,7 +239,7 @@ static void copy_segment(const conv_job *j, uint8_t *dst, const uint8_t *src, in
         for (int64_t i = first; i < last; i++, from += step, to += 4) memcpy(to, from, 4);
     else
         for (int64_t i = first; i < last; i++, from += step, to += 16) memcpy(to, from, 16);
-    if (p->flip) copy_pixels(dst + first * block, dst + first * block, last - first, block, lanes, true);
+    if (p->flip) copy_pixels(p->q->base, dst + first * block, dst + first * block, last - first, block, lanes, true);
     fill_pixels(dst + last * block, c->ow - last, block, lanes, j->pad);
 }
 
@@ -251,7 +252,7 @@ static void copy_row(const conv_job *j, uint8_t *dst, const uint8_t *src, int64_
     }
     int64_t left = TN_MIN(c->pad_left, p->cols), n = TN_MIN(c->iw, p->cols - left);
     fill_pixels(dst, left, p->block, lanes, j->pad);
-    copy_pixels(dst + left * p->block, src, n, p->block, lanes, p->flip);
+    copy_pixels(p->q->base, dst + left * p->block, src, n, p->block, lanes, p->flip);
     fill_pixels(dst + (left + n) * p->block, p->cols - left - n, p->block, lanes, j->pad);
 }
 
@@ -265,7 +266,7 @@ static void copy_strip(const conv_job *j, const uint8_t *x, int64_t u0, int64_t 
         uint8_t *dst = strip + b * p->plane;
         const uint8_t *src = x + b * hw;
         if (p->flat) {
-            copy_pixels(dst, src + u0 * p->block, u1 - u0, p->block, lanes, p->flip);
+            copy_pixels(p->q->base, dst, src + u0 * p->block, u1 - u0, p->block, lanes, p->flip);
             continue;
         }
         for (int64_t r = 0; r < (u1 - u0 - 1) * p->line_step + eh; r++, dst += p->row) {
@@ -284,7 +285,7 @@ static void sum_pixels(const conv_job *j, const uint8_t *src, int64_t pixels, in
         p->q->base->q8_pixel_sums(src, p->icb, p->plane, pixels, sum);
         return;
     }
-    for (int64_t i = 0; i < pixels; i++, src += 4) sum[i] = src[0] + src[1] + src[2] + src[3];
+    p->q->base->q8_quad_sums(src, pixels, sum);
 }
 
 /* Sums of the windows of lines [0, lines). */
@@ -297,7 +298,7 @@ static void sum_windows(const conv_job *j, const uint8_t *src, int64_t lines, in
         memset(windows, 0, (size_t)c->ow * sizeof *windows);
         for (int64_t t = 0; t < p->window; t++) {
             const int32_t *from = sums + l * p->line_step * p->cols + j->tap[t] / p->block;
-            for (int64_t i = 0; i < c->ow; i++) windows[i] += from[i];
+            p->q->base->q8_add_sums(from, c->ow, windows);
         }
     }
 }

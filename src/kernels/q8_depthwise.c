@@ -74,7 +74,7 @@ static void copy_strip(const dw_job *j, const uint8_t *x, int64_t y0, int64_t y1
             continue;
         }
         memset(dst, j->pad, (size_t)left * TN_Q8_BLOCK);
-        q8_copy(dst + left * TN_Q8_BLOCK, x + iy * c->iw * TN_Q8_BLOCK, n * TN_Q8_BLOCK, c->x_signed);
+        q8_copy(j->q->base, dst + left * TN_Q8_BLOCK, x + iy * c->iw * TN_Q8_BLOCK, n * TN_Q8_BLOCK, c->x_signed);
         memset(dst + (left + n) * TN_Q8_BLOCK, j->pad, (size_t)(cols - left - n) * TN_Q8_BLOCK);
     }
 }

@@ -80,7 +80,7 @@ typedef struct gemm_job {
 static void copy_rows(const gemm_job *j, int64_t r0, int64_t r1, uint8_t *dst) {
     const tn_q8_gemm *g = j->p.g;
     for (int64_t r = r0; r < r1; r++, dst += j->p.step) {
-        q8_copy(dst, j->a + r * g->k, g->k, g->a_signed);
+        q8_copy(j->p.q->base, dst, j->a + r * g->k, g->k, g->a_signed);
         memset(dst + g->k, 0, (size_t)(j->p.step - g->k));
     }
 }

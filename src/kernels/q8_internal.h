@@ -61,7 +61,7 @@ void q8_dw_run(const tn_q8_kernels *q, const tn_q8_conv *c, const tn_q8_args *a,
 
 TN_INLINE bool q8_is_depthwise(const tn_q8_conv *c) { return c->groups > 1 && c->groups == c->ic && c->ic == c->oc; }
 
-/* Copies n bytes (a multiple of 4), with 128 added where x is signed. */
-void q8_copy(uint8_t *dst, const uint8_t *src, int64_t n, bool flip);
+/* Copies n bytes, with 128 added where `flip`; dst may be src then. */
+void q8_copy(const tn_kernels *k, uint8_t *dst, const uint8_t *src, int64_t n, bool flip);
 
 #endif

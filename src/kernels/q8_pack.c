@@ -80,10 +80,9 @@ tn_q8_finish q8_finish_of(const tn_q8_args *a, bool y_signed) {
     return f;
 }
 
-void q8_copy(uint8_t *dst, const uint8_t *src, int64_t n, bool flip) {
-    if (!flip) {
+void q8_copy(const tn_kernels *k, uint8_t *dst, const uint8_t *src, int64_t n, bool flip) {
+    if (flip)
+        k->q8_flip(src, n, dst);
+    else
         memcpy(dst, src, (size_t)n);
-        return;
-    }
-    for (int64_t i = 0; i < n; i++) dst[i] = src[i] ^ 128;
 }

@@ -35,6 +35,8 @@ TN_INLINE vi vi_set(int32_t x) {
 TN_INLINE vi vi_zero(void) { return vi_set(0); }
 TN_INLINE vi vi_add(vi a, vi b) { return (vi){a.lo + b.lo, a.hi + b.hi}; }
 TN_INLINE vi vi_mul(vi a, vi b) { return (vi){a.lo * b.lo, a.hi * b.hi}; }
+TN_INLINE vi vi_and(vi a, vi b) { return (vi){a.lo & b.lo, a.hi & b.hi}; }
+TN_INLINE vi vi_shr(vi a, int bits) { return (vi){a.lo >> bits, a.hi >> bits}; }
 TN_INLINE vi vi_or(vi a, vi b) { return (vi){a.lo | b.lo, a.hi | b.hi}; }
 TN_INLINE vi vi_shl(vi a, int bits) { return (vi){a.lo << bits, a.hi << bits}; }
 TN_INLINE vf vi_to_f(vi v) {

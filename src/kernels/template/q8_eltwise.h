@@ -106,6 +106,40 @@ void VEC_NAME(tn_q8_pixel_sums)(const uint8_t *x, int64_t blocks, int64_t block_
     }
 }
 
+/* sum[i] = the four bytes at x + 4 i. */
+void VEC_NAME(tn_q8_quad_sums)(const uint8_t *x, int64_t n, int32_t *sum) {
+    vi mask = vi_set(0x00ff00ff), low = vi_set(0xffff);
+    for (int64_t i = 0; i < n; i += VEC_W) {
+        int32_t from[VEC_W] = {0}, to[VEC_W];
+        int64_t count = TN_MIN(n - i, VEC_W);
+        if (count < VEC_W) memcpy(from, x + 4 * i, (size_t)count * 4);
+        vi v = count < VEC_W ? vi_load(from) : vi_load((const int32_t *)(const void *)(x + 4 * i));
+        v = vi_add(vi_and(v, mask), vi_and(vi_shr(v, 8), mask));
+        v = vi_and(vi_add(v, vi_shr(v, 16)), low);
+        if (count == VEC_W) {
+            vi_store(sum + i, v);
+            continue;
+        }
+        vi_store(to, v);
+        memcpy(sum + i, to, (size_t)count * sizeof *to);
+    }
+}
+
+/* sum[i] += x[i] */
+void VEC_NAME(tn_q8_add_sums)(const int32_t *x, int64_t n, int32_t *sum) {
+    int64_t i = 0;
+    for (; i + VEC_W <= n; i += VEC_W) vi_store(sum + i, vi_add(vi_load(sum + i), vi_load(x + i)));
+    for (; i < n; i++) sum[i] += x[i];
+}
+
+/* y[i] = x[i] ^ 128; y may be x. */
+void VEC_NAME(tn_q8_flip)(const uint8_t *x, int64_t n, uint8_t *y) {
+    vb flip = vb_set(128);
+    int64_t i = 0;
+    for (; i + VB_BYTES <= n; i += VB_BYTES) vb_store(y + i, vb_xor(vb_load(x + i), flip));
+    for (; i < n; i++) y[i] = x[i] ^ 128;
+}
+
 /* sum[j] += byte j of all pixels of one block, j < 16. */
 void VEC_NAME(tn_q8_channel_sums)(const uint8_t *x, int64_t pixels, bool x_signed, int32_t *sum) {
     vi acc[Q8_HALVES];

@@ -18,6 +18,7 @@
  *   qx_set          the same four for all lanes
  *   qx_pixels       lane i: byte i of four pixels `step` bytes apart
  *   qw              four weights for each lane, QW_BYTES in memory; qw_set: the same four
+ *   qw_shl, qw_shr  the four bytes of each lane as one little-endian word; where Q8_SHIFTS is defined
  *   q8_dot          acc + sum of the four products */
 #ifndef TN_KERNELS_Q8VEC_H
 #define TN_KERNELS_Q8VEC_H

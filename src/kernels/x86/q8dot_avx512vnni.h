@@ -8,7 +8,8 @@
 #define Q8_TILE_M     14
 #define Q8_TILE_NB    2
 #define Q8_WORDS      0
-#define QW_BYTES      64
+#define Q8_SHIFTS
+#define QW_BYTES 64
 
 typedef __m512i qx;
 typedef __m512i qw;
@@ -34,6 +35,8 @@ TN_INLINE qx qx_pixels(const uint8_t *p, int64_t step) {
     return _mm512_shuffle_epi8(_mm512_permutexvar_epi32(quads, v), bytes);
 }
 TN_INLINE qw qw_load(const void *p) { return _mm512_loadu_si512(p); }
+TN_INLINE qw qw_shl(qw w, int bits) { return _mm512_sll_epi32(w, _mm_cvtsi32_si128(bits)); }
+TN_INLINE qw qw_shr(qw w, int bits) { return _mm512_srl_epi32(w, _mm_cvtsi32_si128(bits)); }
 TN_INLINE qw qw_set(const int8_t four[4]) { return qx_set((const uint8_t *)four); }
 /* In place by assembly: GCC 12 moves sums between registers and memory around the intrinsic. */
 TN_INLINE vi q8_dot(vi acc, qx x, qw w) {

@@ -8,7 +8,8 @@
 #define Q8_TILE_M     6
 #define Q8_TILE_NB    1
 #define Q8_WORDS      0
-#define QW_BYTES      32
+#define Q8_SHIFTS
+#define QW_BYTES 32
 
 typedef __m256i qx;
 typedef __m256i qw;
@@ -26,6 +27,8 @@ TN_INLINE qx qx_pixels(const uint8_t *p, int64_t step) {
     return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_unpacklo_epi16(a, b)), _mm_unpackhi_epi16(a, b), 1);
 }
 TN_INLINE qw qw_load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+TN_INLINE qw qw_shl(qw w, int bits) { return _mm256_sll_epi32(w, _mm_cvtsi32_si128(bits)); }
+TN_INLINE qw qw_shr(qw w, int bits) { return _mm256_srl_epi32(w, _mm_cvtsi32_si128(bits)); }
 TN_INLINE qw qw_set(const int8_t four[4]) { return qx_set((const uint8_t *)four); }
 TN_INLINE vi q8_dot(vi acc, qx x, qw w) {
     __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(x), "x"(w));

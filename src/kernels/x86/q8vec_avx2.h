@@ -17,6 +17,8 @@ TN_INLINE vi vi_set(int32_t x) { return _mm256_set1_epi32(x); }
 TN_INLINE vi vi_zero(void) { return _mm256_setzero_si256(); }
 TN_INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
 TN_INLINE vi vi_mul(vi a, vi b) { return _mm256_mullo_epi32(a, b); }
+TN_INLINE vi vi_and(vi a, vi b) { return _mm256_and_si256(a, b); }
+TN_INLINE vi vi_shr(vi a, int bits) { return _mm256_srl_epi32(a, _mm_cvtsi32_si128(bits)); }
 TN_INLINE vi vi_or(vi a, vi b) { return _mm256_or_si256(a, b); }
 TN_INLINE vi vi_shl(vi a, int bits) { return _mm256_sll_epi32(a, _mm_cvtsi32_si128(bits)); }
 TN_INLINE vf vi_to_f(vi v) { return _mm256_cvtepi32_ps(v); }

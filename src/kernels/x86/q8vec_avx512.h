@@ -17,6 +17,8 @@ TN_INLINE vi vi_set(int32_t x) { return _mm512_set1_epi32(x); }
 TN_INLINE vi vi_zero(void) { return _mm512_setzero_si512(); }
 TN_INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 TN_INLINE vi vi_mul(vi a, vi b) { return _mm512_mullo_epi32(a, b); }
+TN_INLINE vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
+TN_INLINE vi vi_shr(vi a, int bits) { return _mm512_srl_epi32(a, _mm_cvtsi32_si128(bits)); }
 TN_INLINE vi vi_or(vi a, vi b) { return _mm512_or_si512(a, b); }
 TN_INLINE vi vi_shl(vi a, int bits) { return _mm512_sll_epi32(a, _mm_cvtsi32_si128(bits)); }
 TN_INLINE vf vi_to_f(vi v) { return _mm512_cvtepi32_ps(v); }
