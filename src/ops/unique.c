@@ -4,7 +4,7 @@
 
 #include <stdlib.h>
 
-#define UNIQUE_TYPES (TN_TYPES_NUMERIC | TN_T(STRING) | TN_T(BOOL))
+#define UNIQUE_TYPES (TN_TYPES_NUMERIC | TN_T(STRING) | TN_T(BOOL) | TN_T(COMPLEX64) | TN_T(COMPLEX128))
 
 static tern_status infer_unique(tn_infer *c) {
     TN_TRY(tn_args_need(c, 0, UNIQUE_TYPES));
@@ -52,11 +52,18 @@ static int compare_elements(const tern_tensor *t, int64_t i, int64_t j) {
         tn_row_load_i64(t->dtype, t->data, j, 1, &b);
         return a < b ? -1 : a > b;
     }
-    double a, b;
-    tn_row_load_f64(t->dtype, t->data, i, 1, &a);
-    tn_row_load_f64(t->dtype, t->data, j, 1, &b);
-    if (a != a || b != b) return (a != a) - (b != b); /* NaN last, all alike */
-    return a < b ? -1 : a > b;
+    /* Complex numbers by their real parts, then by the imaginary ones. */
+    bool complex = t->dtype == TERN_COMPLEX64 || t->dtype == TERN_COMPLEX128;
+    tern_dtype part = t->dtype == TERN_COMPLEX64 ? TERN_FLOAT : complex ? TERN_DOUBLE : t->dtype;
+    int64_t parts = complex ? 2 : 1;
+    for (int64_t k = 0; k < parts; k++) {
+        double a, b;
+        tn_row_load_f64(part, t->data, i * parts + k, 1, &a);
+        tn_row_load_f64(part, t->data, j * parts + k, 1, &b);
+        if (a != a || b != b) return (a != a) - (b != b); /* NaN last, all alike */
+        if (a != b) return a < b ? -1 : 1;
+    }
+    return 0;
 }
 
 static int compare_slices(const slices *s, int64_t i, int64_t j) {

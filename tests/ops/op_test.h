@@ -21,10 +21,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
 #include "base/base.h"
+#include "fuzz/op_case.h"
 #include "graph/graph.h"
 #include "ops/ops.h"
 #include "tensor/tensor.h"
@@ -346,9 +348,33 @@ static inline tern_status op_build(op_test *t) {
     return tn_op_resolve(t->node, &t->err);
 }
 
+/* Writes the test's case for fuzz/fuzz_op.c to the folder that TERN_OP_CASES names, once per operator and version. */
+static inline void op_write_case(op_test *t) {
+    const char *folder = getenv("TERN_OP_CASES");
+    char path[600];
+    if (!folder || !t->node->since) return;
+    snprintf(path, sizeof path, "%s/%s%s%s-%d", folder, t->domain, *t->domain ? "." : "", t->name, t->node->since);
+    FILE *f = fopen(path, "wbx");
+    if (!f) return; /* there is one already */
+    op_case c = {.model = t->model};
+    for (int i = 0; i < t->n_in && c.n_in < OP_CASE_INPUTS; i++)
+        if (t->in[i]) c.in[c.n_in++] = t->in[i];
+    tn_opset_import opsets[] = {{t->domain, t->opset}, {"", 22}};
+    t->model->opsets = opsets;
+    t->model->n_opsets = *t->domain ? 2 : 1;
+    static uint8_t bytes[1 << 20];
+    size_t n = op_case_write(&c, bytes, sizeof bytes);
+    if (fwrite(bytes, 1, n, f) != n) fail_msg("%s: can not be written", path);
+    fclose(f);
+    if (n == 0 || n > 8192) remove(path);
+    t->model->opsets = NULL;
+    t->model->n_opsets = 0;
+}
+
 /* Status of resolving, inferring, preparing and running the node; results are in t->result. */
 static inline tern_status op_try(op_test *t) {
     TN_TRY(op_build(t));
+    op_write_case(t);
     return tn_node_eval(t->node, t->in, t->result, &t->err);
 }
 

@@ -216,6 +216,39 @@ static void test_attributes_are_listed(void **state) {
     assert_true(seen > 100);
 }
 
+/* ---- the standard's list ----------------------------------------------------------------------------------------- */
+
+/* "ai.onnx<TAB>Add<TAB>1,6,7,13,14..." of one operator; returns how many versions it checked. */
+static int check_versions(char *line) {
+    char *rest, *domain = strtok_r(line, "\t", &rest), *name = strtok_r(NULL, "\t", &rest),
+                *versions = strtok_r(NULL, "\t", &rest);
+    int n = 0;
+    assert_non_null(versions);
+    /* It needs libraries, and is registered by libtern_vision (tests/vision/test_image_decoder.c). */
+    if (strcmp(name, "ImageDecoder") == 0) return 0;
+    for (char *save, *v = strtok_r(versions, ",", &save); v; v = strtok_r(NULL, ",", &save), n++) {
+        int since = (int)strtol(v, NULL, 10);
+        const tn_op_row *row = tn_op_find(domain, name, since);
+        if (!row || row->since != since) fail_msg("%s %s has no row since %d", domain, name, since);
+    }
+    return n;
+}
+
+static void test_every_version_of_the_standard(void **state) {
+    (void)state;
+    char path[1000], line[1000];
+    const char *shared = tt_shared_dir();
+    if (!shared) tt_skip("TERN_SHARED has no list of the standard's operators");
+    snprintf(path, sizeof path, "%s/onnx/operators.tsv", shared);
+    FILE *f = fopen(path, "r");
+    if (!f) tt_skip("TERN_SHARED has no list of the standard's operators");
+    assert_non_null(fgets(line, sizeof line, f)); /* heading */
+    int n = 0;
+    while (fgets(line, sizeof line, f)) n += check_versions(line);
+    fclose(f);
+    assert_true(n > 600);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows_stand_together_and_ascend),
@@ -225,6 +258,7 @@ int main(void) {
         cmocka_unit_test(test_types_by_operator),
         cmocka_unit_test(test_exact_types_are_of_operators),
         cmocka_unit_test(test_attributes_are_listed),
+        cmocka_unit_test(test_every_version_of_the_standard),
     };
     return cmocka_run_group_tests_name("registry", tests, NULL, NULL);
 }
