@@ -7,8 +7,9 @@ tern_status tn_pass_mean(tn_opt *o);
 
 /* Whether n averages over dims 2 and 3 of a map. */
 static bool over_the_map(const tn_node *n) {
-    const tn_type *x = n->in[0] ? &n->in[0]->type : NULL;
-    if (!tn_opt_is(n, "", "ReduceMean") || x->dtype != TERN_FLOAT || !x->ranked || x->shape.rank != 4) return false;
+    if (!tn_opt_is(n, "", "ReduceMean")) return false; /* others may have no input */
+    const tn_type *x = &n->in[0]->type;
+    if (x->dtype != TERN_FLOAT || !x->ranked || x->shape.rank != 4) return false;
     size_t count = 0;
     const int64_t *axes = tn_attr_ints(n, "axes", &count);
     if (n->since >= 18) {
