@@ -68,7 +68,7 @@ typedef struct cli_common {
     int64_t threads;      /* 0: one per physical core */
     int cpu;              /* a tern_cpu_tier; -1: the best there is */
     bool optimize;        /* true unless --no-fuse */
-    int64_t memory_limit; /* bytes of a run's values; 0: none */
+    int64_t memory_limit; /* bytes of a run's values; 0: the machine's memory */
     bool json;
 } cli_common;
 
@@ -92,7 +92,7 @@ typedef struct cli_common {
 #define CLI_OPT_MEMORY_LIMIT                                                                             \
     {                                                                                                    \
         .name = "memory-limit", .type = CLI_BYTES, .value = "SIZE",                                      \
-        .help = "fail rather than use more than SIZE (bytes, or 64K, 512M, 2G) for the values of a run", \
+        .help = "fail rather than use more than SIZE (64K, 512M, 2G) for the values of a run [the memory]", \
         .offset = offsetof(cli_common, memory_limit)                                                     \
     }
 #define CLI_OPT_JSON \
