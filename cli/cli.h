@@ -89,11 +89,11 @@ typedef struct cli_common {
         .name = "no-fuse", .type = CLI_FLAG_OFF, .help = "do not fuse operators or change layouts", \
         .offset = offsetof(cli_common, optimize)                                                    \
     }
-#define CLI_OPT_MEMORY_LIMIT                                                                             \
-    {                                                                                                    \
-        .name = "memory-limit", .type = CLI_BYTES, .value = "SIZE",                                      \
+#define CLI_OPT_MEMORY_LIMIT                                                                                \
+    {                                                                                                       \
+        .name = "memory-limit", .type = CLI_BYTES, .value = "SIZE",                                         \
         .help = "fail rather than use more than SIZE (64K, 512M, 2G) for the values of a run [the memory]", \
-        .offset = offsetof(cli_common, memory_limit)                                                     \
+        .offset = offsetof(cli_common, memory_limit)                                                        \
     }
 #define CLI_OPT_JSON \
     { .name = "json", .type = CLI_FLAG, .help = "print the result as JSON", .offset = offsetof(cli_common, json) }
