@@ -211,6 +211,73 @@ static tern_status expand_dynamic_quantize_lstm(tn_expand *x) {
     return tn_expand_out(x, 2, c);
 }
 
+/* ---- GatherBlockQuantized -------------------------------------------------------------------------------------- */
+
+static tn_value *byte_constant(tn_expand *x, float value) {
+    tn_value *v = tn_expand_op(x, "Cast", TN_EXPAND_IN(tn_expand_const_f(x, value)));
+    tn_expand_i(x, "to", TERN_UINT8);
+    return v;
+}
+
+/* Two elements of every byte along the last axis, the low bits first. */
+static tn_value *halves_of(tn_expand *x, tn_value *v) {
+    tn_value *last = tn_expand_const_ints(x, TN_EXPAND_INTS(-1)), *half[2];
+    half[0] = tn_expand_op(x, "BitwiseAnd", TN_EXPAND_IN(v, byte_constant(x, 15)));
+    half[1] = tn_expand_op(x, "BitShift", TN_EXPAND_IN(v, byte_constant(x, 4)));
+    tn_expand_s(x, "direction", "RIGHT");
+    for (int i = 0; i < 2; i++) half[i] = tn_expand_op(x, "Unsqueeze", TN_EXPAND_IN(half[i], last));
+    tn_value *pairs = tn_expand_op(x, "Concat", 2, half);
+    tn_expand_i(x, "axis", -1);
+    tn_value *shape = tn_expand_op(x, "Shape", TN_EXPAND_IN(v));
+    tn_expand_i(x, "end", -1);
+    shape = tn_expand_op(x, "Concat", TN_EXPAND_IN(shape, last));
+    tn_expand_i(x, "axis", 0);
+    return tn_expand_op(x, "Reshape", TN_EXPAND_IN(pairs, shape));
+}
+
+/* The zero points of bytes: as given (packed like the data), or the middle of the range. */
+static tn_value *byte_zeros(tn_expand *x, int64_t bits, tn_value *zeros, tn_value *scales) {
+    tn_value *shape = tn_expand_op(x, "Shape", TN_EXPAND_IN(scales));
+    if (!zeros) return tn_expand_op(x, "Expand", TN_EXPAND_IN(byte_constant(x, bits == 4 ? 8 : 128), shape));
+    if (bits == 8) return zeros;
+    tn_value *start = tn_expand_const_ints(x, TN_EXPAND_INTS(0)), *axis = tn_expand_const_ints(x, TN_EXPAND_INTS(-1));
+    tn_value *count = tn_expand_op(x, "Shape", TN_EXPAND_IN(scales));
+    tn_expand_i(x, "start", -1);
+    return tn_expand_op(x, "Slice", TN_EXPAND_IN(halves_of(x, zeros), start, count, axis));
+}
+
+/* Rows of a table with a scale for each block: what is looked up is dequantised, not the table. */
+static tern_status expand_gather_block_quantized(tn_expand *x) {
+    const tn_type *t = &tn_expand_in(x, 0)->type;
+    int64_t axis = tn_attr_i(x->node, "gather_axis", 0), along = tn_attr_i(x->node, "quantize_axis", 1);
+    int64_t bits = tn_attr_i(x->node, "bits", 4);
+    if (t->dtype == TERN_UNDEFINED || !t->ranked)
+        return tn_expand_fail(x, TERN_UNSUPPORTED, "the type and rank of data are not known");
+    int64_t rank = t->shape.rank;
+    axis += axis < 0 ? rank : 0, along += along < 0 ? rank : 0;
+    if (axis < 0 || axis >= rank || along < 0 || along >= rank || axis == along)
+        return tn_expand_fail(x, TERN_INVALID_MODEL, "gather_axis is %lld, quantize_axis %lld for data of rank %lld",
+                              (long long)axis, (long long)along, (long long)rank);
+    bool bytes = t->dtype == TERN_UINT8;
+    if (bytes && ((bits != 4 && bits != 8) || along != rank - 1))
+        return tn_expand_fail(x, TERN_UNSUPPORTED,
+                              "bytes with %lld bits along axis %lld; 4 or 8 along the last are "
+                              "supported",
+                              (long long)bits, (long long)along);
+    tn_value *part[3] = {tn_expand_in(x, 0), tn_expand_in(x, 2), tn_expand_in(x, 3)};
+    for (int i = 0; i < 3; i++) {
+        if (!part[i]) continue;
+        part[i] = tn_expand_op(x, "Gather", TN_EXPAND_IN(part[i], tn_expand_in(x, 1)));
+        tn_expand_i(x, "axis", axis);
+    }
+    if (bytes && bits == 4) part[0] = halves_of(x, part[0]);
+    if (bytes) part[2] = byte_zeros(x, bits, part[2], part[1]);
+    tn_value *y = tn_expand_op(x, "DequantizeLinear", 3, part);
+    tn_expand_i(x, "axis", along > axis ? along - rank : along);
+    tn_expand_i(x, "block_size", tn_attr_i(x->node, "block_size", 128));
+    return tn_expand_out(x, 0, y);
+}
+
 /* ---- the standard's own, also in this domain ------------------------------------------------------------------- */
 
 static tern_status expand_as_standard(tn_expand *x) {
@@ -233,3 +300,4 @@ const tn_op tn_op_ms_dynamic_quantize_matmul = TN_EXPAND_OP(expand_dynamic_quant
 const tn_op tn_op_ms_qgemm = TN_EXPAND_OP(expand_qgemm, 2, 9, 1, 1);
 const tn_op tn_op_ms_as_standard = TN_EXPAND_OP(expand_as_standard, 2, 3, 1, 1);
 const tn_op tn_op_ms_dynamic_quantize_lstm = TN_EXPAND_OP(expand_dynamic_quantize_lstm, 3, 12, 0, 3);
+const tn_op tn_op_ms_gather_block_quantized = TN_EXPAND_OP(expand_gather_block_quantized, 3, 4, 1, 1);

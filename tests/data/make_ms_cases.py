@@ -352,6 +352,16 @@ def others(g):
     case(g, "constant", "Pad", [real(2, 3), of([1, 0, 2, 1], np.int64), of([9.0])])
     case(g, "reflect", "Pad", [real(2, 4), of([[0, 2, 1, 1]], np.int64)], mode="reflect")
     case(g, "values", "Unique", [of([3, 1, 3, 2, 1, 3])], outputs=3)
+    op, at = "GatherBlockQuantized", of([[0, 3], [2, 3]], np.int64)
+    scale = lambda *s: Const((rng.random(s) * 0.1 + 0.02).astype(F))
+    for number, name in ((22, "int4"), (21, "uint4")):
+        case(g, name, op, [Const(nibbles(number, [4, 40], u8(80))), at, scale(4, 3), Const(nibbles(number, [4, 3], u8(6)))],
+             opset=21, block_size=16, gather_axis=0, quantize_axis=1)
+        case(g, name + "_axis", op, [Const(nibbles(number, [32, 6], u8(96))), of([5, 1], np.int32), scale(2, 6)],
+             opset=21, block_size=16, gather_axis=1, quantize_axis=0)
+    case(g, "bytes4", op, [Const(u8(4, 24)), at, scale(4, 3), Const(u8(4, 2))], block_size=16, bits=4)
+    case(g, "bytes4_middle", op, [Const(u8(4, 24)), at, scale(4, 3)], block_size=16, bits=4)
+    case(g, "bytes8", op, [Const(u8(4, 40)), at, scale(4, 3), Const(u8(4, 3))], block_size=16, bits=8)
     case(g, "squared", "CDist", [real(4, 5), real(6, 5)], metric="sqeuclidean")
     case(g, "root", "CDist", [real(4, 5), real(6, 5)], metric="euclidean")
 
@@ -454,6 +464,21 @@ def dynamic(path):
     return [("x", real(3, 8))]
 
 
+def branch(path, taken):
+    """Such operators in the branches of an If, reading a value from outside."""
+    def side(name, op, *inputs, **attrs):
+        node = helper.make_node(op, inputs, [name], domain="com.microsoft", **attrs)
+        return helper.make_graph([node], name, [], [onnx.ValueInfoProto(name=name)])
+    nodes = [helper.make_node("Relu", ["x"], ["r"]),
+             helper.make_node("If", ["c"], ["y"], then_branch=side("a", "FusedMatMul", "r", "r", transB=1, alpha=0.5),
+                              else_branch=side("b", "FastGelu", "r"))]
+    infos = [helper.make_tensor_value_info("c", TensorProto.BOOL, []), helper.make_tensor_value_info("x", TensorProto.FLOAT, [4, 4])]
+    graph = helper.make_graph(nodes, "graph", infos, [onnx.ValueInfoProto(name="y")])
+    onnx.save(helper.make_model(graph, ir_version=8, producer_name="tests", opset_imports=[
+        helper.make_opsetid("", 14), helper.make_opsetid("com.microsoft", 1)]), path)
+    return [("c", of(bool(taken), bool)), ("x", real(4, 4))]
+
+
 def write_graph(path, g, inputs, output):
     infos = [helper.make_tensor_value_info(n, getattr(TensorProto, t), d) for n, t, d in inputs]
     graph = helper.make_graph(g.nodes, "graph", infos, [onnx.ValueInfoProto(name=output)], g.constants)
@@ -471,6 +496,13 @@ def graph_jobs(out, only):
         plain = os.path.join(folder, "plain.onnx")
         feeds = make(plain)
         jobs.append((folder, plain, feeds, feeds, os.path.join(folder, "model.onnx")))
+    for i in range(2):
+        folder = os.path.join(out, "graphs", f"branch{i}")
+        if not only or only in folder:
+            os.makedirs(folder, exist_ok=True)
+            path = os.path.join(folder, "model.onnx")
+            feeds = branch(path, i)
+            jobs.append((folder, path, feeds, feeds, None))
     return jobs
 
 

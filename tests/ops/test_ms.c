@@ -252,6 +252,13 @@ static const spec bad[] = {
     {"MatMulNBits", "f[2,31] b[3,2,8] f[6]", "K=32 N=3 bits=4 block_size=16", "2x31|K is 32", 0},
     {"MatMulNBits", "f[2,32] b[3,2,8] f[6] - i[32]=2", "K=32 N=3 bits=4 block_size=16", "group index 2", 0},
     {"MatMulNBits", "f[2,32] b[3,2,8] f[6]", "K=-1 N=3 block_size=16", "K is -1", 0},
+    {"GatherBlockQuantized", "b[4,24] l[2]=9 f[4,3]", "block_size=16", "GatherBlockQuantized|9", 0},
+    {"GatherBlockQuantized", "b[4,24] l[2] f[4,2]", "block_size=16", "GatherBlockQuantized|2x2", 0},
+    {"GatherBlockQuantized", "b[4,24] l[2] f[4,3]", "block_size=16 quantize_axis=0", "quantize_axis 0", 0},
+    {"GatherBlockQuantized", "b[4,24] l[2] f[4,3]", "block_size=16 bits=3", "3 bits", 0},
+    {"DynamicQuantizeLSTM", "f[4,2,3] c[1,3,20] c[1,5,20] - - - - - f[1]", "hidden_size=5", "scale of R", 0},
+    {"DynamicQuantizeLSTM", "f[4,2,3] c[1,4,20] c[1,5,20] - - - - - f[1] - f[1]", "hidden_size=5",
+     "DynamicQuantizeLSTM", 0},
     /* others */
     {"CDist", "f[2,3] f[4,5]", "metric=cosine", "cosine", 0},
     {"CDist", "f[2,3] f[4,5]", "metric=euclidean", "CDist|3|5", 0},
