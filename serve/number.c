@@ -235,14 +235,25 @@ bool serve_parse_i64(const char **p, const char *end, int64_t *out, const char *
 
 /* ---- writing ------------------------------------------------------------------------------------------------ */
 
+static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+                            "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+                            "8081828384858687888990919293949596979899";
+
 int serve_print_u64(char *to, uint64_t value) {
-    char digits[20];
-    int n = 0;
-    do {
-        digits[n++] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value);
-    for (int i = 0; i < n; i++) to[i] = digits[n - 1 - i];
+    char digits[20], *p = digits + sizeof digits;
+    while (value >= 100) {
+        p -= 2;
+        memcpy(p, pairs + value % 100 * 2, 2);
+        value /= 100;
+    }
+    if (value >= 10) {
+        p -= 2;
+        memcpy(p, pairs + value * 2, 2);
+    } else {
+        *--p = (char)('0' + value);
+    }
+    int n = (int)(digits + sizeof digits - p);
+    memcpy(to, p, (size_t)n);
     return n;
 }
 
@@ -252,17 +263,18 @@ int serve_print_i64(char *to, int64_t value) {
     return 1 + serve_print_u64(to + 1, 0 - (uint64_t)value);
 }
 
-/* a * 10^k, |k| up to 60 */
-static double scaled(double a, int k) {
-    while (k > MAX_POWER) {
-        a *= powers[MAX_POWER];
-        k -= MAX_POWER;
-    }
-    while (k < -MAX_POWER) {
-        a /= powers[MAX_POWER];
-        k += MAX_POWER;
-    }
-    return k < 0 ? a / powers[-k] : a * powers[k];
+/* 10^k, |k| up to 60, with an error of at most two units in the last place. */
+static double power(int k) {
+    double p = powers[TN_MIN(abs(k), MAX_POWER)];
+    for (int left = abs(k) - MAX_POWER; left > 0; left -= MAX_POWER) p *= powers[TN_MIN(left, MAX_POWER)];
+    return k < 0 ? 1 / p : p;
+}
+
+static double power_of_two(int k) {
+    uint64_t bits = (uint64_t)(k + 1023) << 52;
+    double p;
+    memcpy(&p, &bits, sizeof p);
+    return p;
 }
 
 /* n digits of `value`, the first of which stands for 10^point. */
@@ -306,14 +318,18 @@ int serve_print_f32(char *to, float value) {
     memcpy(&wide, &a, sizeof wide);
     int log2 = (int)(wide >> 52) - 1023;
     int point = (log2 * 1233) >> 12; /* floor(log10) or one less */
-    double v = scaled(a, 8 - point);
-    if (v >= 1e9) v = scaled(a, 8 - ++point);
+    double p = power(8 - point), v = a * p;
+    if (v >= 1e9) {
+        p = power(8 - ++point);
+        v = a * p;
+    }
     /* Half the distance to the next float; below a power of two it is half of that again, but for denormals. */
     int gap = TN_MAX(log2, -126) - 24 - ((bits & 0x7fffff) == 0 && log2 > -126);
-    double half = scaled(ldexp(1.0, gap), 8 - point) * (1 - 1e-6);
+    double half = power_of_two(gap) * p * (1 - 1e-6);
     uint64_t best = (uint64_t)(v + 0.5);
+    const uint64_t nine = best;
     for (uint64_t step = 10; step <= 1000000000; step *= 10) {
-        uint64_t shorter = ((uint64_t)(v + 0.5) + step / 2) / step * step;
+        uint64_t shorter = (nine + step / 2) / step * step;
         if (fabs((double)shorter - v) >= half) break;
         best = shorter;
     }
