@@ -94,6 +94,15 @@ static int64_t inner_count(const tern_tensor *t, int axis) {
     return tn_shape_count_range(&s, axis + 1, s.rank);
 }
 
+static bool concat_joins(const tn_node *n, const tn_type *const *in, const tn_type *out, int block) {
+    int axis;
+    if (concat_axis(n, out->shape.rank, &axis, NULL) != TERN_OK || tn_shape_count_range(&out->shape, 0, axis) != 1)
+        return false;
+    for (int i = 0; block && axis == 1 && i + 1 < n->n_in; i++)
+        if (in[i]->shape.dims[1] % block) return false;
+    return !block || axis == 1;
+}
+
 static void concat_channels(tn_run *c) {
     tern_tensor *y = c->out[0];
     tn_copy_channels k = {.n = y->shape.dims[0],
@@ -103,7 +112,8 @@ static void concat_channels(tn_run *c) {
                           .unit = tern_dtype_size(y->dtype)};
     for (int i = 0; i < c->node->n_in; i++) {
         k.src_channels = k.count = c->in[i]->shape.dims[1];
-        tn_copy_blocked(&k, c->in[i]->data, y->data, c->threads);
+        if (c->in[i]->data != (float *)y->data + k.dst_c * k.hw)
+            tn_copy_blocked(&k, c->in[i]->data, y->data, c->threads);
         k.dst_c += k.count;
     }
     tn_copy_clear_tail(y->data, k.n, k.dst_channels, k.hw, k.block, k.unit);
@@ -125,17 +135,26 @@ static tern_status run_concat(tn_run *c) {
     for (int i = 0; i < c->node->n_in; i++) {
         int64_t part = c->in[i]->shape.dims[axis] * inner;
         if (part == 0) continue;
+        char *to = (char *)y->data + (size_t)at * unit;
+        at += part;
+        if (c->in[i]->data == to) continue;
         tn_copy k;
         tn_copy_init(&k, unit);
         tn_copy_dim(&k, outer, part, row);
         tn_copy_dim(&k, part, 1, 1);
-        tn_copy_run(&k, c->in[i]->data, (char *)y->data + (size_t)at * unit, c->threads);
-        at += part;
+        tn_copy_run(&k, c->in[i]->data, to, c->threads);
     }
     return TERN_OK;
 }
 
-const tn_op tn_op_concat = TN_ARGS_OP(infer_concat, run_concat, 1, -1, 1, 1, TN_OP_BLOCKED);
+const tn_op tn_op_concat = {.infer = infer_concat,
+                            .run = run_concat,
+                            .min_in = 1,
+                            .max_in = -1,
+                            .min_out = 1,
+                            .max_out = 1,
+                            .flags = TN_OP_BLOCKED,
+                            .joins = concat_joins};
 
 /* ---- Split ------------------------------------------------------------------------------------------------- */
 

@@ -106,6 +106,9 @@ typedef struct tn_op {
     uint16_t flags;
     /* With TN_OP_BLOCKED: whether this node can, given the types of its plain-layout inputs; NULL: always. */
     bool (*blocked_ok)(const tn_node *node, const tn_type *const *in, const tern_tensor *const *value, int block);
+    /* Whether output 0 holds the inputs' memory one after the other. Where the plan then lets an input lie there from
+     * the start, run has nothing to copy for it: its data pointer shows it. NULL: never. Shapes are known. */
+    bool (*joins)(const tn_node *node, const tn_type *const *in, const tn_type *out, int block);
     /* Multiply-accumulates of one run, for inspect and profile; NULL: not counted. Shapes are known. */
     int64_t (*macs)(const tn_node *node, const tn_type *const *in, const tn_type *out);
 } tn_op;

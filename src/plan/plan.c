@@ -4,8 +4,9 @@
  *   2. a node whose types are all known is a static step, the others are dynamic: they infer, prepare and allocate when
  * they run;
  *   3. prepare the static steps: kernels, packed weights, scratch memory;
- *   4. values of static steps form classes that share memory (views and in-place results); each class gets an interval
- * of steps, and memory.c an offset. A class that holds a graph output lives in the caller's tensor instead. */
+ *   4. values of static steps form classes that share memory (views, in-place results, parts of a concatenation); each
+ * class gets an interval of steps, and memory.c an offset. A class that holds a graph output lives in the caller's
+ * tensor instead. */
 #include "plan/plan.h"
 
 typedef struct planner {
@@ -13,6 +14,10 @@ typedef struct planner {
     const tn_graph *g;
     const tn_plan_options *options;
     int *class_of;     /* by value id: representative of its class; -1: not planned */
+    size_t *within;    /* by value id: offset in the class */
+    tn_part *parts;    /* by value id */
+    int *parts_last;   /* by value id: last step that reads the value or something inside it */
+    bool *has_parts;   /* by value id */
     tn_interval *life; /* by class representative */
     bool *pinned;      /* by class representative: lives in the tensor of a graph output */
     int *last_read;    /* by value id: last step that reads it; n_steps for graph outputs */
@@ -191,8 +196,9 @@ static void start_class(planner *p, int id, int step) {
     p->life[id] = (tn_interval){step, TN_MAX(step, p->last_read[id]), p->plan->slots[id].bytes, 0};
 }
 
-static void join_class(planner *p, int id, int class) {
+static void join_class(planner *p, int id, int class, size_t within) {
     p->class_of[id] = class;
+    p->within[id] = within;
     p->life[class].last = TN_MAX(p->life[class].last, p->last_read[id]);
 }
 
@@ -202,7 +208,7 @@ static bool try_alias(planner *p, const tn_step *step, int out_id) {
     if (!(step->node->op->flags & TN_OP_ALIAS) || step->dynamic || !in) return false;
     const tn_slot *from = &p->plan->slots[in->id], *to = &p->plan->slots[out_id];
     if (from->place != TN_PLACE_ARENA || from->bytes != to->bytes || from->block != to->block) return false;
-    join_class(p, out_id, p->class_of[in->id]);
+    join_class(p, out_id, p->class_of[in->id], p->within[in->id]);
     return true;
 }
 
@@ -224,10 +230,36 @@ static bool try_in_place(planner *p, const tn_step *step, int s, int out_id) {
         for (int m = 0; m < n->n_in; m++)
             if (m != k && n->in[m] && p->class_of[n->in[m]->id] == class) read_twice = true;
         if (read_twice) continue;
-        join_class(p, out_id, class);
+        join_class(p, out_id, class, p->within[in->id]);
         return true;
     }
     return false;
+}
+
+/* The value lies inside another one: their memory begins to live with the first of its parts. */
+static bool try_part(planner *p, int s, int id) {
+    if (p->parts[id].whole < 0) return false;
+    size_t within = 0;
+    int whole = id;
+    for (; p->parts[whole].whole >= 0; whole = p->parts[whole].whole) within += p->parts[whole].offset;
+    if (p->class_of[whole] < 0) {
+        start_class(p, whole, s);
+        p->life[whole].last = p->parts_last[whole];
+    }
+    join_class(p, id, whole, within);
+    return true;
+}
+
+static tern_status find_parts(planner *p) {
+    TN_TRY(tn_plan_parts(p->plan, p->parts, p->err));
+    for (int i = 0; i < p->g->n_values; i++) {
+        p->parts_last[i] = TN_MAX(p->parts_last[i], p->last_read[i]);
+        for (int whole = p->parts[i].whole; whole >= 0; whole = p->parts[whole].whole) {
+            p->has_parts[whole] = true;
+            p->parts_last[whole] = TN_MAX(p->parts_last[whole], p->last_read[i]);
+        }
+    }
+    return TERN_OK;
 }
 
 static void make_classes(planner *p) {
@@ -236,20 +268,22 @@ static void make_classes(planner *p) {
         const tn_step *step = &p->plan->steps[s];
         for (int k = 0; k < step->node->n_out; k++) {
             const tn_value *v = step->node->out[k];
-            if (!v || p->plan->slots[v->id].place != TN_PLACE_ARENA) continue;
+            if (!v || p->plan->slots[v->id].place != TN_PLACE_ARENA || p->class_of[v->id] >= 0) continue;
+            if (try_part(p, s, v->id)) continue;
             if (k == 0 && (try_alias(p, step, v->id) || try_in_place(p, step, s, v->id))) continue;
             start_class(p, v->id, s);
         }
     }
 }
 
-/* A class with one graph output lives in the tensor that the caller receives; with more, the others are copied out. */
+/* A class with one graph output lives in the tensor that the caller receives; with more, the others are copied out. So
+ * is a view of a value that has parts: it may be smaller than the class. */
 static void place_results(planner *p) {
     for (int o = 0; o < p->g->n_outputs; o++) {
         int id = p->g->outputs[o]->id;
         if (p->plan->slots[id].place != TN_PLACE_ARENA) continue;
         int class = p->class_of[id];
-        if (p->pinned[class]) continue;
+        if (p->pinned[class] || p->has_parts[class]) continue;
         p->pinned[class] = true;
         for (int i = 0; i < p->g->n_values; i++) {
             if (p->class_of[i] != class) continue;
@@ -277,7 +311,8 @@ static tern_status place_arena(planner *p) {
     if (s == TERN_OK) s = tn_plan_memory(list, count, &p->plan->arena_bytes, &p->plan->lower_bound, p->err);
     for (size_t i = 0; s == TERN_OK && i < count; i++) p->life[owner[i]].offset = list[i].offset;
     for (int i = 0; s == TERN_OK && i < p->g->n_values; i++)
-        if (p->plan->slots[i].place == TN_PLACE_ARENA) p->plan->slots[i].offset = p->life[p->class_of[i]].offset;
+        if (p->plan->slots[i].place == TN_PLACE_ARENA)
+            p->plan->slots[i].offset = p->life[p->class_of[i]].offset + p->within[i];
     tn_free(list);
     tn_free(owner);
     return s;
@@ -316,11 +351,20 @@ static tern_status plan_memory(planner *p) {
     p->life = tn_arena_array(&scratch, n, sizeof *p->life);
     p->pinned = tn_arena_array(&scratch, n, sizeof *p->pinned);
     p->last_read = tn_arena_array(&scratch, n, sizeof *p->last_read);
+    p->within = tn_arena_array(&scratch, n, sizeof *p->within);
+    p->parts = tn_arena_array(&scratch, n, sizeof *p->parts);
+    p->parts_last = tn_arena_array(&scratch, n, sizeof *p->parts_last);
+    p->has_parts = tn_arena_array(&scratch, n, sizeof *p->has_parts);
     tern_status s = TERN_OK;
-    if (!p->class_of || !p->life || !p->pinned || !p->last_read) s = tn_fail_oom(p->err, n * sizeof *p->life);
+    if (!p->class_of || !p->life || !p->pinned || !p->last_read || !p->within || !p->parts || !p->parts_last ||
+        !p->has_parts)
+        s = tn_fail_oom(p->err, n * sizeof *p->life);
     if (s == TERN_OK) {
         unplan_inputs_of_dynamic_steps(p);
         find_last_reads(p);
+        s = find_parts(p);
+    }
+    if (s == TERN_OK) {
         make_classes(p);
         place_results(p);
         s = place_arena(p);

@@ -66,6 +66,14 @@ typedef struct tn_interval {
     size_t bytes;    /* multiple of 64 */
     size_t offset;   /* result */
 } tn_interval;
+/* A value that lies inside another one, as the input of a Concat may; see parts.c. */
+typedef struct tn_part {
+    int whole;     /* value id; -1: it lies on its own */
+    size_t offset; /* bytes, multiple of 64 */
+} tn_part;
+/* Fills parts by value id. */
+tern_status tn_plan_parts(tn_plan *plan, tn_part *parts, tern_error *err);
+
 tern_status tn_plan_memory(tn_interval *intervals, size_t count, size_t *total, size_t *lower_bound, tern_error *err);
 
 #endif

@@ -519,6 +519,66 @@ static void test_layout_region(void **state) {
     tern_model_free(m);
 }
 
+/* Lists that grow, as DenseNet has them: each Concat takes the one before, and all lie in the memory of the last. */
+static void test_dense_block(void **state) {
+    (void)state;
+    for (int odd = 0; odd < 2; odd++) {
+        char list[40] = "f0", next[3][20] = {"f1", "f2", "f3"};
+        mb b;
+        mb_begin(&b, 13);
+        mb_input(&b, "x", TERN_FLOAT, 4, DIMS(1, 3, 8, 8));
+        add_conv(&b, "x", "f0", 3, odd ? 21 : 32, 3, 1);
+        int64_t channels = odd ? 21 : 32;
+        for (int k = 0; k < 3; k++) {
+            char in[8] = "f0";
+            if (k) {
+                snprintf(in, sizeof in, "c%d", k);
+                mb_int(mb_node(&b, "Concat", list, in), "axis", 1);
+            }
+            add_conv(&b, in, next[k], channels, 16, 3, 1);
+            channels += 16;
+            strcat(strcat(list, " "), next[k]);
+        }
+        mb_int(mb_node(&b, "Concat", list, "c"), "axis", 1);
+        mb_node(&b, "Relu", "c", "r");
+        add_conv(&b, "r", "y", channels, 8, 1, 1);
+        mb_output(&b, "y");
+        tern_model *m = mb_end(&b);
+        tern_session *s = check_equal(m, 4, DIMS(1, 3, 8, 8), 1e5, 1);
+        for (int i = 0; i < s->model->graph->n_nodes; i++)
+            if (tn_opt_is(s->model->graph->nodes[i], "", "Concat"))
+                assert_int_equal(s->model->graph->nodes[i]->n_in, 2);
+        assert_int_equal(count_ops(s, "Concat"), 3);
+        tern_session_free(s);
+        tern_model_free(m);
+    }
+}
+
+/* Parts that are used in more than one place, twice in one list, and whose whole is an output. */
+static void test_concat_parts(void **state) {
+    (void)state;
+    static const char *const lists[] = {"a b", "b a", "a a", "a b a", "k a", "a k b"};
+    for (size_t k = 0; k < TN_COUNT(lists); k++) {
+        for (int more = 0; more < 3; more++) {
+            mb b;
+            mb_begin(&b, 13);
+            mb_input(&b, "x", TERN_FLOAT, 2, DIMS(1, 32));
+            mb_random(&b, "k", 2, DIMS(1, 16));
+            mb_node(&b, "Exp", "x", "a");
+            mb_node(&b, "Tanh", "a", "b");
+            mb_int(mb_node(&b, "Concat", lists[k], "c"), "axis", 1);
+            mb_int(mb_node(&b, "Concat", "b c a", "d"), "axis", more == 1 ? -1 : 1);
+            mb_node(&b, "Neg", "c", "e");
+            if (more == 2) mb_output(&b, "c");
+            mb_int(mb_node(&b, "Concat", "d e a", "y"), "axis", 1);
+            if (more < 2) mb_output(&b, "y");
+            tern_model *m = mb_end(&b);
+            tern_session_free(check_equal(m, 2, DIMS(1, 32), 4, 4));
+            tern_model_free(m);
+        }
+    }
+}
+
 /* Channels that do not fill their last block, on both sides of a depthwise convolution, and a plain reader in between.
  */
 static void test_layout_odd_channels(void **state) {
@@ -624,6 +684,8 @@ int main(void) {
         cmocka_unit_test(test_other_means_stay),
         cmocka_unit_test(test_empty_pad),
         cmocka_unit_test(test_layernorm),
+        cmocka_unit_test(test_dense_block),
+        cmocka_unit_test(test_concat_parts),
         cmocka_unit_test(test_no_layernorm),
         cmocka_unit_test(test_narrow_groups),
         cmocka_unit_test(test_shared_conv_keeps_its_output),
