@@ -60,6 +60,42 @@ static void dw_row(const dw_job *j, tn_dwconv_row *r, int64_t plane, int64_t oy)
     tn_conv_finish(j->k, &c->act, r->y, c->ow, r->lanes);
 }
 
+/* Shapes that the strip kernel takes. */
+static bool is_strip(const dw_job *j) {
+    const tn_conv *c = j->c;
+    int64_t right = (c->ow - 1) * c->sw - c->pad_left + c->kw - c->iw;
+    return c->kh == c->kw && (c->kw == 3 || c->kw == 5) && c->sh == c->sw && c->sw <= 2 && c->dh == 1 && c->dw == 1 &&
+           c->ow >= TN_DWCONV_TILE && c->pad_left <= c->kw / 2 && right <= c->kw / 2 && j->residual != j->y;
+}
+
+/* Rows [y0, y1) of a plane. What the clamp does not do follows while they are in L1. */
+static void dw_strip(const dw_job *j, int64_t plane, int64_t y0, int64_t y1, const float *bias, int64_t lanes) {
+    const tn_conv *c = j->c;
+    int64_t b = j->k->width, cb = plane % j->blocks, out = plane * c->oh * c->ow * b;
+    int64_t step = tn_act_is_clamp(c->act.kind) ? y1 - y0 : 4;
+    tn_dwconv_strip a = {.x = j->x + plane * c->ih * c->iw * b,
+                         .w = j->w + cb * c->kh * c->kw * b,
+                         .bias = bias,
+                         .residual = j->residual ? j->residual + out : NULL,
+                         .y = j->y + out,
+                         .ih = c->ih,
+                         .iw = c->iw,
+                         .ow = c->ow,
+                         .lanes = lanes,
+                         .k = c->kw,
+                         .s = c->sw,
+                         .pad_top = c->pad_top,
+                         .pad_left = c->pad_left};
+    tn_act_clamp(&c->act, &a.lo, &a.hi);
+    a.clamp = c->act.kind == TN_ACT_RELU || c->act.kind == TN_ACT_CLIP;
+    for (int64_t y = y0; y < y1; y += step) {
+        a.y0 = y;
+        a.y1 = TN_MIN(y + step, y1);
+        j->k->dwconv_strip_f32(&a);
+        tn_conv_finish(j->k, &c->act, a.y + y * c->ow * b, (a.y1 - y) * c->ow, lanes);
+    }
+}
+
 static void dw_task(void *context, int64_t begin, int64_t end, int worker) {
     const dw_job *j = context;
     const tn_conv *c = j->c;
@@ -71,13 +107,18 @@ static void dw_task(void *context, int64_t begin, int64_t end, int worker) {
     int64_t room = c->iw + c->pad_left - ew; /* last column where a window may begin */
     r.inside1 = room < 0 ? r.inside0 : TN_MAX(TN_MIN(room / c->sw + 1, c->ow), r.inside0);
     tn_act_clamp(&c->act, &r.lo, &r.hi);
+    bool by_strip = is_strip(j);
     for (int64_t task = begin; task < end; task++) {
         int64_t plane = task / j->strips, s = task % j->strips, cb = plane % j->blocks;
         float bias[16] = {0};
         r.lanes = TN_MIN(c->oc - cb * b, b);
         r.bias = bias;
         if (j->bias) memcpy(bias, j->bias + cb * b, (size_t)r.lanes * sizeof(float));
-        for (int64_t oy = s * j->strip; oy < TN_MIN((s + 1) * j->strip, c->oh); oy++) dw_row(j, &r, plane, oy);
+        int64_t y0 = s * j->strip, y1 = TN_MIN(y0 + j->strip, c->oh);
+        if (by_strip)
+            dw_strip(j, plane, y0, y1, bias, r.lanes);
+        else
+            for (int64_t oy = y0; oy < y1; oy++) dw_row(j, &r, plane, oy);
     }
 }
 

@@ -1,143 +1,138 @@
-/* Depthwise convolution: one row of one block of channels.
+/* Depthwise convolution of one block of channels.
  *
- * A row is cut into tiles of 7 or 8 outputs. The tiles at its ends skip the taps that fall into padding, which for the
- * usual 3 x 3 and 5 x 5 kernels are known at compile time; all other shapes take the outputs that touch padding one by
- * one. */
+ * The usual kernels go by tiles of 7 columns and two rows: an input row is loaded once into registers and serves all
+ * columns of the kernel and both rows. Padding columns are zeros in place of loads, padding rows are left out. All
+ * other shapes go output by output. */
 #include "kernels/dwconv.h"
 
-#define DW_M 8 /* the longest tile */
+/* ---- any shape, one row ------------------------------------------------------------------------------------------ */
 
-TN_INLINE void dw_store(const tn_dwconv_row *a, const int m, int64_t ox, const vf *acc) {
-    const float *residual = a->residual;
-    float *y = a->y + ox * VEC_W;
-    const int64_t lanes = a->lanes;
-    vf bias = vf_load(a->bias), lo = vf_set(a->lo), hi = vf_set(a->hi);
-    TN_UNROLL
-    for (int i = 0; i < m; i++) {
-        vf v = vf_add(acc[i], bias);
-        if (residual) v = vf_add(v, vf_load(residual + (ox + i) * VEC_W));
-        vf_store(y + i * VEC_W, vf_keep(vf_min(hi, vf_max(lo, v)), lanes));
-    }
-}
-
-/* Column kx of the kernel for `m` neighbouring outputs, less those for which it lies in padding. */
-TN_INLINE void dw_column(const float *x, const float *w, const int m, const int kx, const int kw_const,
-                         const int sw_const, const int left, const int right, int64_t step, vf *acc) {
-    vf wv = vf_load(w);
-    TN_UNROLL
-    for (int i = 0; i < m; i++) {
-        if (kw_const && i * sw_const + kx < left) continue;
-        if (kw_const && (m - 1 - i) * sw_const + kw_const - 1 - kx < right) continue;
-        acc[i] = vf_fma(vf_load(x + i * step), wv, acc[i]);
-    }
-}
-
-/* `m` neighbouring outputs. Constants: kw and sw (0: any), `left` columns of the first window and `right` of the last
- * one in padding. */
-TN_INLINE void dw_tile(const tn_dwconv_row *a, const int m, const int kw_const, const int sw_const, const int left,
-                       const int right, int64_t ox) {
-    const int64_t step = (int64_t)(sw_const ? sw_const : a->sw) * VEC_W, tap = (int64_t)a->dw * VEC_W;
-    const int64_t x_row = a->x_row;
-    const int kw = a->kw;
-    const float *row = a->x + ox * step, *w = a->w;
-    vf acc[DW_M];
-    TN_UNROLL
-    for (int i = 0; i < m; i++) acc[i] = vf_zero();
-    for (int64_t ky = a->rows; ky > 0; ky--) {
-        if (kw_const) {
-            TN_UNROLL
-            for (int kx = 0; kx < kw_const; kx++) /* not dilated */
-                dw_column(row + kx * VEC_W, w + kx * VEC_W, m, kx, kw_const, sw_const, left, right, step, acc);
-            w += kw_const * VEC_W;
-        } else {
-            for (int kx = 0; kx < kw; kx++) dw_column(row + kx * tap, w + kx * VEC_W, m, kx, 0, 0, 0, 0, step, acc);
-            w += kw * VEC_W;
-        }
-        row += x_row;
-    }
-    dw_store(a, m, ox, acc);
-}
-
-/* One output with whatever columns lie inside; the same order of additions. */
+/* One output with whatever columns lie inside. */
 static void dw_edge(const tn_dwconv_row *a, int64_t ox) {
     int64_t ix = ox * a->sw - a->pad_left, kx0 = 0, kx1 = a->kw;
     while (kx0 < kx1 && ix + kx0 * a->dw < 0) kx0++;
     while (kx1 > kx0 && ix + (kx1 - 1) * a->dw >= a->iw) kx1--;
-    vf acc = vf_zero();
+    vf acc = vf_load(a->bias);
     for (int64_t ky = 0; ky < a->rows; ky++) {
         const float *row = a->x + ky * a->x_row + ox * a->sw * VEC_W, *w = a->w + ky * a->kw * VEC_W;
         for (int64_t kx = kx0; kx < kx1; kx++)
             acc = vf_fma(vf_load(row + kx * a->dw * VEC_W), vf_load(w + kx * VEC_W), acc);
     }
-    dw_store(a, 1, ox, &acc);
+    if (a->residual) acc = vf_add(acc, vf_load(a->residual + ox * VEC_W));
+    vf_store(a->y + ox * VEC_W, vf_keep(vf_min(vf_set(a->hi), vf_max(vf_set(a->lo), acc)), a->lanes));
 }
 
-static void dw_any(const tn_dwconv_row *a) {
+#define DW_INSIDE 4 /* outputs that need no padding, at a time */
+
+static void dw_inside(const tn_dwconv_row *a, int64_t ox) {
+    const int64_t step = (int64_t)a->sw * VEC_W, tap = (int64_t)a->dw * VEC_W;
+    const float *row = a->x + ox * step, *w = a->w;
+    vf acc[DW_INSIDE], lo = vf_set(a->lo), hi = vf_set(a->hi);
+    TN_UNROLL
+    for (int i = 0; i < DW_INSIDE; i++) acc[i] = vf_load(a->bias);
+    for (int64_t ky = 0; ky < a->rows; ky++, row += a->x_row, w += a->kw * VEC_W) {
+        for (int kx = 0; kx < a->kw; kx++) {
+            vf wv = vf_load(w + kx * VEC_W);
+            TN_UNROLL
+            for (int i = 0; i < DW_INSIDE; i++) acc[i] = vf_fma(vf_load(row + kx * tap + i * step), wv, acc[i]);
+        }
+    }
+    TN_UNROLL
+    for (int i = 0; i < DW_INSIDE; i++) {
+        if (a->residual) acc[i] = vf_add(acc[i], vf_load(a->residual + (ox + i) * VEC_W));
+        vf_store(a->y + (ox + i) * VEC_W, vf_keep(vf_min(hi, vf_max(lo, acc[i])), a->lanes));
+    }
+}
+
+void VEC_NAME(tn_dwconv_row_f32)(const tn_dwconv_row *a) {
     for (int64_t ox = 0; ox < a->inside0; ox++) dw_edge(a, ox);
     for (int64_t ox = a->inside1; ox < a->ow; ox++) dw_edge(a, ox);
     int64_t ox = a->inside0;
-    for (; ox + 4 <= a->inside1; ox += 4) dw_tile(a, 4, 0, 0, 0, 0, ox);
+    for (; ox + DW_INSIDE <= a->inside1; ox += DW_INSIDE) dw_inside(a, ox);
     for (; ox < a->inside1; ox++) dw_edge(a, ox);
 }
 
-typedef void (*dw_tile_fn)(const tn_dwconv_row *a, int64_t ox);
+/* ---- strips ------------------------------------------------------------------------------------------------------ */
 
-#define DW_TILE(m, kw, sw, left, right)                                                       \
-    static void dw_##m##_##kw##_##sw##_##left##_##right(const tn_dwconv_row *a, int64_t ox) { \
-        dw_tile(a, m, kw, sw, left, right, ox);                                               \
-    }
-#define DW_TILES(m, kw, sw, pad) \
-    DW_TILE(m, kw, sw, 0, 0)     \
-    DW_TILE(m, kw, sw, 0, 1)     \
-    DW_TILE(m, kw, sw, pad, 0)   \
-    DW_TILE(m, kw, sw, pad, 1)
-DW_TILES(7, 3, 1, 1)
-DW_TILES(8, 3, 1, 1)
-DW_TILES(7, 3, 2, 1)
-DW_TILES(8, 3, 2, 1)
-DW_TILES(7, 5, 1, 2)
-DW_TILES(8, 5, 1, 2)
-DW_TILES(7, 5, 2, 2)
-DW_TILES(8, 5, 2, 2)
-#define DW_TILES_2(m, kw, sw) DW_TILE(m, kw, sw, 0, 2) DW_TILE(m, kw, sw, 2, 2)
-DW_TILES_2(7, 5, 1)
-DW_TILES_2(8, 5, 1)
-DW_TILES_2(7, 5, 2)
-DW_TILES_2(8, 5, 2)
+#define DW_M    TN_DWCONV_TILE
+#define DW_COLS ((DW_M - 1) * 2 + 5) /* input columns that a tile may see */
 
-/* [columns of padding on the left: none, kw / 2][on the right: 0, 1, 2] */
-#define DW_SET3(m, sw)                                                                                               \
-    {                                                                                                                \
-        {dw_##m##_3_##sw##_0_0, dw_##m##_3_##sw##_0_1, NULL}, { dw_##m##_3_##sw##_1_0, dw_##m##_3_##sw##_1_1, NULL } \
+/* One input row of a tile; `before` and `after` of its first and last columns lie in padding. */
+TN_INLINE void dw_load(const float *x, const int n, const int k, int64_t before, int64_t after, vf *v) {
+    TN_UNROLL
+    for (int c = 0; c < n; c++) {
+        const bool first = c < k / 2, last = c >= n - k / 2;
+        if ((first && c < before) || (last && c >= n - after))
+            v[c] = vf_zero();
+        else
+            v[c] = vf_load(x + c * VEC_W);
     }
-#define DW_SET5(m, sw)                                                           \
-    {                                                                            \
-        {dw_##m##_5_##sw##_0_0, dw_##m##_5_##sw##_0_1, dw_##m##_5_##sw##_0_2}, { \
-            dw_##m##_5_##sw##_2_0, dw_##m##_5_##sw##_2_1, dw_##m##_5_##sw##_2_2  \
-        }                                                                        \
-    }
-static const dw_tile_fn dw_table[2][2][2][2][3] = {/* kw 3, 5; sw 1, 2; m 7, 8 */
-                                                   {{DW_SET3(7, 1), DW_SET3(8, 1)}, {DW_SET3(7, 2), DW_SET3(8, 2)}},
-                                                   {{DW_SET5(7, 1), DW_SET5(8, 1)}, {DW_SET5(7, 2), DW_SET5(8, 2)}}};
+}
 
-void VEC_NAME(tn_dwconv_row_f32)(const tn_dwconv_row *a) {
-    int64_t right = TN_MAX((a->ow - 1) * a->sw - a->pad_left + a->kw - a->iw, 0);
-    bool known =
-        (a->kw == 3 || a->kw == 5) && a->sw <= 2 && a->dw == 1 && (a->pad_left == 0 || a->pad_left == a->kw / 2);
-    /* Tiles may overlap, so what they read must not be what they write. */
-    if (!known || a->ow < 7 || right > a->kw / 2 || a->residual == a->y) {
-        dw_any(a);
-        return;
+/* Outputs (oy + j, ox + i), j < rows, i < DW_M. k, s, rows are constants. */
+TN_INLINE void dw_strip_tile(const tn_dwconv_strip *a, const int k, const int s, const int rows, int64_t oy,
+                             int64_t ox) {
+    const int n = (DW_M - 1) * s + k;
+    const int64_t ix = ox * s - a->pad_left, iy = oy * s - a->pad_top, row = a->iw * VEC_W;
+    const int64_t before = TN_MAX(-ix, 0), after = TN_MAX(ix + n - a->iw, 0);
+    vf acc[2 * DW_M], v[DW_COLS], bias = vf_load(a->bias);
+    TN_UNROLL
+    for (int i = 0; i < rows * DW_M; i++) acc[i] = bias;
+    TN_UNROLL
+    for (int r = 0; r < (rows - 1) * s + k; r++) {
+        if (iy + r < 0 || iy + r >= a->ih) continue;
+        dw_load(a->x + (iy + r) * row + ix * VEC_W, n, k, before, after, v);
+        TN_UNROLL
+        for (int j = 0; j < rows; j++) {
+            const int ky = r - j * s;
+            if (ky < 0 || ky >= k) continue;
+            TN_UNROLL
+            for (int kx = 0; kx < k; kx++) {
+                vf w = vf_load(a->w + (ky * k + kx) * VEC_W);
+                TN_UNROLL
+                for (int i = 0; i < DW_M; i++) acc[j * DW_M + i] = vf_fma(v[i * s + kx], w, acc[j * DW_M + i]);
+            }
+        }
     }
-    int64_t m = tn_round_up(a->ow, 8) <= tn_round_up(a->ow, 7) && a->ow >= 8 ? 8 : 7;
-    const dw_tile_fn(*set)[3] = dw_table[a->kw == 5][a->sw - 1][m - 7];
-    if (a->ow == m) {
-        set[a->pad_left > 0][right](a, 0);
-        return;
+    const vf lo = vf_set(a->lo), hi = vf_set(a->hi);
+    const bool keep = a->lanes < VEC_W;
+    TN_UNROLL
+    for (int j = 0; j < rows; j++) {
+        const int64_t at = ((oy + j) * a->ow + ox) * VEC_W;
+        TN_UNROLL
+        for (int i = 0; i < DW_M; i++) {
+            vf x = acc[j * DW_M + i];
+            if (a->residual) x = vf_add(x, vf_load(a->residual + at + i * VEC_W));
+            if (a->clamp) x = vf_min(hi, vf_max(lo, x));
+            if (keep) x = vf_keep(x, a->lanes);
+            vf_store(a->y + at + i * VEC_W, x);
+        }
     }
-    int64_t ox = m;
-    set[a->pad_left > 0][0](a, 0);
-    /* The one before the last must not see padding either: two columns of it reach the last output but one. */
-    for (; ox + m < a->ow; ox += m) set[0][0](a, TN_MIN(ox, a->ow - m - right));
-    set[0][right](a, a->ow - m);
+}
+
+TN_INLINE void dw_strip_run(const tn_dwconv_strip *a, const int k, const int s, const int rows) {
+    for (int64_t oy = a->y0; oy < a->y1; oy += rows) {
+        /* The last tile of a row, and the last pair of rows, overlap the one before. */
+        int64_t y = rows > 1 && oy + rows > a->y1 ? a->y1 - rows : oy;
+        for (int64_t ox = 0; ox < a->ow; ox += DW_M) dw_strip_tile(a, k, s, rows, y, TN_MIN(ox, a->ow - DW_M));
+    }
+}
+
+void VEC_NAME(tn_dwconv_strip_f32)(const tn_dwconv_strip *a) {
+    const bool pair = a->y1 - a->y0 > 1;
+    if (a->k == 3 && a->s == 1) {
+        if (pair)
+            dw_strip_run(a, 3, 1, 2);
+        else
+            dw_strip_run(a, 3, 1, 1);
+    } else if (a->k == 3) {
+        dw_strip_run(a, 3, 2, 1);
+    } else if (a->s == 1) {
+        if (pair)
+            dw_strip_run(a, 5, 1, 2);
+        else
+            dw_strip_run(a, 5, 1, 1);
+    } else {
+        dw_strip_run(a, 5, 2, 1);
+    }
 }
