@@ -537,7 +537,8 @@ static void test_dense_block(void **state) {
             }
             add_conv(&b, in, next[k], channels, 16, 3, 1);
             channels += 16;
-            strcat(strcat(list, " "), next[k]);
+            size_t used = strlen(list);
+            snprintf(list + used, sizeof list - used, " %s", next[k]);
         }
         mb_int(mb_node(&b, "Concat", list, "c"), "axis", 1);
         mb_node(&b, "Relu", "c", "r");
