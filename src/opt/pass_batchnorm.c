@@ -147,10 +147,11 @@ static tern_status merge_next(tn_opt *o, int at, bool *merged) {
 /* Where there is no convolution to take it, a normalisation with constant statistics is a product and a sum. */
 static tern_status to_scale_shift(tn_opt *o, int at) {
     tn_node *bn = o->graph->nodes[at];
-    const tn_type *x = bn->in[0] ? &bn->in[0]->type : NULL;
+    if (!tn_opt_is(bn, "", "BatchNormalization")) return TERN_OK; /* others may have no input */
+    const tn_type *x = &bn->in[0]->type;
     affine a;
-    if (!tn_opt_is(bn, "", "BatchNormalization") || !x || x->dtype != TERN_FLOAT || !x->ranked || x->shape.rank < 2 ||
-        !tn_dim_known(x->shape.dims[1]) || x->shape.dims[1] < 1 || !batchnorm_affine(o, bn, x->shape.dims[1], &a))
+    if (x->dtype != TERN_FLOAT || !x->ranked || x->shape.rank < 2 || !tn_dim_known(x->shape.dims[1]) ||
+        x->shape.dims[1] < 1 || !batchnorm_affine(o, bn, x->shape.dims[1], &a))
         return TERN_OK;
     for (int i = 1; i < bn->n_out; i++)
         if (bn->out[i] && bn->out[i]->n_uses) return TERN_OK;
