@@ -334,7 +334,7 @@ static tern_status cache_of(const gqa *g, int o, tern_tensor **own, tern_tensor 
     *use = tn_args_out(g->c, o);
     if (!*use) {
         tn_shape s = {.rank = 4, .dims = {g->d.batch, g->d.kv_heads, g->most, g->d.size}};
-        TN_TRY(tn_tensor_new(own, g->c->in[QUERY]->dtype, &s, g->c->err));
+        TN_TRY(g->c->exec->alloc(g->c->exec, g->c->in[QUERY]->dtype, &s, own, g->c->err));
         *use = *own;
     }
     carry_cache(g, tn_args_in(g->c, o - PRESENT_K + PAST_K), *use);
@@ -355,16 +355,16 @@ static tern_status run_gqa(tn_run *c) {
     TN_TRY(check_lengths(&g));
     TN_TRY(check_positions(&g));
     tern_tensor *own[2] = {NULL, NULL};
-    tern_status s = alloc_scratch(&g) ? TERN_OK : tn_fail_oom(c->err, (size_t)(g.d.rows * g.d.size) * sizeof(float));
-    if (s == TERN_OK) s = cache_of(&g, PRESENT_K, &own[0], &g.k);
+    tern_status s = cache_of(&g, PRESENT_K, &own[0], &g.k);
     if (s == TERN_OK) s = cache_of(&g, PRESENT_V, &own[1], &g.v);
+    if (s == TERN_OK && !alloc_scratch(&g)) s = tn_fail_oom(c->err, (size_t)(g.d.rows * g.d.size) * sizeof(float));
     for (int64_t b = 0; s == TERN_OK && b < g.d.batch; b++) {
         take_rows(&g, b);
         if (c->out[Y]) s = attend(&g, b);
     }
     float *scratch[] = {g.q, g.row, g.y, g.wide[0], g.wide[1], g.sink};
     for (size_t i = 0; i < TN_COUNT(scratch); i++) tn_free(scratch[i]);
-    for (int i = 0; i < 2; i++) tn_tensor_unref(own[i]);
+    for (int i = 0; i < 2; i++) tn_run_drop(c, own[i]);
     return s;
 }
 

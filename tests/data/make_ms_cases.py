@@ -2,6 +2,7 @@
 """Test cases for ONNX Runtime's operators (com.microsoft), in ONNX's form: random inputs, outputs from ONNX Runtime.
 
     make_ms_cases.py OUT [--seed N] [--only TEXT]     writes OUT/<group>/<case>/{model.onnx,test_data_set_0/*.pb}
+    make_ms_cases.py OUT --fuzz                       the smallest case of each operator, as fuzz/op_case.h has it (fuzz/corpus/op/ms-*)
     make_ms_cases.py OUT --optimise MODEL...          the models as ONNX Runtime's optimiser writes them
 
 tests/data/ms_cases.tar.gz is `make_ms_cases.py OUT`, packed (tests/ops/test_ms_cases.sh). Needs python3-onnx, node and onnxruntime-node (NODE_PATH).
@@ -589,6 +590,22 @@ def write_cases(out, only):
     return bad
 
 
+def write_fuzz(out):
+    """Blocks with their sizes: the model, then the inputs."""
+    all_cases()
+    smallest = {}
+    for name, model, feeds, _ in cases:
+        blocks = [model.SerializeToString()] + [numpy_helper.from_array(v, n).SerializeToString() for n, v in feeds]
+        data = b"".join(len(b).to_bytes(4, "little") + b for b in blocks)
+        op = name.split("/")[1].split("_")[0]
+        smallest[op] = min(smallest.get(op, data), data, key=len)
+    for op, data in smallest.items():
+        with open(os.path.join(out, "ms-" + op), "wb") as f:
+            f.write(data)
+    print(f"{len(smallest)} cases written")
+    return 0
+
+
 def write_optimised(out, models):
     jobs = []
     for k, path in enumerate(models):
@@ -615,10 +632,14 @@ def main():
     p.add_argument("out")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--only", default="")
+    p.add_argument("--fuzz", action="store_true")
     p.add_argument("--optimise", nargs="+", default=[])
     args = p.parse_args()
     rng = np.random.default_rng(args.seed)
-    bad = write_optimised(args.out, args.optimise) if args.optimise else write_cases(args.out, args.only)
+    if args.fuzz:
+        bad = write_fuzz(args.out)
+    else:
+        bad = write_optimised(args.out, args.optimise) if args.optimise else write_cases(args.out, args.only)
     sys.exit(1 if bad else 0)
 
 
