@@ -1,10 +1,12 @@
-/* tern convert: a YOLOv5 checkpoint to an ONNX file. */
+/* tern convert: a YOLOv5 checkpoint to an ONNX file, or an ONNX file to another one. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
 #include "base/base.h"
+#include "cli/checkpoint.h"
 #include "cli/cli.h"
+#include "cli/convert_onnx.h"
 #include "cli/json.h"
 #include "cli/options.h"
 #include "tern/graph.h"
@@ -13,7 +15,8 @@
 typedef struct convert_args {
     cli_common common; // optimize: fold batch normalisation
     const char *output, *size, *arch;
-    bool dynamic, fp16;
+    bool dynamic, fp16, bf16, simplify, external, embed;
+    cli_strings shapes, extract_inputs, extract_outputs, keep, rename, metadata;
     int64_t batch, opset, max_det;
     int head;
     double conf, iou;
@@ -24,7 +27,6 @@ static void defaults(void *args) {
     tv_yolo_options o;
     tv_yolo_options_init(&o);
     a->batch = o.batch;
-    a->opset = o.opset;
     a->max_det = o.max_det;
     a->head = (int)o.head;
     a->conf = o.conf;
@@ -53,6 +55,11 @@ static char *default_output(const char *checkpoint) {
     char *path = text.failed ? NULL : tn_strdup(text.data);
     tn_text_release(&text);
     return path;
+}
+
+static bool ends_with(const char *text, const char *tail) {
+    size_t n = strlen(text), m = strlen(tail);
+    return n >= m && strcmp(text + n - m, tail) == 0;
 }
 
 static bool same_file(const char *a, const char *b) {
@@ -137,14 +144,62 @@ static int convert(const convert_args *a, const char *checkpoint, const char *ou
 
 extern const cli_command cli_cmd_convert;
 
+/* What only makes sense for the other kind of file is a mistake. */
+static int check_onnx(const convert_args *a) {
+    if (!a->output) return cli_usage_error(&cli_cmd_convert, "an ONNX file needs -o FILE");
+    if (a->size || a->dynamic || a->arch || !a->common.optimize || a->head)
+        return cli_usage_error(
+            &cli_cmd_convert,
+            "--size, --dynamic, --arch, --head and --no-fuse are for checkpoints, not for ONNX files");
+    if (a->fp16 && a->bf16) return cli_usage_error(&cli_cmd_convert, "--fp16 and --bf16 exclude each other");
+    if (a->keep.count && !a->fp16 && !a->bf16)
+        return cli_usage_error(&cli_cmd_convert, "--keep-float needs --fp16 or --bf16");
+    if (a->external && a->embed)
+        return cli_usage_error(&cli_cmd_convert, "--external-data and --embed exclude each other");
+    return CLI_OK;
+}
+
+static int convert_onnx(const convert_args *a, const char *in) {
+    int code = check_onnx(a);
+    if (code != CLI_OK) return code;
+    if (same_file(in, a->output)) {
+        cli_error("%s: the output would replace the input; give another name with -o", a->output);
+        return CLI_FAILED;
+    }
+    cli_onnx_options o = {.opset = a->opset,
+                          .simplify = a->simplify,
+                          .external = a->external,
+                          .fp16 = a->fp16,
+                          .bf16 = a->bf16,
+                          .shapes = &a->shapes,
+                          .inputs = &a->extract_inputs,
+                          .outputs = &a->extract_outputs,
+                          .keep = &a->keep,
+                          .rename = &a->rename,
+                          .metadata = &a->metadata,
+                          .json = a->common.json};
+    return cli_convert_onnx(&o, in, a->output);
+}
+
+static int check_checkpoint(const convert_args *a) {
+    if (a->simplify || a->external || a->embed || a->bf16 || a->shapes.count || a->extract_inputs.count ||
+        a->extract_outputs.count || a->keep.count || a->rename.count || a->metadata.count)
+        return cli_usage_error(&cli_cmd_convert, "that option is for ONNX files; convert the checkpoint first");
+    if (a->opset && a->opset < 9) return cli_usage_error(&cli_cmd_convert, "--opset is 9 to 28 for checkpoints");
+    return CLI_OK;
+}
+
 static int run(void *args, char **operands, int count) {
     (void)count;
     const convert_args *a = args;
+    if (!cli_is_checkpoint(operands[0]) && ends_with(operands[0], ".onnx")) return convert_onnx(a, operands[0]);
+    int code = check_checkpoint(a);
+    if (code != CLI_OK) return code;
     tv_yolo_options o;
     tv_yolo_options_init(&o);
     o.batch = a->batch;
     o.dynamic = a->dynamic;
-    o.opset = (int)a->opset;
+    if (a->opset) o.opset = (int)a->opset;
     o.head = (tv_yolo_head)a->head;
     o.fp16 = a->fp16;
     o.fuse = a->common.optimize;
@@ -158,7 +213,7 @@ static int run(void *args, char **operands, int count) {
         return cli_usage_error(&cli_cmd_convert, "--size %s: not a number of pixels or WxH", a->size);
     }
     char *made = a->output ? NULL : cli_must(default_output(operands[0]));
-    int code = convert(a, operands[0], a->output ? a->output : made, &o);
+    code = convert(a, operands[0], a->output ? a->output : made, &o);
     tn_free(made);
     return code;
 }
@@ -170,12 +225,34 @@ static const cli_option options[] = {
      offsetof(convert_args, size), 0, 0},
     {"dynamic", 0, CLI_FLAG, NULL, "leave batch, height and width free", offsetof(convert_args, dynamic), 0, 0},
     {"batch", 'b', CLI_INT, "N", "pictures per run (default: 1)", offsetof(convert_args, batch), 1, 65536},
-    {"opset", 0, CLI_INT, "N", "version of the operators, 9 to 28 (default: 13)", offsetof(convert_args, opset), 9, 28},
+    {"opset", 0, CLI_INT, "N",
+     "version of the operators: 1 to 28 (default: that of the file); checkpoints 9 to 28 (default: 13)",
+     offsetof(convert_args, opset), 1, 28},
     {"head", 0, CLI_CHOICE, "raw|decoded|nms",
      "raw: maps as the network gives them (default); decoded: boxes; nms: the boxes that are left",
      offsetof(convert_args, head), 0, 0},
-    {"fp16", 0, CLI_FLAG, NULL, "store weights in half precision (arithmetic stays float32)",
+    {"fp16", 0, CLI_FLAG, NULL,
+     "half precision: of weights and arithmetic, with Casts where an operator can not; of checkpoints, weights alone",
      offsetof(convert_args, fp16), 0, 0},
+    {"bf16", 0, CLI_FLAG, NULL, "the same in bfloat16", offsetof(convert_args, bf16), 0, 0},
+    {"keep-float", 0, CLI_STRINGS, "OP|NODE", "leave this operator, or the node of that name, in float32",
+     offsetof(convert_args, keep), 0, 0},
+    {"simplify", 0, CLI_FLAG, NULL,
+     "fold constants and known shapes, drop what does nothing, merge normalisation into convolutions",
+     offsetof(convert_args, simplify), 0, 0},
+    {"fix-shape", 0, CLI_STRINGS, "NAME=1x3x640x640", "fix the shape of an input, and what follows from it",
+     offsetof(convert_args, shapes), 0, 0},
+    {"extract-inputs", 0, CLI_STRINGS, "VALUE", "cut out the part that begins at this value (may be repeated)",
+     offsetof(convert_args, extract_inputs), 0, 0},
+    {"extract-outputs", 0, CLI_STRINGS, "VALUE", "cut out the part that gives this value (may be repeated)",
+     offsetof(convert_args, extract_outputs), 0, 0},
+    {"external-data", 0, CLI_FLAG, NULL, "write the weights to FILE.data", offsetof(convert_args, external), 0, 0},
+    {"embed", 0, CLI_FLAG, NULL, "write the weights into FILE (the default below 2 GB)", offsetof(convert_args, embed),
+     0, 0},
+    {"rename", 0, CLI_STRINGS, "OLD=NEW", "rename a value: an input, an output or one between",
+     offsetof(convert_args, rename), 0, 0},
+    {"set-metadata", 0, CLI_STRINGS, "KEY=VALUE", "set a pair of the metadata; an empty value takes it away",
+     offsetof(convert_args, metadata), 0, 0},
     {"no-fuse", 0, CLI_FLAG_OFF, NULL, "keep batch normalisation as nodes", offsetof(cli_common, optimize), 0, 0},
     {"arch", 0, CLI_STRING, "NAME|FILE", "structure of a bare state dict: yolov5s@6.0, or a model's YAML file",
      offsetof(convert_args, arch), 0, 0},
@@ -188,19 +265,27 @@ static const cli_option options[] = {
 };
 static const char *const examples[] = {"tern convert yolov5s.pt -o yolov5s.onnx",
                                        "tern convert best.pt --size 640x384 --head decoded --opset 17",
-                                       "tern convert yolov5s_param.pth --arch yolov5s@6.0 -o yolov5s.onnx", NULL};
+                                       "tern convert yolov5s_param.pth --arch yolov5s@6.0 -o yolov5s.onnx",
+                                       "tern convert net.onnx --opset 11 -o net11.onnx",
+                                       "tern convert net.onnx --fix-shape images=1x3x640x640 --simplify -o fixed.onnx",
+                                       "tern convert net.onnx --fp16 --keep-float Softmax -o half.onnx",
+                                       "tern convert net.onnx --extract-outputs features -o backbone.onnx",
+                                       NULL};
 
 const cli_command cli_cmd_convert = {
     .name = "convert",
-    .summary = "make an ONNX file of a YOLOv5 checkpoint",
-    .operands = "CHECKPOINT",
+    .summary = "make an ONNX file of a YOLOv5 checkpoint, or change one",
+    .operands = "CHECKPOINT|MODEL.onnx",
     .description =
-        "Rebuilds the network from what the checkpoint holds (.pt, .pth, .pkl, .safetensors, .npz) and writes it\n"
-        "as ONNX. Nothing in the checkpoint is executed. docs/from-checkpoint.md has the details.",
+        "Of a checkpoint: rebuilds the network from what the checkpoint holds (.pt, .pth, .pkl, .safetensors, .npz) "
+        "and writes it\n"
+        "as ONNX. Nothing in the checkpoint is executed. docs/from-checkpoint.md has the details.\n"
+        "Of an ONNX file: another opset, fixed shapes, a simpler graph, half precision, a part of the model, other\n"
+        "names. An operator that the opset can not express is an error that names the node and the reason.",
     .options = options,
     .n_options = TN_COUNT(options),
     .examples = examples,
-    .failure = "the checkpoint can not be read, holds no YOLOv5 network, or the file can not be written",
+    .failure = "the file can not be read, holds no YOLOv5 network, can not be expressed, or not be written",
     .min_operands = 1,
     .max_operands = 1,
     .args_size = sizeof(convert_args),

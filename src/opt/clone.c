@@ -46,7 +46,9 @@ static tern_status clone_node(cloner *c, const tn_node *n, tn_graph *g, tn_value
     m->fused = n->fused;
     for (int i = 0; i < n->n_in; i++) m->in[i] = n->in[i] ? map[n->in[i]->id] : NULL;
     for (int i = 0; i < n->n_out; i++) m->out[i] = n->out[i] ? map[n->out[i]->id] : NULL;
-    m->attrs = tn_arena_array(&c->model->arena, (size_t)n->n_attrs + 1, sizeof *m->attrs);
+    size_t room = 1; /* as tn_node_add_attr counts on it */
+    while (room < (size_t)n->n_attrs) room *= 2;
+    m->attrs = tn_arena_array(&c->model->arena, room, sizeof *m->attrs);
     m->captures = tn_arena_array(&c->model->arena, (size_t)n->n_captures + 1, sizeof *m->captures);
     if (!m->attrs || !m->captures) return tn_fail_oom(c->err, sizeof *m->attrs);
     m->n_attrs = n->n_attrs;

@@ -155,10 +155,10 @@ static tern_status infer_types(tn_opt *o) {
     return s;
 }
 
-static tern_status run_pass(tn_opt *o, size_t p) {
+static tern_status run_pass(tn_opt *o, tern_status (*pass)(tn_opt *o)) {
     tn_arena_init(&o->scratch, 0);
     tern_status s = tn_opt_index(o);
-    if (s == TERN_OK) s = passes[p].run(o);
+    if (s == TERN_OK) s = pass(o);
     if (s == TERN_OK) s = tn_graph_finish(o->graph, o->err);
     if (s == TERN_OK) s = tn_op_resolve_graph(o->graph, o->err);
     tn_arena_release(&o->scratch);
@@ -186,9 +186,31 @@ tern_status tn_opt_run(tern_model *model, tern_cpu_tier tier, bool fuse, tern_er
     TN_TRY(expand_gradients(&o));
     for (size_t p = 0; p < TN_COUNT(passes); p++) {
         if (passes[p].needs_fuse && !fuse) continue;
-        TN_TRY(run_pass(&o, p));
+        TN_TRY(run_pass(&o, passes[p].run));
         /* New values have no types yet, and later passes look at them. */
         TN_TRY(infer_types(&o));
+    }
+    return TERN_OK;
+}
+
+tern_status tn_opt_infer(tern_model *model, tern_error *err) {
+    tn_opt o = {.model = model, .graph = model->graph, .err = err};
+    TN_TRY(tn_op_resolve_graph(o.graph, err));
+    return infer_types(&o);
+}
+
+tern_status tn_opt_simplify(tern_model *model, tern_error *err) {
+    /* The passes whose results are standard operators of the same opset. */
+    static tern_status (*const standard[])(tn_opt * o) = {tn_pass_fold, tn_pass_identity, tn_pass_batchnorm};
+    tn_opt o = {.model = model, .graph = model->graph, .tier = tn_cpu_tier(), .err = err};
+    TN_TRY(tn_opt_infer(model, err));
+    /* What one pass leaves may be work for another; every round that goes on has removed a node. */
+    for (int before = o.graph->n_nodes + 1; o.graph->n_nodes < before;) {
+        before = o.graph->n_nodes;
+        for (size_t p = 0; p < TN_COUNT(standard); p++) {
+            TN_TRY(run_pass(&o, standard[p]));
+            TN_TRY(infer_types(&o));
+        }
     }
     return TERN_OK;
 }

@@ -27,6 +27,27 @@ tern_status tn_opt_run(tern_model *model, tern_cpu_tier tier, bool fuse, tern_er
  * there is none. Types must have been inferred. Leaves the graph finished and resolved. */
 tern_status tn_opt_expand_gradient(tn_opt *o, bool *found);
 
+/* Rewrites the graph of a model, which must not be shared (tn_opt_clone), for another version of the standard's own
+ * operators; the error names node and reason when that can not express it. Types of values decide some cases:
+ * tn_opt_infer first. */
+tern_status tn_opset_convert(tern_model *model, int opset, tern_error *err);
+/* Resolves all operators and gives every value of the main graph its type, as far as it can be told. */
+tern_status tn_opt_infer(tern_model *model, tern_error *err);
+
+/* Folds constants and what is known of shapes, drops what does nothing, and merges scales and offsets per channel into
+ * convolutions: the result has standard operators only. */
+tern_status tn_opt_simplify(tern_model *model, tern_error *err);
+
+/* Weights and arithmetic in half precision: float32 values become `half` (FLOAT16 or BFLOAT16) where the operators of
+ * the model's opset take it. Inputs and outputs keep their type. Nodes of other domains, nodes with subgraphs, nodes
+ * whose operator or name `keep` says yes to, and those with constants that do not fit stay in float32, with Casts
+ * around. *changed: how many nodes compute in half precision now. */
+typedef bool (*tn_keep_fn)(void *context, const tn_node *node);
+tern_status tn_opt_half(tern_model *model, tern_dtype half, tn_keep_fn keep, void *context, int *changed,
+                        tern_error *err);
+/* Whether the standard lets input (output) i of that node be of type `dtype`, in the model's opset. */
+bool tn_opset_allows(const tn_node *node, bool output, int i, tern_dtype dtype);
+
 /* ---- for passes ------------------------------------------------------------------------------------------------ */
 
 /* Rebuilds sole_user after tn_graph_finish. */

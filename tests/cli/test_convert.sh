@@ -12,7 +12,8 @@ printf 'not a checkpoint' >"$scratch/text.pt"
 expect "a text file" 1 - 'text.pt' convert "$scratch/text.pt" -o "$scratch/m.onnx"
 [ ! -e "$scratch/m.onnx" ]
 result $? "nothing is written after an error"
-expect "an ONNX model" 1 - 'fashion.onnx' convert models/fashion.onnx -o "$scratch/m.onnx"
+cp models/fashion.onnx "$scratch/model.pt"
+expect "a model that is called like a checkpoint" 1 - 'model.pt' convert "$scratch/model.pt" -o "$scratch/m.onnx"
 
 archive=$shared/checkpoints/checkpoints.tar.xz
 if [ ! -r "$archive" ]; then
