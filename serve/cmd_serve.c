@@ -4,7 +4,7 @@
 
 typedef struct serve_args {
     cli_common common;
-    const char *host, *tls_cert, *tls_key, *api_key_file, *access_log;
+    const char *host, *tls_cert, *tls_key, *api_key_file, *access_log, *cors;
     int64_t port, executors, http_threads, max_body, max_pixels, max_connections, timeout;
     double poll, drain, exit;
     bool no_control;
@@ -50,7 +50,8 @@ static int run(void *args, char **operands, int count) {
                              .tls_key = a->tls_key,
                              .api_key_file = a->api_key_file,
                              .access_log = silent ? NULL : a->access_log,
-                             .no_control = a->no_control};
+                             .no_control = a->no_control,
+                             .cors = a->cors};
     return serve_run(&o);
 }
 
@@ -73,6 +74,8 @@ static const cli_option options[] = {
     {"poll", 0, CLI_REAL, "SECONDS", "between looks at the models for changes; 0: only on SIGHUP (default: 2)",
      ROW(poll), 0, 86400},
     {"no-control", 0, CLI_FLAG, NULL, "clients can not load or unload models", ROW(no_control), 0, 0},
+    {"cors", 0, CLI_STRING, "ORIGIN", "pages of this origin, https://example.org, may call the server; *: of any",
+     ROW(cors), 0, 0},
     {"drain", 0, CLI_REAL, "SECONDS", "after SIGTERM: not ready, but still accepting, for so long (default: 1)",
      ROW(drain), 0, 3600},
     {"exit-timeout", 0, CLI_REAL, "SECONDS", "then: wait so long for requests under way (default: 30)", ROW(exit), 0,

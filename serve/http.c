@@ -28,7 +28,6 @@
 
 #define CONNECTION_MEMORY ((size_t)96 << 10) /* headers, and the pieces in which bodies come */
 #define MAX_HEADERS       100
-#define TOTAL_BODIES      8 /* times max_body, of all requests together */
 
 /* A connection, for the reaper. */
 typedef struct peer {
@@ -59,7 +58,6 @@ typedef struct request {
     struct MHD_Connection *connection;
     peer *peer;
     size_t announced; /* Content-Length; SIZE_MAX: chunked */
-    size_t counted;   /* in the server's body_bytes */
     bool suspended, answered, bad;
 } request;
 
@@ -216,7 +214,9 @@ static request *begin(serve_http *h, struct MHD_Connection *connection, const ch
                                  .api_key = header(r, "X-API-Key"),
                                  .header_length = header(r, "Inference-Header-Content-Length"),
                                  .traceparent = header(r, "traceparent"),
-                                 .user_agent = header(r, "User-Agent")};
+                                 .user_agent = header(r, "User-Agent"),
+                                 .origin = header(r, "Origin"),
+                                 .host = header(r, "Host")};
     client_of(r);
     if (x->path && x->method) return r;
     serve_exchange_release(x);
@@ -224,25 +224,15 @@ static request *begin(serve_http *h, struct MHD_Connection *connection, const ch
     return NULL;
 }
 
-static void uncount(request *r) {
-    atomic_fetch_sub(&r->http->server->body_bytes, r->counted);
-    r->counted = 0;
-}
-
 /* Takes a piece of the body; false: the answer says why not. */
 static bool take_body(request *r, const char *data, size_t n) {
-    serve_server *s = r->http->server;
     serve_exchange *x = &r->x;
-    size_t most = s->options->max_body;
+    size_t most = x->server->options->max_body;
     if (n > most || x->body.len > most - n) {
         serve_error(x, 413, "a body of more than %zu bytes (--max-body)", most);
         return false;
     }
-    if (atomic_load(&s->body_bytes) + n > most * TOTAL_BODIES) {
-        x->retry_after = 1;
-        serve_error(x, 503, "too much is being received at the moment");
-        return false;
-    }
+    if (!serve_count_body(x, n)) return false;
     /* In one piece when the length is known, but not before some of it has come. */
     if (r->announced != SIZE_MAX && x->body.len > 0)
         tn_text_reserve(&x->body, r->announced - TN_MIN(x->body.len, r->announced));
@@ -251,8 +241,6 @@ static bool take_body(request *r, const char *data, size_t n) {
         serve_error(x, 503, "no memory for the body");
         return false;
     }
-    r->counted += n;
-    atomic_fetch_add(&s->body_bytes, n);
     return true;
 }
 
@@ -283,6 +271,17 @@ static void add_headers(struct MHD_Response *response, const request *r) {
                    "default-src 'self'; img-src 'self' blob: data:; "
                    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'");
     }
+    if (x->server->options->cors) {
+        add_header(response, "Access-Control-Allow-Origin", x->server->options->cors);
+        add_header(response, "Access-Control-Expose-Headers", "Inference-Header-Content-Length, Retry-After");
+        add_header(response, "Vary", "Origin");
+    }
+    if (x->status == 204) {
+        add_header(response, "Access-Control-Allow-Methods", "GET, HEAD, POST");
+        add_header(response, "Access-Control-Allow-Headers",
+                   "Authorization, Content-Type, Inference-Header-Content-Length, X-API-Key, traceparent");
+        add_header(response, "Access-Control-Max-Age", "600");
+    }
     if (r->bad || atomic_load(&x->server->draining)) add_header(response, "Connection", "close");
 }
 
@@ -307,20 +306,26 @@ static void on_finished(serve_exchange *x) {
     if (r->suspended) MHD_resume_connection(r->connection);
 }
 
+static void inflate_then_dispatch(serve_exchange *x) {
+    if (serve_inflate_body(x) == TERN_OK) {
+        serve_dispatch(x);
+    } else {
+        serve_done(x);
+    }
+}
+
 /* The request is complete. */
 static enum MHD_Result complete(request *r) {
     serve_exchange *x = &r->x;
     peer_state(r->http, r->peer, true);
     x->finished = on_finished;
     x->begin_ns = tn_clock_ns();
-    if (serve_inflate_body(x) != TERN_OK) {
-        x->done_ns = x->begin_ns;
-        return answer(r);
-    }
     /* `suspended` is set before anybody else can see the exchange, and read by whoever ends it. */
     r->suspended = true;
     MHD_suspend_connection(r->connection);
-    if (serve_is_quick(x)) {
+    if (x->headers.content_encoding) {
+        serve_later(x, inflate_then_dispatch);
+    } else if (serve_is_quick(x)) {
         serve_dispatch(x);
     } else {
         serve_later(x, serve_dispatch);
@@ -353,7 +358,6 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
         if (!r->bad && !take_body(r, data, *size)) {
             r->bad = true;
             tn_text_release(&r->x.body);
-            uncount(r);
         }
         *size = 0;
         return MHD_YES;
@@ -371,7 +375,6 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     *slot = NULL;
     if (r->peer) peer_state(h, r->peer, false);
     if (r->answered) serve_access_log_write(h->log, &r->x, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
-    uncount(r);
     serve_exchange_release(&r->x);
     tn_free(r);
 }

@@ -37,6 +37,10 @@ static tern_status inflate_body(serve_exchange *x) {
     bool all = z.avail_in == 0;
     inflateEnd(&z);
     if (code == Z_STREAM_END && all && out.len <= most) {
+        if (!serve_count_body(x, out.len)) {
+            tn_text_release(&out);
+            return TERN_LIMIT_EXCEEDED;
+        }
         out.data[out.len] = '\0';
         tn_text_release(&x->body);
         x->body = out;

@@ -7,8 +7,10 @@
 #include "serve/upload.h"
 #include "vision/draw/draw.h"
 
-#define DEFAULT_TOP  5
-#define JPEG_QUALITY 90
+#define DEFAULT_TOP    5
+#define JPEG_QUALITY   90
+#define TOTAL_PICTURES 4                  /* times the largest picture, of all requests together */
+#define DEFAULT_PIXELS ((size_t)64 << 20) /* vision's */
 
 typedef struct pictures pictures;
 
@@ -18,6 +20,7 @@ typedef struct item {
     tn_str bytes;
     tern_image image;
     int width, height;
+    size_t pixels; /* counted in the server */
     tern_detector detector;
     tern_detector_pass *pass;
     tern_tensor *input;
@@ -41,10 +44,16 @@ struct pictures {
     uint64_t post_ns;
 };
 
+static void drop_image(item *k) {
+    tern_image_release(&k->image);
+    atomic_fetch_sub(&k->all->x->server->pixels, k->pixels);
+    k->pixels = 0;
+}
+
 static void release(pictures *p) {
     for (int i = 0; p->items && i < p->count; i++) {
         item *k = &p->items[i];
-        tern_image_release(&k->image);
+        if (k->all) drop_image(k);
         /* A detector's input is its pass's. */
         if (k->pass) {
             tern_detector_pass_free(k->pass);
@@ -71,7 +80,13 @@ static tern_status decode(item *k, tern_error *err) {
     TN_TRY(tern_image_decode(&k->image, k->bytes.data, k->bytes.len, &options, err));
     k->width = k->image.width;
     k->height = k->image.height;
-    return TERN_OK;
+    k->pixels = (size_t)k->width * (size_t)k->height;
+    serve_server *s = k->all->x->server;
+    size_t most = TOTAL_PICTURES * (size_t)(options.max_pixels ? options.max_pixels : DEFAULT_PIXELS);
+    if (atomic_fetch_add(&s->pixels, k->pixels) + k->pixels <= most) return TERN_OK;
+    drop_image(k);
+    k->rejected = true;
+    return tn_fail(err, TERN_CANCELLED, "too many large pictures at the moment; try again later");
 }
 
 static tern_status make_input(item *k, tern_error *err) {
@@ -79,7 +94,7 @@ static tern_status make_input(item *k, tern_error *err) {
     const serve_version *v = p->version;
     if (!p->detect) {
         TN_TRY(tern_classifier_input(&v->classifier, &k->image, 1, &k->input, err));
-        tern_image_release(&k->image);
+        drop_image(k);
         return TERN_OK;
     }
     k->detector = v->detector;

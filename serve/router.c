@@ -118,13 +118,32 @@ static bool key_ok(const serve_exchange *x) {
     return good;
 }
 
+/* ---- pages of others ---------------------------------------------------------------------------------------- */
+
+/* A browser sends the origin of the page that calls. Without this check any page could use a server on localhost. */
+static bool origin_ok(const serve_exchange *x) {
+    const char *origin = x->headers.origin, *cors = x->server->options->cors;
+    if (!origin || (cors && (strcmp(cors, "*") == 0 || strcmp(cors, origin) == 0))) return true;
+    const char *host = strstr(origin, "://");
+    return host && x->headers.host && strcmp(host + 3, x->headers.host) == 0;
+}
+
+/* The question before a call from another page (CORS): no key comes with it. */
+static bool is_preflight(const serve_exchange *x) {
+    return x->server->options->cors && x->headers.origin && strcmp(x->method, "OPTIONS") == 0;
+}
+
 /* ---- the door ----------------------------------------------------------------------------------------------- */
 
 void serve_dispatch(serve_exchange *x) {
     found f = find(x);
     unsigned flags = f.route ? f.route->flags : 0;
     bool refused = true;
-    if (!(flags & NO_KEY) && !key_ok(x)) {
+    if (!origin_ok(x)) {
+        serve_error(x, 403, "this server takes no calls from pages of other origins (--cors)");
+    } else if (is_preflight(x)) {
+        x->status = 204;
+    } else if (!(flags & NO_KEY) && !key_ok(x)) {
         serve_error(x, 401, "a key is needed: Authorization: Bearer KEY, or X-API-Key: KEY");
     } else if (!f.path_known) {
         serve_error(x, 404, "there is nothing at this path");

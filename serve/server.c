@@ -99,7 +99,22 @@ void serve_exchange_init(serve_exchange *x, serve_server *s) {
     atomic_fetch_add(&s->under_way, 1);
 }
 
+#define TOTAL_BODIES 8 /* times max_body, of all requests together */
+
+bool serve_count_body(serve_exchange *x, size_t n) {
+    serve_server *s = x->server;
+    if (atomic_fetch_add(&s->body_bytes, n) + n <= s->options->max_body * TOTAL_BODIES) {
+        x->counted += n;
+        return true;
+    }
+    atomic_fetch_sub(&s->body_bytes, n);
+    x->retry_after = 1;
+    serve_error(x, 503, "too much is being received at the moment");
+    return false;
+}
+
 void serve_exchange_release(serve_exchange *x) {
+    atomic_fetch_sub(&x->server->body_bytes, x->counted);
     tn_text_release(&x->body);
     tn_text_release(&x->out);
     tn_arena_release(&x->arena);

@@ -27,6 +27,7 @@ typedef struct serve_options {
     const char *api_key_file;       /* a key per line */
     const char *access_log;         /* file; "-": standard output; NULL: none */
     bool no_control;                /* load and unload are refused */
+    const char *cors;               /* pages of this origin may call, too; "*": of any; NULL: of none */
 } serve_options;
 
 void serve_options_init(serve_options *o);
@@ -39,9 +40,9 @@ typedef struct serve_server {
     char **keys; /* NULL: anybody may call */
     size_t n_keys;
     atomic_bool draining;
-    atomic_int under_way;            /* exchanges */
-    atomic_size_t body_bytes;        /* of all requests in memory */
-    atomic_uint_fast64_t refused[2]; /* 503 for a full queue; others before a model was found */
+    atomic_int under_way;     /* exchanges */
+    atomic_size_t body_bytes; /* of all requests in memory */
+    atomic_size_t pixels;     /* of all pictures in memory */
     uint64_t start_ms;
 } serve_server;
 
@@ -56,7 +57,7 @@ void serve_server_release(serve_server *s);
 /* Headers of a request that matter; NULL when absent. */
 typedef struct serve_headers {
     const char *content_type, *content_encoding, *accept, *authorization, *api_key, *header_length, *traceparent,
-        *user_agent;
+        *user_agent, *origin, *host;
 } serve_headers;
 
 typedef struct serve_exchange serve_exchange;
@@ -67,6 +68,7 @@ struct serve_exchange {
     char client[64];
     tn_arena arena; /* lives as long as the exchange */
     tn_text body;
+    size_t counted; /* bytes of the body that are in the server's body_bytes */
     /* The answer. */
     int status;
     const char *type; /* of the content */
@@ -98,6 +100,9 @@ void serve_dispatch(serve_exchange *x);
 void serve_done(serve_exchange *x);
 /* Continues with `step` on a thread for work. */
 void serve_later(serve_exchange *x, void (*step)(serve_exchange *x));
+
+/* Counts n more bytes of the body; false: all bodies together would have more than they may, and the answer says so. */
+bool serve_count_body(serve_exchange *x, size_t n);
 
 /* Sets the answer to {"error": text}. */
 void serve_error(serve_exchange *x, int status, const char *format, ...) TN_PRINTF(3, 4);

@@ -97,10 +97,13 @@ void serve_v2_model(serve_exchange *x, tn_str model, tn_str version) {
 
 void serve_v2_model_ready(serve_exchange *x, tn_str model, tn_str version) {
     serve_version *v = serve_find_version(x, model, version);
-    if (!v) return;
+    if (!v && x->status != 503) return;
+    bool ready = v != NULL;
+    tn_text_release(&x->out);
     reply(x);
-    serve_put_string(&x->out, "name", v->name);
-    serve_put_bool(&x->out, "ready", true);
+    if (!ready) x->status = 503;
+    serve_put_string(&x->out, "name", x->model);
+    serve_put_bool(&x->out, "ready", ready);
     serve_put_close(&x->out, '}');
     serve_version_unref(v);
 }

@@ -66,7 +66,7 @@ ask() { # NAME STATUS PATTERN CURL-ARGUMENT...
     name=$1 status=$2 pattern=$3
     shift 3
     have=$(curl -s -m 60 -o "$scratch/out" -D "$scratch/headers" -w '%{http_code}' "$@" 2>"$scratch/err")
-    [ "$have" = "$status" ] && grep -q -- "$pattern" "$scratch/out"
+    [ "$have" = "$status" ] && { [ -z "$pattern" ] || grep -q -- "$pattern" "$scratch/out"; }
     good=$?
     [ $good -eq 0 ] || echo "# status $have, wanted $status and $pattern"
     result $good "$name"

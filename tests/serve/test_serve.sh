@@ -71,6 +71,8 @@ ask "with the first key" 200 'tern' "$url/v2" -H 'Authorization: Bearer first-se
 ask "with the second key" 200 'tern' "$url/v2" -H 'X-API-Key: second-secret'
 ask "probes need none" 200 'true' "$url/v2/health/ready"
 ask "clients have no control" 403 'can not be loaded' -X POST "$url/v2/repository/models/fashion/unload" -H 'X-API-Key: second-secret'
+ask "a page of another origin" 403 'other origins' -X POST "$url/v2/repository/index" -H 'X-API-Key: second-secret' -H 'Origin: https://evil.example'
+ask "the server's own page" 200 'fashion' -X POST "$url/v2/repository/index" -H 'X-API-Key: second-secret' -H "Origin: $url"
 stop_server
 [ ! -s "$scratch/access" ]
 result $? "no access log"
@@ -85,6 +87,15 @@ if command -v openssl >/dev/null && openssl req -x509 -newkey rsa:2048 -nodes -k
 else
     skip "HTTPS" "openssl is not installed"
 fi
+
+start_server --cors https://app.example
+ask "the question before a call" 204 '' -X OPTIONS "$url/v2/models/fashion/infer" -H 'Origin: https://app.example' -H 'Access-Control-Request-Method: POST'
+grep -qi '^access-control-allow-headers: .*Content-Type' "$scratch/headers"
+result $? "says what is allowed"
+ask "a call of that page" 200 'Dress' "$url/v1/models/fashion:classify" -H 'Origin: https://app.example' --data-binary @examples/dress.png
+grep -qi '^access-control-allow-origin: https://app.example' "$scratch/headers"
+result $? "may be read by it"
+stop_server
 
 # ---- a repository --------------------------------------------------------------------------------------------------
 
