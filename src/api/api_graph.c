@@ -4,6 +4,7 @@
 #include "graph/graph.h"
 #include "onnx/onnx.h"
 #include "ops/ops.h"
+#include "opt/opt.h"
 
 struct tern_graph {
     tern_model *model; // NULL once finished
@@ -321,17 +322,40 @@ static void take_type(tn_value *v, const tn_type *found) {
     }
 }
 
-static tern_status infer_outputs(tern_model *m, tern_error *err) {
+/* `from`: the model itself, or a copy in which operators are expanded. */
+static tern_status infer_outputs(tern_model *m, tern_model *from, tern_error *err) {
     tn_infer_env env;
-    TN_TRY(tn_infer_env_init(&env, m, m->graph, NULL, &m->arena, true, err));
+    TN_TRY(tn_infer_env_init(&env, from, from->graph, NULL, &from->arena, true, err));
     env.max_value_bytes = MAX_VALUE_BYTES;
     tern_status status = tn_infer_env_graph(&env, err);
     for (int i = 0; status == TERN_OK && i < m->graph->n_outputs; i++) {
         tn_value *v = m->graph->outputs[i];
-        if (!v->is_input && !v->constant) take_type(v, &env.types[v->id]);
+        tn_type *t = &env.types[from->graph->outputs[i]->id];
+        for (int d = 0; t->ranked && d < t->shape.rank; d++) /* symbols of the copy alone */
+            if (tn_dim_is_symbol(t->shape.dims[d]) && tn_dim_symbol_index(t->shape.dims[d]) >= m->n_symbols)
+                t->shape.dims[d] = TN_DIM_UNKNOWN;
+        if (!v->is_input && !v->constant) take_type(v, t);
     }
     tn_infer_env_release(&env);
     return status;
+}
+
+/* Operators that are given as others have no inference of their own; the model keeps them as they are. */
+static bool has_expanded_operators(const tern_model *m) {
+    for (const tn_graph *g = m->all_graphs; g; g = g->next)
+        for (int i = 0; i < g->n_nodes; i++)
+            if (g->nodes[i]->op && g->nodes[i]->op->expand) return true;
+    return false;
+}
+
+static tern_status infer_on_copy(tern_model *m, tern_error *err) {
+    tern_model *copy;
+    TN_TRY(tn_opt_clone(&copy, m, err));
+    tern_status s = tn_op_expand_model(copy, err);
+    if (s == TERN_OK) s = tn_op_resolve_graph(copy->graph, err);
+    if (s == TERN_OK) s = infer_outputs(m, copy, err);
+    tn_model_free(copy);
+    return s;
 }
 
 tern_status tern_graph_finish(tern_graph *graph, tern_model **out, tern_error *err) {
@@ -340,9 +364,8 @@ tern_status tern_graph_finish(tern_graph *graph, tern_model **out, tern_error *e
     tern_model *m = graph->model;
     if (m->graph->n_outputs == 0) return tn_fail(err, TERN_INVALID_MODEL, "the graph has no output");
     TN_TRY(tn_graph_finish(m->graph, err));
-    TN_TRY(tn_op_expand_model(m, err));
     TN_TRY(tn_op_resolve_graph(m->graph, err));
-    TN_TRY(infer_outputs(m, err));
+    TN_TRY(has_expanded_operators(m) ? infer_on_copy(m, err) : infer_outputs(m, m, err));
     *out = m;
     graph->model = NULL;
     return TERN_OK;

@@ -6,10 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/base.h"
+#include "graph/graph.h"
 #include "tern/tern.h"
 
 #define MAX 16
@@ -353,8 +355,36 @@ static void test_shapes_are_inferred_and_values_right(void **state) {
     }
 }
 
+/* What is built is what is saved: the operators as they were added, none of tern's own. */
+static void test_models_keep_the_operators(void **state) {
+    (void)state;
+    static const spec s = {"Attention", "f[1,2,4] f[4,12] f[12] i[1,2]", "num_heads=2", "", 0};
+    char path[] = "/tmp/tern-test-ms-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    built b;
+    tern_error err;
+    tern_model *m, *read;
+    build(&b, &s);
+    assert_int_equal(tern_graph_finish(b.graph, &m, &err), TERN_OK);
+    assert_int_equal(tern_model_save(m, path, &err), TERN_OK);
+    assert_int_equal(tern_model_load(&read, path, NULL, &err), TERN_OK);
+    unlink(path);
+    assert_int_equal(read->graph->n_nodes, 1);
+    assert_string_equal(read->graph->nodes[0]->op_type, "Attention");
+    assert_string_equal(read->graph->nodes[0]->domain, "com.microsoft");
+    tern_session *session;
+    assert_int_equal(tern_session_create(&session, read, NULL, &err), TERN_OK);
+    tern_session_free(session);
+    tern_model_free(read);
+    tern_model_free(m);
+    release(&b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_models_keep_the_operators),
         cmocka_unit_test(test_bad_input_is_refused),
         cmocka_unit_test(test_shapes_are_inferred_and_values_right),
     };
