@@ -16,6 +16,20 @@ TN_INLINE vf vsigmoid(vf x) {
     return vf_div(top, vf_add(e, vf_set(1.0f)));
 }
 
+/* x / (1 + exp(-u)), u = alpha x. With e = exp(-|u|) nothing overflows: the numerator is x for u >= 0, else x e. One
+ * Horner chain instead of expm1_core: one instruction less, and the error of exp still below 2 ULP. */
+TN_INLINE vf vsilu(vf x, vf u) {
+    vf n, r = exp_reduce(vf_max(vf_set(EXP_MIN), vf_copysign(u, vf_set(-1.0f))), &n);
+    vf p = vf_set(1.395297004e-03f);
+    p = vf_fma(p, r, vf_set(8.370321244e-03f));
+    p = vf_fma(p, r, vf_set(4.166616872e-02f));
+    p = vf_fma(p, r, vf_set(1.666650623e-01f));
+    p = vf_fma(p, r, vf_set(0.5f));
+    p = vf_fma(p, r, vf_set(1.0f));
+    vf e = vf_scale(vf_fma(p, r, vf_set(1.0f)), n);
+    return vf_div(vf_sel(vf_lt(u, vf_zero()), vf_mul(x, e), x), vf_add(e, vf_set(1.0f)));
+}
+
 /* tanh |x| = q / (q + 2), q = exp(2 |x|) - 1; 1 in float from 9.02 on. */
 TN_INLINE vf vtanh(vf x) {
     vf q = vexpm1(vf_min(vf_set(20.0f), vf_mul(vf_abs(x), vf_set(2.0f))));
@@ -91,7 +105,7 @@ TN_INLINE vf act_vector(tn_act_kind kind, vf x, vf alpha, vf beta) {
     case TN_ACT_SIGMOID:
         return vsigmoid(x);
     case TN_ACT_SILU:
-        return vf_mul(x, vsigmoid(vf_mul(x, alpha)));
+        return vsilu(x, vf_mul(x, alpha));
     case TN_ACT_HARDSIGMOID:
         return vclip(vf_add(vf_mul(x, alpha), beta), vf_zero(), vf_set(1.0f));
     case TN_ACT_HARDSWISH:
