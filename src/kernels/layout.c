@@ -66,3 +66,7 @@ void tn_layout_unblock_f32(tern_cpu_tier tier, const float *x, float *y, int64_t
     layout_job j = {.k = tn_kernels_get(tier), .x = x, .y = y, .c = c, .hw = hw, .block = block};
     layout_run(&j, n, threads);
 }
+
+void tn_layout_channels_f32(tern_cpu_tier tier, const tn_channel_source *sources, int count, float *y, int64_t hw) {
+    tn_kernels_get(tier)->layout_channels_f32(sources, count, y, hw);
+}

@@ -7,6 +7,9 @@
  *
  *   ScaleShift  X (n, c, ...), S (c), T (c): act(X * S + T). Attributes act, act_alpha, act_beta.
  *
+ *   Channels  X... (n, c_i, h, w): channel i of Y is channel map[i] of the inputs one after the other. What Concat,
+ * channel shuffle, Split and Slice along channels come down to together.
+ *
  *   Reorder  X (rank 4). Attribute block: 0 makes it plain, 4, 8 or 16 blocked.
  *
  * 8-bit ones, in blocks of 16; scales and zero points are those of QLinearConv:

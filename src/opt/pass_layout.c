@@ -159,7 +159,8 @@ static tern_status keeps_blocked(layout *l, const tn_node *n, bool *keeps, int *
     *block = l->block;
     if (!(n->op->flags & TN_OP_BLOCKED) || n->n_captures || !n->n_in) return TERN_OK;
     int64_t channels = -1;
-    bool any = false, concat = tn_opt_is(n, "", "Concat"), resize = n->op->blocked_ok != NULL && !concat;
+    bool any = false, concat = tn_opt_is(n, "", "Concat") || tn_opt_is(n, "tern", "Channels");
+    bool resize = n->op->blocked_ok != NULL && !concat;
     const tn_type **types = tn_arena_array(&l->o->scratch, (size_t)n->n_in, sizeof *types);
     const tern_tensor **values = tn_arena_array(&l->o->scratch, (size_t)n->n_in, sizeof *values);
     if (!types || !values) return tn_fail_oom(l->o->err, (size_t)n->n_in * sizeof *types);

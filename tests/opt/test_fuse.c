@@ -519,6 +519,54 @@ static void test_layout_region(void **state) {
     tern_model_free(m);
 }
 
+static void add_ints(mb *b, const char *name, int64_t count, const int64_t *values) {
+    memcpy(mb_constant(b, name, TERN_INT64, 1, &count)->data, values, (size_t)count * sizeof *values);
+}
+
+/* Units of ShuffleNet: Concat, shuffle, and what reads it: Slices, a Split, a convolution, or a convolution and a
+ * Slice. Nothing is reordered in between. */
+static void test_channel_shuffle(void **state) {
+    (void)state;
+    for (int k = 0; k < 8; k++) {
+        int64_t half = k & 1 ? 29 : 32, channels = 2 * half;
+        int reader = k >> 1;
+        mb b;
+        mb_begin(&b, 13);
+        mb_input(&b, "x", TERN_FLOAT, 4, DIMS(2, 3, 6, 5));
+        add_conv(&b, "x", "a", 3, half, 3, 1);
+        add_conv(&b, "a", "c", half, half, 1, 1);
+        mb_int(mb_node(&b, "Concat", "a c", "d"), "axis", 1);
+        add_ints(&b, "five", 5, DIMS(2, 2, half, 6, 5)), add_ints(&b, "four", 4, DIMS(2, channels, 6, 5));
+        mb_node(&b, "Reshape", "d five", "e");
+        mb_ints(mb_node(&b, "Transpose", "e", "f"), "perm", 5, DIMS(0, 2, 1, 3, 4));
+        mb_node(&b, "Reshape", "f four", "g");
+        add_ints(&b, "zero", 1, DIMS(0)), add_ints(&b, "half", 1, DIMS(half)), add_ints(&b, "one", 1, DIMS(1));
+        add_ints(&b, "most", 1, DIMS(INT64_MAX));
+        if (reader == 1) {
+            mb_int(mb_node(&b, "Split", "g", "h i"), "axis", 1);
+        } else if (reader == 0 || reader == 3) {
+            mb_node(&b, "Slice", "g zero half one", "h");
+            if (reader == 0) mb_node(&b, "Slice", "g half most one", "i");
+        }
+        if (reader == 2)
+            add_conv(&b, "g", "p", channels, half, 1, 1);
+        else
+            add_conv(&b, "h", "p", half, half, 1, 1);
+        if (reader == 3) add_conv(&b, "g", "i", channels, half, 1, 1);
+        mb_node(&b, "Add", reader == 2 ? "p a" : "p i", "y");
+        mb_output(&b, "y");
+        tern_model *m = mb_end(&b);
+        tern_session *s = check_equal(m, 4, DIMS(2, 3, 6, 5), 27 * 32 * 64, 1);
+        static const int picks[] = {2, 2, 1, 1};
+        assert_int_equal(count_ops(s, "Channels"), picks[reader]);
+        assert_int_equal(count_ops(s, "Transpose") + count_ops(s, "Reshape") + count_ops(s, "Split"), 0);
+        assert_int_equal(count_ops(s, "Slice"), reader == 3);
+        if (reader < 3) assert_int_equal(count_ops(s, "Reorder"), 1);
+        tern_session_free(s);
+        tern_model_free(m);
+    }
+}
+
 /* Lists that grow, as DenseNet has them: each Concat takes the one before, and all lie in the memory of the last. */
 static void test_dense_block(void **state) {
     (void)state;
@@ -538,7 +586,7 @@ static void test_dense_block(void **state) {
             add_conv(&b, in, next[k], channels, 16, 3, 1);
             channels += 16;
             size_t used = strlen(list);
-            snprintf(list + used, sizeof list - used, " %s", next[k]);
+            snprintf(list + used, sizeof list - used, " %.3s", next[k]);
         }
         mb_int(mb_node(&b, "Concat", list, "c"), "axis", 1);
         mb_node(&b, "Relu", "c", "r");
@@ -685,6 +733,7 @@ int main(void) {
         cmocka_unit_test(test_other_means_stay),
         cmocka_unit_test(test_empty_pad),
         cmocka_unit_test(test_layernorm),
+        cmocka_unit_test(test_channel_shuffle),
         cmocka_unit_test(test_dense_block),
         cmocka_unit_test(test_concat_parts),
         cmocka_unit_test(test_no_layernorm),

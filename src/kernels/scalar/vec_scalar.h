@@ -73,6 +73,22 @@ TN_INLINE vf vf_copysign(vf mag, vf sign) {
 }
 TN_INLINE vf vf_round(vf a) { return (vf){f4_round(a.lo), f4_round(a.hi)}; }
 TN_INLINE vf vf_scale(vf p, vf n) { return (vf){f4_scale(p.lo, n.lo), f4_scale(p.hi, n.hi)}; }
+typedef struct vl {
+    int32_t at[VEC_W];
+} vl;
+TN_INLINE vl vl_load(const int32_t *p) {
+    vl v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+TN_INLINE vf vf_pick(vf acc, vf v, vl lane) {
+    float to[VEC_W], from[VEC_W];
+    memcpy(to, &acc, sizeof to);
+    memcpy(from, &v, sizeof from);
+    for (int i = 0; i < VEC_W; i++)
+        if (lane.at[i] >= 0) to[i] = from[lane.at[i]];
+    return vf_load(to);
+}
 
 /* v[i] lane j becomes v[j] lane i. */
 TN_INLINE void vf_transpose(vf v[VEC_W]) {

@@ -31,3 +31,11 @@ void VEC_NAME(tn_layout_unblock_f32)(const float *x, float *y, int64_t hw_stride
         }
     }
 }
+
+void VEC_NAME(tn_layout_channels_f32)(const tn_channel_source *sources, int count, float *y, int64_t hw) {
+    for (int64_t p = 0; p < hw; p++) {
+        vf v = vf_zero();
+        for (int k = 0; k < count; k++) v = vf_pick(v, vf_load(sources[k].x + p * VEC_W), vl_load(sources[k].lane));
+        vf_store(y + p * VEC_W, v);
+    }
+}

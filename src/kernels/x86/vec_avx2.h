@@ -48,6 +48,11 @@ TN_INLINE vf vf_scale(vf p, vf n) {
     __m256 s2 = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23));
     return _mm256_mul_ps(_mm256_mul_ps(p, s1), s2);
 }
+typedef __m256i vl;
+TN_INLINE vl vl_load(const int32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+TN_INLINE vf vf_pick(vf acc, vf v, vl lane) {
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(v, lane), acc, _mm256_castsi256_ps(lane));
+}
 
 /* v[i] lane j becomes v[j] lane i. */
 TN_INLINE void vf_transpose(vf v[VEC_W]) {
