@@ -100,8 +100,9 @@ tn_node *tn_graph_add_node(tn_graph *g, const char *domain, const char *op_type,
     n->name = "";
     n->domain = *domain ? tn_arena_strndup(&m->arena, domain, strlen(domain)) : "";
     n->op_type = tn_arena_strndup(&m->arena, op_type, strlen(op_type));
-    n->in = tn_arena_array(&m->arena, (size_t)n_in, sizeof *n->in);
-    n->out = tn_arena_array(&m->arena, (size_t)n_out, sizeof *n->out);
+    // One at least, so that whoever looks at in[0] of a node without inputs sees that it is absent.
+    n->in = tn_arena_array(&m->arena, (size_t)TN_MAX(n_in, 1), sizeof *n->in);
+    n->out = tn_arena_array(&m->arena, (size_t)TN_MAX(n_out, 1), sizeof *n->out);
     if (!n->domain || !n->op_type || !n->in || !n->out) return NULL;
     n->opset = opset;
     n->n_in = n_in;

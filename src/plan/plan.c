@@ -204,8 +204,9 @@ static void join_class(planner *p, int id, int class, size_t within) {
 
 /* The output shares the memory of input k: a view. Of memory that is not planned, too: nothing is copied. */
 static bool try_alias(planner *p, const tn_step *step, int out_id) {
+    if (!(step->node->op->flags & TN_OP_ALIAS) || step->dynamic || !step->node->n_in) return false;
     const tn_value *in = step->node->in[0];
-    if (!(step->node->op->flags & TN_OP_ALIAS) || step->dynamic || !in) return false;
+    if (!in) return false;
     const tn_slot *from = &p->plan->slots[in->id], *to = &p->plan->slots[out_id];
     if (from->place != TN_PLACE_ARENA || from->bytes != to->bytes || from->block != to->block) return false;
     join_class(p, out_id, p->class_of[in->id], p->within[in->id]);
