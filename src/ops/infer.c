@@ -190,10 +190,15 @@ static tern_status infer_subgraph(tn_infer *c, tn_graph *g, const tn_type *in, i
         return tn_infer_fail(c, TERN_INVALID_MODEL, "subgraph '%s' has %d inputs and %d outputs; %d and %d are needed",
                              g->name, g->n_inputs, g->n_outputs, n_in, n_out);
     tern_status s = tn_infer_env_init(&env, c->model, g, outer, c->arena, false, c->err);
+    env.record = outer->record;
+    /* The last call counts: a body is inferred again with wider types until they are stable. */
+    for (int i = 0; env.record && i < g->n_values; i++)
+        if (!g->values[i]->constant) g->values[i]->type = (tn_type){.kind = TERN_KIND_TENSOR};
     if (s == TERN_OK) {
         for (int i = 0; i < n_in; i++) env.types[g->inputs[i]->id] = in[i];
         s = tn_infer_env_graph(&env, c->err);
         for (int i = 0; s == TERN_OK && i < n_out; i++) out[i] = env.types[g->outputs[i]->id];
+        for (int i = 0; s == TERN_OK && env.record && i < g->n_values; i++) g->values[i]->type = env.types[i];
     }
     tn_infer_env_release(&env);
     return s;

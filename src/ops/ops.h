@@ -219,6 +219,7 @@ typedef struct tn_infer_env {
     tern_tensor **owned; /* tensors that inference computed */
     size_t n_owned, cap_owned;
     size_t max_value_bytes; /* computes outputs up to this size from known inputs */
+    bool record;            /* what is found of values of subgraphs is written to tn_value.type */
 } tn_infer_env;
 
 /* Everything unknown but constants and, with `declared`, what the file says of inputs. arena must outlive the env. */

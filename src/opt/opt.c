@@ -2,15 +2,15 @@
 
 #include <stdio.h>
 
-#define PASS(FUNCTION, NEEDS_FUSE) tern_status FUNCTION(tn_opt *o);
+#define PASS(FUNCTION, NEEDS_FUSE, IN_SUBGRAPHS) tern_status FUNCTION(tn_opt *o);
 #include "opt/pass_list.inc"
 #undef PASS
 
 static const struct {
     tern_status (*run)(tn_opt *o);
-    bool needs_fuse;
+    bool needs_fuse, in_subgraphs;
 } passes[] = {
-#define PASS(FUNCTION, NEEDS_FUSE) {FUNCTION, NEEDS_FUSE},
+#define PASS(FUNCTION, NEEDS_FUSE, IN_SUBGRAPHS) {FUNCTION, NEEDS_FUSE, IN_SUBGRAPHS},
 #include "opt/pass_list.inc"
 #undef PASS
 };
@@ -139,11 +139,21 @@ tern_status tn_opt_note(tn_opt *o, tn_node *n, const char *what) {
 
 /* ---- the driver ------------------------------------------------------------------------------------------------ */
 
+/* In subgraphs, nothing that the file declares is believed: no run checks it, and a loop's state may change its shape.
+ */
+static void forget_declared(tern_model *m) {
+    for (tn_graph *g = m->all_graphs; g; g = g->next)
+        for (int i = 0; g->parent && i < g->n_values; i++)
+            if (!g->values[i]->constant) g->values[i]->type = (tn_type){.kind = TERN_KIND_TENSOR};
+}
+
 /* Types and partial values of every value, as far as they can be told before a run. What the file declares of an inner
  * value fills the dims that inference can not tell. */
 static tern_status infer_types(tn_opt *o) {
     tn_infer_env env;
+    if (o->subgraphs) forget_declared(o->model);
     tern_status s = tn_infer_env_init(&env, o->model, o->graph, NULL, &o->model->arena, true, o->err);
+    env.record = o->subgraphs;
     if (s == TERN_OK) s = tn_infer_env_graph(&env, o->err);
     for (int i = 0; s == TERN_OK && i < o->graph->n_values; i++) {
         tn_value *v = o->graph->values[i];
@@ -155,14 +165,59 @@ static tern_status infer_types(tn_opt *o) {
     return s;
 }
 
-static tern_status run_pass(tn_opt *o, tern_status (*pass)(tn_opt *o)) {
+/* Captured values that are constants become constants of the subgraph: the same tensors, which passes can look at and
+ * of which packed forms are kept. */
+static void take_constants(tern_model *m) {
+    for (tn_graph *g = m->all_graphs; g; g = g->next)
+        for (int i = 0; g->parent && i < g->n_values; i++) {
+            tn_value *v = g->values[i];
+            const tn_value *root = v;
+            while (root->captured) root = root->captured;
+            if (root == v || !root->constant) continue;
+            v->constant = root->constant;
+            v->type = tn_type_of_tensor(v->constant);
+            v->captured = NULL;
+        }
+}
+
+/* Runs the pass on one graph. It is not finished then. */
+static tern_status pass_on(tn_opt *o, tn_graph *g, tern_status (*pass)(tn_opt *o)) {
+    tn_graph *keep = o->graph;
+    o->graph = g;
     tn_arena_init(&o->scratch, 0);
     tern_status s = tn_opt_index(o);
     if (s == TERN_OK) s = pass(o);
-    if (s == TERN_OK) s = tn_graph_finish(o->graph, o->err);
-    if (s == TERN_OK) s = tn_op_resolve_graph(o->graph, o->err);
     tn_arena_release(&o->scratch);
+    o->graph = keep;
     return s;
+}
+
+/* A pass may edit the nodes of the subgraph that it is given; those around it are not touched meanwhile. */
+static tern_status pass_on_subgraphs(tn_opt *o, const tn_graph *g, tern_status (*pass)(tn_opt *o), bool *any) {
+    for (int i = 0; i < g->n_nodes; i++)
+        for (int a = 0; a < g->nodes[i]->n_attrs; a++) {
+            const tn_attr *at = &g->nodes[i]->attrs[a];
+            size_t n = at->type == TN_ATTR_GRAPH ? 1 : at->type == TN_ATTR_GRAPHS ? at->count : 0;
+            for (size_t k = 0; k < n; k++) {
+                tn_graph *inner = at->type == TN_ATTR_GRAPH ? at->g : at->graphs[k];
+                *any = true;
+                TN_TRY(pass_on_subgraphs(o, inner, pass, any));
+                TN_TRY(pass_on(o, inner, pass));
+            }
+        }
+    return TERN_OK;
+}
+
+static tern_status run_pass(tn_opt *o, tern_status (*pass)(tn_opt *o), bool in_subgraphs) {
+    bool any = false;
+    TN_TRY(pass_on(o, o->graph, pass));
+    TN_TRY(tn_graph_finish(o->graph, o->err));
+    if (in_subgraphs && o->subgraphs) {
+        take_constants(o->model);
+        TN_TRY(pass_on_subgraphs(o, o->graph, pass, &any));
+    }
+    if (any) TN_TRY(tn_graph_finish(o->graph, o->err));
+    return tn_op_resolve_graph(o->graph, o->err);
 }
 
 /* One by one: the rules look at types, and a gradient of a gradient at those of what the first one made. */
@@ -178,7 +233,7 @@ static tern_status expand_gradients(tn_opt *o) {
 }
 
 tern_status tn_opt_run(tern_model *model, tern_cpu_tier tier, bool fuse, tern_error *err) {
-    tn_opt o = {.model = model, .graph = model->graph, .tier = tier, .err = err};
+    tn_opt o = {.model = model, .graph = model->graph, .tier = tier, .subgraphs = true, .err = err};
     tn_op_warn_about_opsets(model);
     TN_TRY(tn_op_expand_model(model, err));
     TN_TRY(tn_op_resolve_graph(o.graph, err));
@@ -186,7 +241,7 @@ tern_status tn_opt_run(tern_model *model, tern_cpu_tier tier, bool fuse, tern_er
     TN_TRY(expand_gradients(&o));
     for (size_t p = 0; p < TN_COUNT(passes); p++) {
         if (passes[p].needs_fuse && !fuse) continue;
-        TN_TRY(run_pass(&o, passes[p].run));
+        TN_TRY(run_pass(&o, passes[p].run, passes[p].in_subgraphs));
         /* New values have no types yet, and later passes look at them. */
         TN_TRY(infer_types(&o));
     }
@@ -208,7 +263,7 @@ tern_status tn_opt_simplify(tern_model *model, tern_error *err) {
     for (int before = o.graph->n_nodes + 1; o.graph->n_nodes < before;) {
         before = o.graph->n_nodes;
         for (size_t p = 0; p < TN_COUNT(standard); p++) {
-            TN_TRY(run_pass(&o, standard[p]));
+            TN_TRY(run_pass(&o, standard[p], false));
             TN_TRY(infer_types(&o));
         }
     }

@@ -14,6 +14,7 @@ typedef struct tn_opt {
     tern_model *model;
     tn_graph *graph;
     tern_cpu_tier tier;
+    bool subgraphs;      /* passes run in them, too, and the types that the file declares there are forgotten */
     tn_arena scratch;    /* released after each pass */
     tn_node **sole_user; /* by value id: the one node that reads it once, NULL when there are more readers or none */
     int n_gradients;     /* nodes of Gradient that were expanded */

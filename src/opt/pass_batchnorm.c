@@ -147,7 +147,8 @@ static tern_status merge_next(tn_opt *o, int at, bool *merged) {
 /* Where there is no convolution to take it, a normalisation with constant statistics is a product and a sum. */
 static tern_status to_scale_shift(tn_opt *o, int at) {
     tn_node *bn = o->graph->nodes[at];
-    if (!tn_opt_is(bn, "", "BatchNormalization")) return TERN_OK; /* others may have no input */
+    /* Others may have no input, and those that were merged have none any more. */
+    if (!tn_opt_is(bn, "", "BatchNormalization") || !bn->in[0]) return TERN_OK;
     const tn_type *x = &bn->in[0]->type;
     affine a;
     if (x->dtype != TERN_FLOAT || !x->ranked || x->shape.rank < 2 || !tn_dim_known(x->shape.dims[1]) ||
