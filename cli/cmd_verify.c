@@ -408,7 +408,7 @@ static int run(void *args, char **operands, int count) {
         cli_json_int(root, "random", t.random);
         cli_json_int(root, "own_tolerance", t.listed);
         cli_json_print(root);
-    } else if (ok || cases.count) {
+    } else {
         print_exceptions(&t);
         print_tally(&t);
     }
