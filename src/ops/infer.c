@@ -246,7 +246,8 @@ static tern_status compute_values(tn_infer_env *env, const tn_node *node, tern_e
     bool known = true;
     for (int o = 0; o < node->n_out; o++) {
         if (!node->out[o]) continue;
-        if (!small_enough(env, &env->types[node->out[o]->id])) return TERN_OK;
+        /* tn_node_eval knows plain storage only. */
+        if (node->out[o]->block || !small_enough(env, &env->types[node->out[o]->id])) return TERN_OK;
         if (!env->values[node->out[o]->id]) known = false;
     }
     if (known) return TERN_OK;
