@@ -192,7 +192,8 @@ static int check_checkpoint(const convert_args *a) {
 static int run(void *args, char **operands, int count) {
     (void)count;
     const convert_args *a = args;
-    if (!cli_is_checkpoint(operands[0]) && ends_with(operands[0], ".onnx")) return convert_onnx(a, operands[0]);
+    bool model = ends_with(operands[0], ".onnx") || ends_with(operands[0], ".tern");
+    if (model && !cli_is_checkpoint(operands[0])) return convert_onnx(a, operands[0]);
     int code = check_checkpoint(a);
     if (code != CLI_OK) return code;
     tv_yolo_options o;

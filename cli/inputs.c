@@ -275,7 +275,8 @@ static tern_status make_one(const tern_value_info *info, const cli_input_options
     TN_TRY(wanted_shape(info, o, shape, b->path ? 0 : o->free_dim, dims, &rank, err));
     TN_TRY(wanted_type(info, o, only_input, &dtype, err));
     TN_TRY(tern_tensor_create(out, dtype, rank, dims, err));
-    return b->path ? take_from_blob(b, *out, err) : fill(*out, o->fill, state, err);
+    if (b->path) return take_from_blob(b, *out, err);
+    return o->fill == CLI_FILL_ZEROS ? TERN_OK : fill(*out, o->fill, state, err); /* it is cleared, of any type */
 }
 
 static tern_status make_all(cli_inputs *out, const tern_model *model, const cli_input_options *o, blob *b,

@@ -70,6 +70,11 @@ int cli_inspect_check(const char *path, bool json) {
     tern_error err;
     size_t count;
     if (tn_file_map(&file, path, &err) != TERN_OK) return cli_fail(&err);
+    if (tn_compiled_is(file.data, file.size)) {
+        tn_file_unmap(&file);
+        cli_error("%s: is compiled; the rules are for ONNX files", path);
+        return CLI_FAILED;
+    }
     cJSON *root = json ? cli_json_object(NULL, NULL) : NULL;
     findings f = {.path = path, .list = root ? cli_json_array(root, "problems") : NULL};
     tern_status status = tn_onnx_check(file.data, file.size, tell, &f, &count, &err);

@@ -62,7 +62,8 @@ static bool ends_in(const char *name, const char *ending) {
 }
 
 static bool is_model_name(const char *name) {
-    return name[0] != '.' && (ends_in(name, ".onnx") || ends_in(name, ".pt") || ends_in(name, ".pth"));
+    return name[0] != '.' &&
+           (ends_in(name, ".onnx") || ends_in(name, ".tern") || ends_in(name, ".pt") || ends_in(name, ".pth"));
 }
 
 typedef struct names {
@@ -145,9 +146,9 @@ static tern_status scan_file(serve_scan *s, const char *path, tern_error *err) {
     return copy ? add_version(m, 1, copy, err) : tn_fail_oom(err, 0);
 }
 
-/* The model file in a folder: model.onnx, model.pt, else the only one there is. *out NULL: none. */
+/* The model file in a folder: model.tern, model.onnx, model.pt, else the only one there is. *out NULL: none. */
 static tern_status model_file(const char *folder, char **out, tern_error *err) {
-    static const char *const usual[] = {"model.onnx", "model.pt"};
+    static const char *const usual[] = {"model.tern", "model.onnx", "model.pt"};
     *out = NULL;
     for (size_t i = 0; i < TN_COUNT(usual); i++) {
         char *path = join(folder, usual[i]);

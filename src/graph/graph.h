@@ -157,6 +157,7 @@ struct tern_model {
     size_t n_held, cap_held;
     size_t n_nodes_total;
     tn_limits limits;
+    const struct tn_compiled *compiled; /* what a .tern file holds besides (onnx/onnx.h), in the arena; NULL: nothing */
 };
 
 typedef struct tern_model tern_model;

@@ -19,8 +19,10 @@
 typedef struct exporter {
     const tern_model *model;
     tn_pb_writer *w;
-    const char *location; /* of external data; NULL: all goes into the model */
-    tn_pb_writer data;    /* external data */
+    const char *location;       /* of external data; NULL: all goes into the model */
+    tn_pb_writer data;          /* external data */
+    const tn_onnx_store *store; /* of compiled models: where elements go instead; NULL: none */
+    bool notes;                 /* an optimised model: see TN_ONNX_NOTE */
     int depth;
     tern_error *err;
 } exporter;
@@ -114,8 +116,19 @@ static tern_status put_external(exporter *x, const tern_tensor *t, const char *n
     return tn_onnx_put_external(x->w, t, name, x->location, offset, x->err);
 }
 
+static tern_status put_stored(exporter *x, const tern_tensor *t, const char *name) {
+    size_t offset;
+    TN_TRY(x->store->put(x->store->context, t, &offset, x->err));
+    return tn_onnx_put_external(x->w, t, name, ".", offset, x->err);
+}
+
 static tern_status put_tensor(exporter *x, uint32_t field, const tern_tensor *t, const char *name) {
     size_t mark = tn_pb_begin(x->w, field);
+    if (x->store && t->kind == TERN_KIND_TENSOR && t->dtype != TERN_STRING && tn_tensor_bytes(t) >= 64 && !t->block) {
+        TN_TRY(put_stored(x, t, name));
+        tn_pb_end(x->w, mark);
+        return TERN_OK;
+    }
     bool large = t->kind == TERN_KIND_TENSOR && t->dtype != TERN_STRING && tn_onnx_raw_bytes(t) >= EXTERNAL_MIN_BYTES;
     TN_TRY(x->location && large && !t->block ? put_external(x, t, name) : tn_onnx_put_tensor(x->w, t, name, x->err));
     tn_pb_end(x->w, mark);
@@ -197,6 +210,7 @@ static tern_status put_attr(exporter *x, const tn_node *n, const tn_attr *a) {
 
 static tern_status check_opset(exporter *x, const tn_node *n) {
     int version = 0;
+    if (x->notes) return TERN_OK;
     for (size_t i = 0; i < x->model->n_opsets; i++) {
         const tn_opset_import *import = &x->model->opsets[i];
         if (strcmp(import->domain, n->domain) == 0) version = TN_MAX(version, import->version);
@@ -225,6 +239,26 @@ static tern_status put_gradient_attrs(exporter *x, const tn_graph *g, const tn_n
     return TERN_OK;
 }
 
+static void put_notes(exporter *x, const tn_node *n) {
+    size_t mark = tn_pb_begin(x->w, NODE_ATTRIBUTE);
+    tn_pb_put_string(x->w, ATTR_NAME, TN_ONNX_NOTE);
+    int64_t head[] = {n->opset, n->n_in, n->n_out};
+    tn_pb_put_packed_i64(x->w, ATTR_INTS, head, TN_COUNT(head));
+    for (int i = 0; i < n->n_out; i++) {
+        int64_t block = n->out[i] ? n->out[i]->block : 0;
+        tn_pb_put_packed_i64(x->w, ATTR_INTS, &block, 1);
+    }
+    tn_pb_put_varint(x->w, ATTR_TYPE, TN_ATTR_INTS);
+    tn_pb_end(x->w, mark);
+    mark = tn_pb_begin(x->w, NODE_ATTRIBUTE);
+    tn_pb_put_string(x->w, ATTR_NAME, TN_ONNX_FUSED);
+    tn_pb_put_string(x->w, ATTR_STRINGS, n->fused ? n->fused : "");
+    for (int i = 0; i < n->n_out; i++)
+        tn_pb_put_string(x->w, ATTR_STRINGS, n->out[i] && n->out[i]->blocked_of ? n->out[i]->blocked_of : "");
+    tn_pb_put_varint(x->w, ATTR_TYPE, TN_ATTR_STRINGS);
+    tn_pb_end(x->w, mark);
+}
+
 static tern_status put_node(exporter *x, const tn_graph *g, const tn_node *n) {
     TN_TRY(check_opset(x, n));
     size_t mark = tn_pb_begin(x->w, GRAPH_NODE);
@@ -241,6 +275,7 @@ static tern_status put_node(exporter *x, const tn_graph *g, const tn_node *n) {
     tn_pb_put_string(x->w, NODE_OP_TYPE, n->op_type);
     for (int i = 0; i < n->n_attrs && !gradient; i++) TN_TRY(put_attr(x, n, &n->attrs[i]));
     if (gradient) TN_TRY(put_gradient_attrs(x, g, n));
+    if (x->notes) put_notes(x, n);
     if (*n->domain) tn_pb_put_string(x->w, NODE_DOMAIN, n->domain);
     tn_pb_end(x->w, mark);
     return TERN_OK;
@@ -295,6 +330,12 @@ static tern_status put_model(exporter *x) {
         tn_pb_put_varint(x->w, OPSET_VERSION, (uint64_t)m->opsets[i].version);
         tn_pb_end(x->w, mark);
     }
+    if (x->notes) { /* the domain of fused operators */
+        size_t mark = tn_pb_begin(x->w, MODEL_OPSET_IMPORT);
+        tn_pb_put_string(x->w, OPSET_DOMAIN, "tern");
+        tn_pb_put_varint(x->w, OPSET_VERSION, 1);
+        tn_pb_end(x->w, mark);
+    }
     for (size_t i = 0; i < m->n_metadata; i++) {
         size_t mark = tn_pb_begin(x->w, MODEL_METADATA);
         tn_pb_put_string(x->w, ENTRY_KEY, m->metadata[i].key);
@@ -317,6 +358,21 @@ static tern_status build(const tern_model *model, const char *location, tn_pb_wr
         tn_pb_release(data);
     }
     return status;
+}
+
+tern_status tn_onnx_write_internal(const tern_model *model, const tn_onnx_store *store, bool notes, void **data,
+                                   size_t *size, tern_error *err) {
+    tn_pb_writer w = {0};
+    exporter x = {.model = model, .w = &w, .store = store, .notes = notes, .err = err};
+    *data = NULL;
+    tern_status status = put_model(&x);
+    if (status != TERN_OK) {
+        tn_pb_release(&w);
+        return status;
+    }
+    *data = w.data;
+    *size = w.len;
+    return TERN_OK;
 }
 
 tern_status tn_onnx_write_memory(const tern_model *model, void **data, size_t *size, tern_error *err) {

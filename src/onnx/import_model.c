@@ -181,6 +181,29 @@ static size_t saturating_scale(size_t size, size_t factor, size_t more) {
     return tn_mul_size(size, factor, &scaled) && tn_add_size(scaled, more, &scaled) ? scaled : SIZE_MAX;
 }
 
+static tern_status read_blob(void *context, tn_str location, uint64_t offset, uint64_t length, const uint8_t **data,
+                             tern_error *err) {
+    const tn_str *blob = context;
+    (void)location;
+    if (offset > blob->len || length > blob->len - offset)
+        return tn_fail(err, TERN_INVALID_FORMAT, "a constant lies outside of the file");
+    *data = (const uint8_t *)blob->data + offset;
+    return TERN_OK;
+}
+
+static tern_status run_import(tn_importer *im, tn_str message) {
+    tern_model *m = im->model;
+    tn_arena_init(&im->temp, 0);
+    // Calls of calls of calls grow exponentially. Without functions the arena takes less than 100 bytes per byte of
+    // file.
+    im->inline_left = saturating_scale(message.len, 16, (size_t)256 << 20);
+    m->arena.limit = saturating_scale(message.len, 128, (size_t)4 << 30);
+    tern_status status = read_model(im, message);
+    m->arena.limit = 0;
+    release_importer(im);
+    return status;
+}
+
 /* `folder` may be relative; NULL: none. */
 static tern_status import_model(tern_model *m, const void *data, size_t size, const char *folder, tern_error *err) {
     if (size == 0) return tn_fail(err, TERN_INVALID_FORMAT, "the file is empty");
@@ -189,22 +212,25 @@ static tern_status import_model(tern_model *m, const void *data, size_t size, co
                        m->limits.max_model_bytes);
     }
     tn_importer im = {.model = m, .start = data, .err = err};
-    tn_arena_init(&im.temp, 0);
     if (folder) im.folder = realpath(folder, NULL); // NULL when it does not exist: then nothing in it does
-    // Calls of calls of calls grow exponentially. Without functions the arena takes less than 100 bytes per byte of
-    // file.
-    im.inline_left = saturating_scale(size, 16, (size_t)256 << 20);
-    m->arena.limit = saturating_scale(size, 128, (size_t)4 << 30);
     im.tensors = (tn_tensor_source){.start = data,
                                     .max_bytes = m->limits.max_tensor_bytes,
                                     .dense_left = TN_ONNX_DENSE_BYTES,
                                     .borrow = true,
                                     .external = im.folder ? tn_import_external : NULL,
                                     .context = &im};
-    tern_status status = read_model(&im, (tn_str){data, size});
-    m->arena.limit = 0;
-    release_importer(&im);
-    return status;
+    return run_import(&im, (tn_str){data, size});
+}
+
+tern_status tn_onnx_load_parts(tern_model *m, tn_str message, tn_str blob, tern_error *err) {
+    tn_importer im = {.model = m, .start = message.data, .err = err};
+    im.tensors = (tn_tensor_source){.start = message.data,
+                                    .max_bytes = m->limits.max_tensor_bytes,
+                                    .dense_left = TN_ONNX_DENSE_BYTES,
+                                    .borrow = true,
+                                    .external = read_blob,
+                                    .context = &blob};
+    return run_import(&im, message);
 }
 
 static tern_status load_file(tern_model *m, const char *path, tern_error *err) {
@@ -214,6 +240,11 @@ static tern_status load_file(tern_model *m, const char *path, tern_error *err) {
     if (!m->path || !folder || !tn_grow(&m->files, &m->cap_files, 1, sizeof *m->files)) return tn_fail_oom(err, 4096);
     TN_TRY(tn_file_map(&m->files[0], path, err)); // its error names the path
     m->n_files = 1;
+    if (tn_compiled_is(m->files[0].data, m->files[0].size)) {
+        tern_status compiled = tn_compiled_load(m, err);
+        if (compiled != TERN_OK) tn_error_prefix(err, "%s: ", path);
+        return compiled;
+    }
     tern_status status = import_model(m, m->files[0].data, m->files[0].size, folder, err);
     if (status != TERN_OK) tn_error_prefix(err, "%s: ", path);
     return status;

@@ -2,6 +2,7 @@
 #ifndef TN_ONNX_H
 #define TN_ONNX_H
 
+#include "cpu/cpu.h"
 #include "graph/graph.h"
 #include "tern/model.h"
 
@@ -40,5 +41,40 @@ tern_status tn_onnx_write_value_file(const tern_tensor *t, const char *path, ter
 typedef void (*tn_onnx_problem_fn)(void *context, const char *text);
 tern_status tn_onnx_check(const void *data, size_t size, tn_onnx_problem_fn fn, void *context, size_t *count,
                           tern_error *err);
+
+/* ---- compiled models: .tern files, see compiled.c --------------------------------------------------------------- */
+
+/* A packed constant. */
+typedef struct tn_compiled_pack {
+    const char *value; /* name of the constant in the optimised graph */
+    uint64_t key;      /* see tn_pack_get */
+    size_t bytes;
+    const void *data; /* aligned to 64 */
+} tn_compiled_pack;
+
+/* The model as it runs on one CPU tier. */
+typedef struct tn_compiled_part {
+    tern_cpu_tier tier;
+    uint64_t machine;        /* what else packing depends on, see tn_compiled_machine */
+    tn_str graph;            /* reading: a ModelProto, for tn_compiled_open */
+    const tern_model *model; /* writing: the optimised model */
+    const tn_compiled_pack *packs;
+    size_t n_packs;
+} tn_compiled_part;
+
+struct tn_compiled {
+    tn_str blob; /* the elements of all constants */
+    const tn_compiled_part *parts;
+    size_t n_parts;
+};
+
+/* A number for the caches and instructions of this machine. */
+uint64_t tn_compiled_machine(void);
+/* Whether the bytes begin like a .tern file. */
+bool tn_compiled_is(const void *data, size_t size);
+tern_status tn_compiled_write(const char *path, const tern_model *source, const tn_compiled_part *parts, size_t n_parts,
+                              tern_error *err);
+/* The optimised model of a part, unfinished; `source` must outlive it. */
+tern_status tn_compiled_open(tern_model **out, const tern_model *source, const tn_compiled_part *part, tern_error *err);
 
 #endif

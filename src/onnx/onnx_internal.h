@@ -155,4 +155,24 @@ tern_status tn_import_value_info(tn_importer *im, tn_str message, tn_str *name, 
 tern_status tn_import_external(void *importer, tn_str location, uint64_t offset, uint64_t length, const uint8_t **data,
                                tern_error *err);
 
+/* ---- compiled models --------------------------------------------------------------------------------------- */
+
+/* Puts a tensor's elements somewhere; *offset says where. */
+typedef struct tn_onnx_store {
+    tern_status (*put)(void *context, const tern_tensor *t, size_t *offset, tern_error *err);
+    void *context;
+} tn_onnx_store;
+
+/* An optimised model: nodes of the domain "tern" and of any opset, blocked values. What ONNX has no word for stands in
+ * an attribute of each node, TN_ONNX_NOTE, which tn_onnx_read_notes takes off again. */
+#define TN_ONNX_NOTE  "tern.note"  /* opset, number of inputs, of outputs, then the block of each output */
+#define TN_ONNX_FUSED "tern.fused" /* node->fused, then blocked_of of each output */
+tern_status tn_onnx_write_internal(const tern_model *model, const tn_onnx_store *store, bool notes, void **data,
+                                   size_t *size, tern_error *err);
+tern_status tn_onnx_read_notes(tern_model *m, tern_error *err);
+/* Reads a model whose external data are at offsets of `blob`; both must outlive it. */
+tern_status tn_onnx_load_parts(tern_model *m, tn_str message, tn_str blob, tern_error *err);
+/* The source model of a .tern file; m->files[0] is the file. */
+tern_status tn_compiled_load(tern_model *m, tern_error *err);
+
 #endif

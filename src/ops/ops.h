@@ -235,6 +235,11 @@ typedef struct tn_pack_cache tn_pack_cache;
 tn_pack_cache *tn_pack_cache_new(void);
 void tn_pack_cache_free(tn_pack_cache *cache);
 size_t tn_pack_cache_bytes(tn_pack_cache *cache);
+/* A packed form that was made before and lives elsewhere, for longer than the cache; false: no memory. */
+bool tn_pack_cache_add(tn_pack_cache *cache, const tern_tensor *value, uint64_t key, size_t bytes, const void *data);
+size_t tn_pack_cache_count(tn_pack_cache *cache);
+void tn_pack_cache_item(tn_pack_cache *cache, size_t i, const tern_tensor **value, uint64_t *key, size_t *bytes,
+                        const void **data);
 
 /* ---- one node, evaluated by itself ------------------------------------------------------------------------- */
 

@@ -7,6 +7,7 @@ typedef struct pack {
     uint64_t key;
     size_t bytes;
     void *data;
+    bool borrowed; /* in a compiled model's file */
 } pack;
 
 struct tn_pack_cache {
@@ -26,7 +27,8 @@ tn_pack_cache *tn_pack_cache_new(void) {
 
 void tn_pack_cache_free(tn_pack_cache *c) {
     if (!c) return;
-    for (size_t i = 0; i < c->count; i++) tn_free(c->packs[i].data);
+    for (size_t i = 0; i < c->count; i++)
+        if (!c->packs[i].borrowed) tn_free(c->packs[i].data);
     tn_free(c->packs);
     tn_mutex_release(&c->mutex);
     tn_free(c);
@@ -39,6 +41,32 @@ size_t tn_pack_cache_bytes(tn_pack_cache *c) {
     return n;
 }
 
+bool tn_pack_cache_add(tn_pack_cache *c, const tern_tensor *value, uint64_t key, size_t bytes, const void *data) {
+    tn_mutex_lock(&c->mutex);
+    bool room = tn_grow(&c->packs, &c->cap, c->count + 1, sizeof *c->packs);
+    if (room) c->packs[c->count++] = (pack){value, key, bytes, (void *)(uintptr_t)data, true};
+    if (room) c->bytes += bytes;
+    tn_mutex_unlock(&c->mutex);
+    return room;
+}
+
+size_t tn_pack_cache_count(tn_pack_cache *c) {
+    tn_mutex_lock(&c->mutex);
+    size_t n = c->count;
+    tn_mutex_unlock(&c->mutex);
+    return n;
+}
+
+void tn_pack_cache_item(tn_pack_cache *c, size_t i, const tern_tensor **value, uint64_t *key, size_t *bytes,
+                        const void **data) {
+    tn_mutex_lock(&c->mutex);
+    *value = c->packs[i].value;
+    *key = c->packs[i].key;
+    *bytes = c->packs[i].bytes;
+    *data = c->packs[i].data;
+    tn_mutex_unlock(&c->mutex);
+}
+
 static const void *find_or_make(tn_pack_cache *c, const tern_tensor *value, uint64_t key, size_t bytes, tn_pack_fn fn,
                                 const void *context) {
     for (size_t i = 0; i < c->count; i++)
@@ -47,7 +75,7 @@ static const void *find_or_make(tn_pack_cache *c, const tern_tensor *value, uint
     void *data = tn_alloc_aligned(bytes ? bytes : 1, TN_CACHE_LINE);
     if (!data) return NULL;
     fn(context, value, data);
-    c->packs[c->count++] = (pack){value, key, bytes, data};
+    c->packs[c->count++] = (pack){value, key, bytes, data, false};
     c->bytes += bytes;
     return data;
 }

@@ -3,6 +3,7 @@
 #ifndef TN_RUNTIME_H
 #define TN_RUNTIME_H
 
+#include "onnx/onnx.h"
 #include "opt/opt.h"
 #include "plan/plan.h"
 #include "tern/session.h"
@@ -56,6 +57,12 @@ tern_status tn_session_create(tern_session **out, tern_model *model, const tern_
 void tn_session_free(tern_session *s);
 tern_status tn_session_run(tern_session *s, const tern_feed *inputs, size_t n_inputs, const char *const *names,
                            tern_tensor **outputs, size_t n_outputs, tern_error *err);
+
+/* Takes the optimised model and the packed constants of a compiled file; *done is false when it has none for this
+ * machine, and the model is optimised anew (with a warning). */
+tern_status tn_session_use_compiled(tern_session *s, bool *done, tern_error *err);
+/* Writes one .tern file for all of these sessions, which were made of one model on different tiers. */
+tern_status tn_session_compile(tern_session *const *sessions, size_t count, const char *path, tern_error *err);
 
 /* The plan for inputs of these types; made when there is none. Hand it back with tn_session_release_plan. */
 tern_status tn_session_plan(tern_session *s, const tn_graph *g, tern_tensor *const *given, int n_given,

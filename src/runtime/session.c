@@ -5,6 +5,9 @@
 /* ---- life ------------------------------------------------------------------------------------------------------ */
 
 static tern_status prepare_model(tern_session *s, tern_error *err) {
+    bool done = false;
+    if (s->source->compiled && s->options.optimize) TN_TRY(tn_session_use_compiled(s, &done, err));
+    if (done) return TERN_OK;
     TN_TRY(tn_opt_clone(&s->model, s->source, err));
     return tn_opt_run(s->model, s->tier, s->options.optimize, err);
 }

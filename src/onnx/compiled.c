@@ -1,0 +1,321 @@
+/* .tern files: a model with what preparing it gave, for machines like this one, so that a later start is one map.
+ *
+ *   header      magic, format, size, checksum of all that follows, version of tern, counts, offsets
+ *   parts       a record per CPU tier
+ *   packs       a record per packed constant
+ *   texts       names of constants
+ *   graphs      ModelProto of the source, then of each part
+ *   blob        elements of constants and packed forms, each aligned to 64; from a page boundary on
+ *
+ * Numbers are the machine's own (little-endian, 64 bits). The elements of a constant that several graphs hold are there
+ * once. Nothing is copied on reading: tensors and packs point into the map, which all processes share. The checksum
+ * finds damage. It is no signature: a file that was made to do harm could carry a right one, so a .tern file is to be
+ * trusted like a program. */
+#include <stdio.h>
+
+#include "onnx/onnx_internal.h"
+#include "tern/version.h"
+
+#define MAGIC  "TERNCMP\n"
+#define FORMAT 1
+#define ALIGN  64
+#define PAGE   4096
+
+enum { MAX_PARTS = 16, MAX_PACKS = 1 << 24 };
+
+typedef struct header {
+    char magic[8];
+    uint64_t size, checksum; /* of the bytes behind the checksum's own field */
+    uint32_t format, n_parts;
+    char version[16];
+    uint64_t n_packs, packs, texts, source, source_size, blob; /* offsets from the beginning of the file */
+} header;
+#define CHECKED_FROM offsetof(header, format)
+
+typedef struct part_record {
+    uint32_t tier, reserved;
+    uint64_t machine, graph, graph_size, first_pack, n_packs;
+} part_record;
+
+typedef struct pack_record {
+    uint64_t name, name_len;   /* in the texts */
+    uint64_t key, bytes, data; /* offset in the blob */
+} pack_record;
+
+uint64_t tn_compiled_machine(void) {
+    const tn_cpu_info *c = tn_cpu_get_info();
+    const uint64_t facts[] = {c->l1d, c->l2, c->l3, c->avx_vnni, c->avx512_vnni, c->avx512_bf16};
+    return tn_hash(facts, sizeof facts, FORMAT);
+}
+
+bool tn_compiled_is(const void *data, size_t size) {
+    return size >= sizeof(header) && memcmp(data, MAGIC, sizeof MAGIC - 1) == 0;
+}
+
+/* ---- writing --------------------------------------------------------------------------------------------------- */
+
+typedef struct bytes {
+    uint8_t *data;
+    size_t len, cap;
+} bytes;
+
+typedef struct builder {
+    bytes blob, packs, texts;
+    tn_map stored; /* address and size of elements -> offset + 1 */
+    tn_arena keys;
+    tern_error *err;
+} builder;
+
+/* Room for n bytes at a multiple of `align`; NULL: no memory. What lies between is zero. */
+static uint8_t *extend(builder *b, bytes *to, size_t n, size_t align) {
+    size_t gap = (align - to->len % align) % align, need;
+    if (!tn_add_size(to->len, gap, &need) || !tn_add_size(need, n, &need) ||
+        !tn_grow(&to->data, &to->cap, need + 1, 1)) {
+        tn_fail_oom(b->err, n);
+        return NULL;
+    }
+    memset(to->data + to->len, 0, gap);
+    to->len = need;
+    return to->data + need - n;
+}
+
+static tern_status store(void *context, const tern_tensor *t, size_t *offset, tern_error *err) {
+    builder *b = context;
+    struct {
+        const void *data;
+        size_t size, dtype;
+    } id = {t->data, tn_onnx_raw_bytes(t), t->dtype};
+    char *key = tn_arena_strndup(&b->keys, (const char *)&id, sizeof id);
+    size_t found = key ? (size_t)(uintptr_t)tn_map_get(&b->stored, (tn_str){key, sizeof id}) : 0;
+    if (found) {
+        *offset = found - 1;
+        return TERN_OK;
+    }
+    uint8_t *to = key ? extend(b, &b->blob, id.size, ALIGN) : NULL;
+    if (!to) return tn_fail_oom(err, id.size);
+    tn_onnx_store_raw(t, to);
+    *offset = (size_t)(to - b->blob.data);
+    return tn_map_put(&b->stored, (tn_str){key, sizeof id}, (void *)(uintptr_t)(*offset + 1)) ? TERN_OK
+                                                                                              : tn_fail_oom(err, 64);
+}
+
+static tern_status add_packs(builder *b, const tn_compiled_part *p) {
+    for (size_t i = 0; i < p->n_packs; i++) {
+        const tn_compiled_pack *k = &p->packs[i];
+        pack_record r = {.name = b->texts.len, .name_len = strlen(k->value), .key = k->key, .bytes = k->bytes};
+        uint8_t *text = extend(b, &b->texts, r.name_len, 1), *data = extend(b, &b->blob, k->bytes, ALIGN);
+        uint8_t *record = extend(b, &b->packs, sizeof r, 1);
+        if (!text || !data || !record) return TERN_OUT_OF_MEMORY;
+        memcpy(text, k->value, r.name_len);
+        if (k->bytes) memcpy(data, k->data, k->bytes);
+        r.data = (uint64_t)(data - b->blob.data);
+        memcpy(record, &r, sizeof r);
+    }
+    return TERN_OK;
+}
+
+typedef struct graphs {
+    void *data[MAX_PARTS + 1]; /* source, then parts */
+    size_t size[MAX_PARTS + 1];
+} graphs;
+
+static tern_status build(builder *b, graphs *g, const tern_model *source, const tn_compiled_part *parts, size_t n) {
+    tn_onnx_store to = {store, b};
+    TN_TRY(tn_onnx_write_internal(source, &to, false, &g->data[0], &g->size[0], b->err));
+    for (size_t i = 0; i < n; i++) {
+        TN_TRY(tn_onnx_write_internal(parts[i].model, &to, true, &g->data[i + 1], &g->size[i + 1], b->err));
+        TN_TRY(add_packs(b, &parts[i]));
+    }
+    return TERN_OK;
+}
+
+/* Offsets of all sections, one behind the other; the whole file in one piece, for the checksum. */
+static tern_status assemble(builder *b, const graphs *g, const tn_compiled_part *parts, size_t n, const char *path) {
+    header h = {.format = FORMAT, .n_parts = (uint32_t)n, .n_packs = b->packs.len / sizeof(pack_record)};
+    part_record records[MAX_PARTS] = {{0}};
+    memcpy(h.magic, MAGIC, sizeof h.magic);
+    snprintf(h.version, sizeof h.version, "%s", TERN_VERSION);
+    h.packs = sizeof h + n * sizeof *records;
+    h.texts = h.packs + b->packs.len;
+    size_t at = h.texts + b->texts.len;
+    h.source = at;
+    h.source_size = g->size[0];
+    at += g->size[0];
+    uint64_t first = 0;
+    for (size_t i = 0; i < n; i++) {
+        records[i] =
+            (part_record){(uint32_t)parts[i].tier, 0, parts[i].machine, at, g->size[i + 1], first, parts[i].n_packs};
+        first += parts[i].n_packs;
+        at += g->size[i + 1];
+    }
+    h.blob = (at + PAGE - 1) / PAGE * PAGE;
+    h.size = h.blob + b->blob.len;
+    uint8_t *file = tn_calloc(1, h.size);
+    if (!file) return tn_fail_oom(b->err, h.size);
+    memcpy(file + sizeof h, records, n * sizeof *records);
+    if (b->packs.len) memcpy(file + h.packs, b->packs.data, b->packs.len);
+    if (b->texts.len) memcpy(file + h.texts, b->texts.data, b->texts.len);
+    memcpy(file + h.source, g->data[0], g->size[0]);
+    for (size_t i = 0; i < n; i++) memcpy(file + records[i].graph, g->data[i + 1], g->size[i + 1]);
+    if (b->blob.len) memcpy(file + h.blob, b->blob.data, b->blob.len);
+    memcpy(file, &h, sizeof h);
+    h.checksum = tn_hash(file + CHECKED_FROM, h.size - CHECKED_FROM, FORMAT);
+    memcpy(file, &h, sizeof h);
+    tern_status status = tn_file_write(path, file, h.size, b->err);
+    tn_free(file);
+    return status;
+}
+
+tern_status tn_compiled_write(const char *path, const tern_model *source, const tn_compiled_part *parts, size_t n_parts,
+                              tern_error *err) {
+    if (n_parts > MAX_PARTS) return tn_fail(err, TERN_LIMIT_EXCEEDED, "%zu CPU tiers are too many", n_parts);
+    builder b = {.err = err};
+    graphs g = {{NULL}, {0}};
+    tn_arena_init(&b.keys, 0);
+    tern_status status = build(&b, &g, source, parts, n_parts);
+    if (status == TERN_OK) status = assemble(&b, &g, parts, n_parts, path);
+    for (size_t i = 0; i < TN_COUNT(g.data); i++) tn_free(g.data[i]);
+    tn_free(b.blob.data);
+    tn_free(b.packs.data);
+    tn_free(b.texts.data);
+    tn_map_release(&b.stored);
+    tn_arena_release(&b.keys);
+    return status;
+}
+
+/* ---- reading --------------------------------------------------------------------------------------------------- */
+
+static bool within(const header *h, uint64_t offset, uint64_t count, uint64_t size) {
+    uint64_t bytes;
+    return !__builtin_mul_overflow(count, size, &bytes) && offset <= h->size && bytes <= h->size - offset;
+}
+
+static tern_status check_header(const header *h, const tn_file *f, tern_error *err) {
+    if (h->format != FORMAT || strncmp(h->version, TERN_VERSION, sizeof h->version) != 0)
+        return tn_fail(err, TERN_INVALID_FORMAT,
+                       "was compiled by tern %.16s (format %u), and this is %s (format %d): compile the model again",
+                       h->format ? h->version : "?", h->format, TERN_VERSION, FORMAT);
+    if (h->size != f->size)
+        return tn_fail(err, TERN_INVALID_FORMAT, "has %zu bytes of %llu: it was cut or has grown", f->size,
+                       (unsigned long long)h->size);
+    if (h->checksum != tn_hash(f->data + CHECKED_FROM, f->size - CHECKED_FROM, FORMAT))
+        return tn_fail(err, TERN_INVALID_FORMAT, "is damaged: its checksum does not fit; compile the model again");
+    if (h->n_parts > MAX_PARTS || h->n_packs > MAX_PACKS || !within(h, sizeof *h, h->n_parts, sizeof(part_record)) ||
+        !within(h, h->packs, h->n_packs, sizeof(pack_record)) || !within(h, h->source, h->source_size, 1) ||
+        h->texts > h->size || h->blob > h->size)
+        return tn_fail(err, TERN_INVALID_FORMAT, "has a section that lies outside of it");
+    return TERN_OK;
+}
+
+static tern_status read_pack(tern_model *m, const header *h, uint64_t index, tn_compiled_pack *out, tern_error *err) {
+    const uint8_t *file = m->files[0].data;
+    pack_record r;
+    memcpy(&r, file + h->packs + index * sizeof r, sizeof r);
+    uint64_t text, data;
+    if (__builtin_add_overflow(h->texts, r.name, &text) || __builtin_add_overflow(h->blob, r.data, &data) ||
+        !within(h, text, r.name_len, 1) || !within(h, data, r.bytes, 1) || data % ALIGN)
+        return tn_fail(err, TERN_INVALID_FORMAT, "has a packed constant that lies outside of it");
+    char *name = tn_arena_strndup(&m->arena, (const char *)file + text, r.name_len);
+    if (!name) return tn_fail_oom(err, r.name_len);
+    *out = (tn_compiled_pack){name, r.key, r.bytes, file + data};
+    return TERN_OK;
+}
+
+static tern_status read_part(tern_model *m, const header *h, size_t index, tn_compiled_part *out, tern_error *err) {
+    const uint8_t *file = m->files[0].data;
+    part_record r;
+    memcpy(&r, file + sizeof *h + index * sizeof r, sizeof r);
+    if (!within(h, r.graph, r.graph_size, 1) || r.first_pack > h->n_packs || r.n_packs > h->n_packs - r.first_pack)
+        return tn_fail(err, TERN_INVALID_FORMAT, "has a part that lies outside of it");
+    tn_compiled_pack *packs = tn_arena_array(&m->arena, r.n_packs + 1, sizeof *packs);
+    if (!packs) return tn_fail_oom(err, r.n_packs * sizeof *packs);
+    for (uint64_t i = 0; i < r.n_packs; i++) TN_TRY(read_pack(m, h, r.first_pack + i, &packs[i], err));
+    *out = (tn_compiled_part){.tier = (tern_cpu_tier)r.tier,
+                              .machine = r.machine,
+                              .graph = {(const char *)file + r.graph, r.graph_size},
+                              .packs = packs,
+                              .n_packs = r.n_packs};
+    return TERN_OK;
+}
+
+tern_status tn_compiled_load(tern_model *m, tern_error *err) {
+    const tn_file *f = &m->files[0];
+    header h;
+    memcpy(&h, f->data, sizeof h);
+    TN_TRY(check_header(&h, f, err));
+    struct tn_compiled *c = tn_arena_alloc(&m->arena, sizeof *c);
+    tn_compiled_part *parts = tn_arena_array(&m->arena, (size_t)h.n_parts + 1, sizeof *parts);
+    if (!c || !parts) return tn_fail_oom(err, sizeof *c);
+    for (uint32_t i = 0; i < h.n_parts; i++) TN_TRY(read_part(m, &h, i, &parts[i], err));
+    *c = (struct tn_compiled){{(const char *)f->data + h.blob, f->size - h.blob}, parts, h.n_parts};
+    m->compiled = c;
+    return tn_onnx_load_parts(m, (tn_str){(const char *)f->data + h.source, h.source_size}, c->blob, err);
+}
+
+/* ---- notes ----------------------------------------------------------------------------------------------------- */
+
+static void drop_attr(tn_node *n, const tn_attr *a) {
+    size_t at = (size_t)(a - n->attrs);
+    memmove(&n->attrs[at], &n->attrs[at + 1], ((size_t)n->n_attrs - at - 1) * sizeof *n->attrs);
+    n->n_attrs--;
+}
+
+static tn_value **longer(tern_model *m, tn_value **list, int have, int64_t want) {
+    tn_value **more = tn_arena_array(&m->arena, (size_t)want + 1, sizeof *more);
+    for (int i = 0; more && i < have; i++) more[i] = list[i];
+    return more;
+}
+
+static tern_status read_note(tern_model *m, tn_node *n, tern_error *err) {
+    size_t count, n_texts;
+    const int64_t *note = tn_attr_ints(n, TN_ONNX_NOTE, &count);
+    const tn_str *texts = tn_attr_strings(n, TN_ONNX_FUSED, &n_texts);
+    if (count < 3 || note[0] < 1 || note[0] > INT32_MAX || note[1] < n->n_in || note[2] < n->n_out ||
+        note[1] > 1 << 20 || note[2] != (int64_t)count - 3 || n_texts != count - 2)
+        return tn_fail(err, TERN_INVALID_FORMAT, "a node lacks what tern notes of it");
+    n->opset = (int)note[0];
+    n->in = longer(m, n->in, n->n_in, note[1]);
+    n->out = longer(m, n->out, n->n_out, note[2]);
+    if (!n->in || !n->out) return tn_fail_oom(err, (size_t)note[1] * sizeof(void *));
+    n->n_in = (int)note[1];
+    n->n_out = (int)note[2];
+    for (int i = 0; i < n->n_out; i++) {
+        if (!n->out[i]) continue;
+        int64_t block = note[3 + i];
+        const tn_type *t = &n->out[i]->type;
+        bool map = t->kind == TERN_KIND_TENSOR && t->ranked && t->shape.rank >= 3;
+        if (block < 0 || block > 256 || (block && !map))
+            return tn_fail(err, TERN_INVALID_FORMAT, "a value has a block of %lld", (long long)block);
+        n->out[i]->block = (int)block;
+        if (texts[1 + i].len &&
+            !(n->out[i]->blocked_of = tn_arena_strndup(&m->arena, texts[1 + i].data, texts[1 + i].len)))
+            return tn_fail_oom(err, texts[1 + i].len);
+    }
+    if (texts[0].len && !(n->fused = tn_arena_strndup(&m->arena, texts[0].data, texts[0].len)))
+        return tn_fail_oom(err, texts[0].len);
+    drop_attr(n, tn_attr_find(n, TN_ONNX_NOTE));
+    drop_attr(n, tn_attr_find(n, TN_ONNX_FUSED));
+    return TERN_OK;
+}
+
+tern_status tn_onnx_read_notes(tern_model *m, tern_error *err) {
+    for (tn_graph *g = m->all_graphs; g; g = g->next)
+        for (int i = 0; i < g->n_nodes; i++) TN_TRY(read_note(m, g->nodes[i], err));
+    return TERN_OK;
+}
+
+tern_status tn_compiled_open(tern_model **out, const tern_model *source, const tn_compiled_part *part,
+                             tern_error *err) {
+    tern_model *m = tn_model_new();
+    *out = NULL;
+    if (!m) return tn_fail_oom(err, sizeof *m);
+    m->limits = source->limits;
+    tern_status status = tn_onnx_load_parts(m, part->graph, source->compiled->blob, err);
+    if (status == TERN_OK) status = tn_onnx_read_notes(m, err);
+    if (status != TERN_OK) {
+        tn_model_free(m);
+        return status;
+    }
+    *out = m;
+    return TERN_OK;
+}

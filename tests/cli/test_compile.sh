@@ -1,0 +1,91 @@
+#!/bin/sh
+# tern compile: the same bits from the compiled file, for every command, and what is refused.
+. tests/cli/expect.sh
+
+model=models/fashion.onnx
+cases=tests/data/cases
+o=$scratch/o.tern
+
+same() { # NAME MODEL ARGUMENT...: a run of the model and of its compiled form print and write the same
+    what=$1 onnx=$2
+    shift 2
+    rm -rf "$scratch/a" "$scratch/b"
+    "$tern" run "$onnx" --fill random "$@" -o "$scratch/a" >"$scratch/first" 2>"$scratch/err" &&
+        "$tern" run "$o" --fill random "$@" -o "$scratch/b" >"$scratch/out" 2>"$scratch/err" && [ ! -s "$scratch/err" ] &&
+        cmp -s "$scratch/first" "$scratch/out" && diff -r "$scratch/a" "$scratch/b" >/dev/null
+    result $? "$what"
+}
+
+expect "compile: a model" 0 'o.tern: .* MB, for ' - compile $model -o "$o"
+same "compile: gives the same bits" $model
+same "compile: in a batch, too" $model --batch 3
+same "compile: without fusion it is the model itself" $model --no-fuse
+expect "compile: JSON" 0 '"tiers": \[' - compile $model -o "$o" --json
+best=$("$tern" info --json | sed -n 's/.*"machine_tier": "\(.*\)".*/\1/p')
+case $best in
+avx512) tiers=scalar,avx2,avx512 ;;
+avx2) tiers=scalar,avx2 ;;
+*) tiers=scalar ;;
+esac
+expect "compile: for several tiers" 0 ', for scalar' - compile $model -o "$o" --tiers $tiers
+for tier in $(echo $tiers | tr , ' '); do same "compile: the same bits on $tier" $model --cpu "$tier"; done
+for case in loop nonzero good/add good/strings; do
+    file=$cases/$case/model.onnx
+    expect "compile: $case" 0 'o.tern' - compile "$file" -o "$o"
+    [ "$case" = good/strings ] || same "compile: $case gives the same bits" "$file"
+done
+for file in "$shared/models/classify/mobilenet_v2_1.0_224_f32/model.onnx" "$shared/models/yolov5/yolov5n/model.onnx" "$shared/models/classify/mobilenet_v2_1.0_224_qdq/model.onnx"; do
+    if [ -e "$file" ]; then
+        expect "compile: $(basename "$(dirname "$file")")" 0 'o.tern' - compile "$file" -o "$o"
+        same "compile: gives the same bits" "$file"
+    else
+        skip "compile: a real model" "no $file"
+    fi
+done
+
+# ---- every command ---------------------------------------------------------------------------------------------------
+
+"$tern" compile $model -o "$o" >/dev/null
+expect "compile: bench" 0 'median' - bench "$o" --iterations 3
+expect "compile: profile" 0 'Conv' - profile "$o" --iterations 2
+expect "compile: inspect" 0 '^fused .*Conv' - inspect "$o"
+expect "compile: compared with the model" 0 '^0 differences' - inspect $model "$o"
+expect "compile: classify" 0 'Bag' - classify "$o" examples/bag.png
+expect "compile: back to ONNX" 0 'nodes' - convert "$o" -o "$scratch/back.onnx"
+expect "compile: is the model" 0 '^0 differences' - inspect $model "$scratch/back.onnx"
+expect "compile: to another opset" 0 'opset 17' - convert "$o" --opset 17 -o "$scratch/back.onnx"
+
+# ---- what is refused -------------------------------------------------------------------------------------------------
+
+size=$(wc -c <"$o")
+for n in 100 200 5000 $((size - 1)); do
+    head -c "$n" "$o" >"$scratch/cut.tern"
+    expect "compile: cut at $n" 1 - 'cut.tern' run "$scratch/cut.tern" --fill ones
+done
+{ cat "$o" && echo x; } >"$scratch/long.tern"
+expect "compile: something behind it" 1 - 'it was cut or has grown' run "$scratch/long.tern" --fill ones
+for at in 9 17 25 28 40 60 100 1000 5000 $((size / 2)) $((size - 5)); do
+    cp "$o" "$scratch/bad.tern"
+    printf '\377\376\375' | dd of="$scratch/bad.tern" bs=1 seek="$at" conv=notrunc 2>/dev/null
+    expect "compile: damage at $at" 1 - 'bad.tern: \(is damaged\|was compiled by\|has .* bytes of\)' run "$scratch/bad.tern" --fill ones
+done
+cp "$o" "$scratch/old.tern"
+printf '9.9.9' | dd of="$scratch/old.tern" bs=1 seek=32 conv=notrunc 2>/dev/null
+expect "compile: of another version" 1 - 'was compiled by tern 9.9.9 .*compile the model again' run "$scratch/old.tern" --fill ones
+"$tern" compile $model -o "$o" --tiers scalar >/dev/null
+if [ "$best" = scalar ]; then
+    skip "compile: a tier that is missing" "this machine has one tier"
+else
+    "$tern" run $model --fill random >"$scratch/first"
+    expect "compile: a tier that is missing is optimised anew" 0 '^prob' 'warning: .* was not compiled for' run "$o" --fill random
+    cmp -s "$scratch/first" "$scratch/out"
+    result $? "compile: with the same result"
+fi
+expect "compile: no output" 2 - 'needs -o' compile $model
+expect "compile: a tier that there is not" 2 - 'each once' compile $model -o "$o" --tiers fast
+expect "compile: a tier twice" 2 - 'each once' compile $model -o "$o" --tiers scalar,scalar
+expect "compile: a compiled file" 1 - 'is compiled already' compile "$o" -o "$scratch/p.tern"
+expect "compile: the rules of a compiled file" 1 - 'for ONNX files' inspect "$o" --check
+expect "compile: no model" 1 - 'gone.onnx' compile "$scratch/gone.onnx" -o "$o"
+expect "compile: nowhere to write" 1 - 'nowhere' compile $model -o "$scratch/nowhere/o.tern"
+finish
