@@ -23,6 +23,8 @@
  *
  *   QAdd     a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero; one shape. Attributes q_low, q_high.
  *
+ *   QLookup  x, table (256 values): table[x], x taken as an unsigned byte; plain, or as x is.
+ *
  *   QGlobalAveragePool  x, x_scale, x_zero, y_scale, y_zero. */
 #ifndef TN_OPS_FUSED_H
 #define TN_OPS_FUSED_H

@@ -1,4 +1,5 @@
-/* 8-bit operators in blocked layout: the convolutions of qlinear.c, tern:QAdd, tern:QGlobalAveragePool. */
+/* 8-bit operators: in blocked layout the convolutions of qlinear.c, tern:QAdd, tern:QGlobalAveragePool; tern:QLookup.
+ */
 #include "kernels/q8_eltwise.h"
 #include "ops/fused.h"
 #include "ops/qlinear_internal.h"
@@ -247,6 +248,69 @@ static tern_status mean_run(tn_run *c) {
     return TERN_OK;
 }
 
+/* ---- QLookup ----------------------------------------------------------------------------------------------------- */
+
+static tern_status lookup_infer(tn_infer *c) {
+    TN_TRY(tn_infer_want(c, 0, TN_TYPES_BYTE));
+    TN_TRY(tn_infer_want(c, 1, TN_TYPES_BYTE));
+    TN_TRY(tn_op_want_count(c, 1, 256, "table"));
+    const tn_type *x = c->in[0], *table = c->in[1];
+    if (table && table->ranked && tn_shape_known(&table->shape) && tn_shape_count(&table->shape) != 256)
+        return tn_infer_fail(c, TERN_SHAPE_MISMATCH, "the table has %lld values, not 256",
+                             (long long)tn_shape_count(&table->shape));
+    tn_infer_out(c, 0, table ? table->dtype : TERN_UNDEFINED, x && x->ranked ? &x->shape : NULL);
+    return TERN_OK;
+}
+
+#define LOOKUP_CHUNK 8192 /* bytes of a task; whole pixels of every block */
+
+typedef struct lookup_job {
+    const uint8_t *x, *table;
+    uint8_t *y;
+    int64_t n, plane, blocks; /* plane: bytes of one block */
+    int lanes;                /* channels of the last block of blocked tensors */
+    bool partial;             /* ... are fewer than the block has: the others stay zero */
+} lookup_job;
+
+static void lookup_task(void *context, int64_t begin, int64_t end, int worker) {
+    const lookup_job *j = context;
+    (void)worker;
+    int64_t last = TN_MIN(end * LOOKUP_CHUNK, j->n);
+    for (int64_t i = begin * LOOKUP_CHUNK; i < last; i += TN_Q8_BLOCK) {
+        bool rest = j->partial && i / j->plane % j->blocks == j->blocks - 1;
+        int64_t n = TN_MIN(last - i, TN_Q8_BLOCK), keep = rest ? j->lanes : n;
+        for (int64_t l = 0; l < keep; l++) j->y[i + l] = j->table[j->x[i + l]];
+        memset(j->y + i + keep, 0, (size_t)(n - keep));
+    }
+}
+
+static tern_status lookup_prepare(tn_prepare *c) {
+    if (c->in_block[0] == c->out_block[0] && (c->in_block[0] == 0 || c->in_block[0] == TN_Q8_BLOCK)) return TERN_OK;
+    return tn_fail(c->err, TERN_INTERNAL, "X in blocks of %d, Y in blocks of %d", c->in_block[0], c->out_block[0]);
+}
+
+static tern_status lookup_run(tn_run *c) {
+    const tern_tensor *x = c->in[0];
+    if (!c->out[0] || tn_shape_count(&x->shape) == 0) return TERN_OK;
+    lookup_job j = {.x = x->data, .table = c->in[1]->data, .y = c->out[0]->data, .n = (int64_t)tn_tensor_bytes(x)};
+    if (x->block) {
+        j.plane = area(&x->shape) * TN_Q8_BLOCK;
+        j.blocks = tn_ceil_div(x->shape.dims[1], TN_Q8_BLOCK);
+        j.lanes = (int)(x->shape.dims[1] - (j.blocks - 1) * TN_Q8_BLOCK);
+        j.partial = j.lanes < TN_Q8_BLOCK;
+    }
+    tn_parallel_for(c->threads, tn_ceil_div(j.n, LOOKUP_CHUNK), lookup_task, &j);
+    return TERN_OK;
+}
+
+const tn_op tn_op_q8_lookup = {.infer = lookup_infer,
+                               .prepare = lookup_prepare,
+                               .run = lookup_run,
+                               .min_in = 2,
+                               .max_in = 2,
+                               .min_out = 1,
+                               .max_out = 1,
+                               .flags = TN_OP_INPLACE};
 const tn_op tn_op_q8_add = {
     .infer = add_infer, .prepare = add_prepare, .run = add_run, .min_in = 8, .max_in = 8, .min_out = 1, .max_out = 1};
 const tn_op tn_op_q8_mean = {.infer = mean_infer,

@@ -129,6 +129,13 @@ static int q8_input_block(const layout *l, const tn_node *conv) {
     return small ? 4 : TN_Q8_BLOCK;
 }
 
+/* Table look-ups stay in the layout that they find. */
+static bool keeps_q8(const layout *l, const tn_node *n) {
+    if (!tn_opt_is(n, "tern", "QLookup") || !is_q8_map(n->in[0]) || !is_q8_map(n->out[0])) return false;
+    const tn_value *b = n->in[0]->id < l->n_values ? l->blocked[n->in[0]->id] : NULL;
+    return b && b->block == TN_Q8_BLOCK;
+}
+
 static tern_status place_q8(layout *l, tn_node *n, bool conv) {
     int first = conv ? q8_input_block(l, n) : TN_Q8_BLOCK, z = conv ? 9 : 3;
     for (int i = 0; i < n->n_in; i++) {
@@ -189,7 +196,7 @@ static tern_status place(layout *l, tn_node *n) {
     if (is_blocked_conv(l, n)) return place_conv(l, n);
     bool keeps, q8_conv = is_q8_conv(n);
     int block, quantized = quantize_block(l, n);
-    if (q8_conv || is_q8_eltwise(n)) return place_q8(l, n, q8_conv);
+    if (q8_conv || is_q8_eltwise(n) || keeps_q8(l, n)) return place_q8(l, n, q8_conv);
     TN_TRY(keeps_blocked(l, n, &keeps, &block));
     if (keeps) {
         for (int i = 0; i < n->n_in; i++)

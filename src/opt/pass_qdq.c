@@ -249,6 +249,63 @@ static tern_status match_pool(tn_opt *o, int at) {
     return TERN_OK;
 }
 
+/* ---- functions of one number ----------------------------------------------------------------------------------- */
+
+static bool is_function(const tn_node *n) {
+    static const char *const names[] = {"Relu", "Clip", "LeakyRelu", "PRelu",    "Sigmoid", "HardSigmoid", "HardSwish",
+                                        "Tanh", "Elu",  "Selu",      "Softplus", "Mish",    "Gelu",        "Erf",
+                                        "Exp",  "Sqrt", "Abs",       "Neg",      "Swish"};
+    if (*n->domain || n->n_out != 1) return false;
+    for (int i = 1; i < n->n_in; i++) { /* other operands: one constant number each */
+        const tern_tensor *t = tn_opt_const(n->in[i]);
+        if (n->in[i] && (!t || tn_shape_count(&t->shape) != 1 || t->shape.rank > 1)) return false;
+    }
+    for (size_t i = 0; i < TN_COUNT(names); i++)
+        if (strcmp(n->op_type, names[i]) == 0) return true;
+    return false;
+}
+
+/* What the nodes of `chain`, one after the other, make of all 256 bytes. */
+static tern_status tabulate(tn_opt *o, tern_dtype dtype, tn_node *const *chain, int count, tern_tensor **out) {
+    tn_shape shape = tn_shape_of(1, (const int64_t[]){256});
+    tern_tensor *t;
+    TN_TRY(tn_tensor_new(&t, dtype, &shape, o->err));
+    for (int i = 0; i < 256; i++) ((uint8_t *)t->data)[i] = (uint8_t)i;
+    for (int k = 0; k < count; k++) {
+        tern_tensor *in[8] = {t}, *y[1] = {NULL};
+        for (int i = 1; i < chain[k]->n_in && i < 8; i++) in[i] = chain[k]->in[i] ? chain[k]->in[i]->constant : NULL;
+        tern_status s = tn_node_eval(chain[k], in, y, o->err);
+        tn_tensor_unref(t);
+        if (s != TERN_OK) return s;
+        t = y[0];
+    }
+    *out = t;
+    return TERN_OK;
+}
+
+static tern_status match_function(tn_opt *o, int at) {
+    tn_node *n = o->graph->nodes[at];
+    tail t;
+    quantised x;
+    if (!is_function(n) || n->n_in > 8 || !find_tail(o, n->out[0], &t) || !dequantised(n->in[0], 1, &x)) return TERN_OK;
+    if (!is_8_bit(x.q) || n->in[0]->type.dtype != TERN_FLOAT) return TERN_OK;
+    tn_node *chain[4] = {n->in[0]->producer, n};
+    int count = 2;
+    if (t.act) chain[count++] = t.act;
+    chain[count++] = t.q;
+    tern_tensor *table;
+    TN_TRY(tabulate(o, x.q->type.dtype, chain, count, &table));
+    tn_value *v = tn_opt_new_const(o, "table", table);
+    if (!v) return TERN_OUT_OF_MEMORY;
+    const char *name = n->op_type;
+    t.clamped = false; /* it is in the table */
+    tn_node *q = replace_with(o, at, &t, "tern", "QLookup", 1, 2);
+    if (!q) return TERN_OUT_OF_MEMORY;
+    q->in[0] = x.q;
+    q->in[1] = v;
+    return tn_opt_note(o, q, name);
+}
+
 tern_status tn_pass_qdq(tn_opt *o) {
     for (int i = 0; i < o->graph->n_nodes; i++) {
         const tn_node *n = o->graph->nodes[i];
@@ -257,6 +314,7 @@ tern_status tn_pass_qdq(tn_opt *o) {
         if (tn_opt_is(n, "", "MatMul") || tn_opt_is(n, "", "Gemm")) TN_TRY(match_gemm(o, i));
         if (tn_opt_is(n, "", "Add") && n->since >= 7) TN_TRY(match_add(o, i));
         if (tn_opt_is(n, "", "GlobalAveragePool")) TN_TRY(match_pool(o, i));
+        TN_TRY(match_function(o, i));
     }
     return TERN_OK;
 }

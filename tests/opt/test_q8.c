@@ -296,6 +296,38 @@ static void test_branches(void **state) {
     tern_model_free(m);
 }
 
+/* A function of one number between bytes is a table; nothing else changes. */
+static void test_qdq_function(void **state) {
+    (void)state;
+    static const char *const names[] = {"Sigmoid", "HardSwish", "LeakyRelu", "Relu", "Clip", "Tanh"};
+    for (size_t i = 0; i < TN_COUNT(names); i++) {
+        rng = tt_rng_init(i + 200);
+        mb b;
+        quantised_input(&b, i & 1, 4, DIMS(1, 20, 9, 9));
+        b.opset = 14;
+        conv c = {.ic = 20, .oc = 21, .groups = 1, .k = 1, .stride = 1, .y_signed = i & 2};
+        add_qlinear(&b, "q", "r", &c);
+        dequantise(&b, "r", "r", "R");
+        bool clip = strcmp(names[i], "Clip") == 0;
+        mb_scalar(&b, "lo", -0.5f);
+        mb_scalar(&b, "hi", 1.5f);
+        mb_node(&b, names[i], clip ? "R lo hi" : "R", "f");
+        quantisation(&b, "s", i & 4, 0, 0.02f);
+        mb_node(&b, "QuantizeLinear", "f s_scale s_zero", "s");
+        c.ic = 21;
+        add_qlinear(&b, "s", "t", &c);
+        mb_node(&b, "DequantizeLinear", "t t_scale t_zero", "y");
+        mb_output(&b, "y");
+        tern_model *m = mb_end(&b);
+        tern_session *s = check(m, 4, DIMS(1, 20, 9, 9), 0);
+        assert_int_equal(count_ops(s, "QLookup"), 1);
+        assert_int_equal(count_ops(s, names[i]), 0);
+        assert_int_equal(count_ops(s, "Reorder"), 1);
+        tern_session_free(s);
+        tern_model_free(m);
+    }
+}
+
 static void test_qdq_gemm(void **state) {
     (void)state;
     for (int i = 0; i < 6; i++) {
@@ -326,7 +358,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_qlinear_chain), cmocka_unit_test(test_qlinear_plain), cmocka_unit_test(test_conv_integer),
         cmocka_unit_test(test_qdq_conv),      cmocka_unit_test(test_qdq_residual),  cmocka_unit_test(test_branches),
-        cmocka_unit_test(test_qdq_gemm),
+        cmocka_unit_test(test_qdq_function),  cmocka_unit_test(test_qdq_gemm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
