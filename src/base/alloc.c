@@ -3,6 +3,7 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 enum { SMALL_ALIGN = 16 };
 
@@ -42,6 +43,14 @@ static void *counted(void *ptr) {
 void *tn_alloc_aligned(size_t bytes, size_t align) {
     if (bytes > MAX_BYTES) return NULL;
     return counted(hook.alloc(hook.context, bytes ? bytes : 1, align));
+}
+
+void tn_advise_huge(void *data, size_t bytes) {
+    uintptr_t page = (uintptr_t)2 << 20, begin = ((uintptr_t)data + page - 1) / page * page,
+              end = ((uintptr_t)data + bytes) / page * page;
+#ifdef MADV_HUGEPAGE
+    if (end > begin) madvise((void *)begin, end - begin, MADV_HUGEPAGE);
+#endif
 }
 
 void *tn_alloc(size_t bytes) { return tn_alloc_aligned(bytes, SMALL_ALIGN); }

@@ -51,6 +51,8 @@ void *tn_alloc_array(size_t count, size_t size);    /* not cleared */
 char *tn_strdup(const char *s);
 char *tn_strndup(const char *s, size_t n);
 void tn_free(void *ptr); /* NULL is fine */
+/* Large memory that is about to be filled: asks the system for large pages, which saves faults and TLB misses. */
+void tn_advise_huge(void *data, size_t bytes);
 /* Number of live allocations and of allocations made so far; what the no-allocation and leak tests look at. */
 size_t tn_alloc_live(void);
 size_t tn_alloc_total(void);
@@ -161,6 +163,8 @@ typedef struct tn_file {
 
 tern_status tn_file_map(tn_file *file, const char *path, tern_error *err);
 void tn_file_unmap(tn_file *file);
+/* The bytes stay readable but leave memory until then; nothing when they are not of this file. */
+void tn_file_evict(const tn_file *file, const void *data, size_t size);
 /* Writes beside `path` under a temporary name, then renames: never half a file. */
 tern_status tn_file_write(const char *path, const void *data, size_t size, tern_error *err);
 /* The same for a file in several parts. */

@@ -50,6 +50,15 @@ void tn_file_unmap(tn_file *file) {
     *file = (tn_file){NULL, 0};
 }
 
+void tn_file_evict(const tn_file *file, const void *data, size_t size) {
+    uintptr_t begin = (uintptr_t)data, base = (uintptr_t)file->data, page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    if (begin < base || begin - base > file->size || size > file->size - (begin - base)) return;
+    uintptr_t end = (begin + size) / page * page;
+    begin = (begin + page - 1) / page * page;
+    /* Clean pages of a private mapping: dropping them loses nothing. */
+    if (end > begin) madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
 static bool write_all(int fd, const tn_str *parts, size_t count) {
     for (size_t i = 0; i < count; i++) {
         for (size_t done = 0; done < parts[i].len;) {

@@ -89,23 +89,46 @@ void tn_conv_finish(const tn_kernels *k, const tn_act *act, float *y, int64_t co
         memset(y + p * k->width + lanes, 0, (size_t)(k->width - lanes) * sizeof(float));
 }
 
-void tn_conv_pack_panels(const tn_kernels *k, const tn_conv *c, int64_t join, int64_t first, const float *w,
-                         float *dst) {
-    int64_t icg = c->ic / c->groups, ocg = c->oc / c->groups, taps = (int64_t)c->kh * c->kw;
-    int64_t lanes = c->in_plain ? 1 : k->width, ic = icg * join, oc = ocg * join, left = TN_MIN(oc, c->oc - first);
-    w += first * icg * taps;
-    for (int64_t o = 0; o < oc; o += 2 * k->width) {
-        int64_t width = oc - o > k->width ? 2 * k->width : k->width;
-        for (int64_t i0 = 0; i0 < ic; i0 += lanes) {
-            for (int64_t t = 0; t < taps; t++) {
-                for (int64_t i = i0; i < TN_MIN(i0 + lanes, ic); i++) {
-                    for (int64_t j = 0; j < width; j++) {
-                        bool there = o + j < left && (o + j) / ocg == i / icg;
-                        dst[j] = there ? w[((o + j) * icg + i % icg) * taps + t] : 0.0f;
-                    }
-                    dst += width;
+/* One vector of outputs of a panel: rows of w become columns. w: its first output, of which `rows` exist. */
+static void pack_vector(const tn_kernels *k, const float *w, int64_t ic, int64_t taps, int64_t lanes, int64_t rows,
+                        float *dst, int64_t width) {
+    if (taps == 1) {
+        k->layout_block_f32(w, ic, dst, width, rows, ic);
+        return;
+    }
+    for (int64_t i = 0; i < ic; i++) {
+        int64_t i0 = i / lanes * lanes, here = TN_MIN(lanes, ic - i0);
+        k->layout_block_f32(w + i * taps, ic * taps, dst + (i0 * taps + i - i0) * width, here * width, rows, taps);
+    }
+}
+
+/* The same for joined groups, which have zeros between them. */
+static void pack_joined(const tn_conv *c, int64_t join, int64_t lanes, int64_t first, int64_t width, int64_t left,
+                        const float *w, float *dst) {
+    int64_t icg = c->ic / c->groups, ocg = c->oc / c->groups, taps = (int64_t)c->kh * c->kw, ic = icg * join;
+    for (int64_t i0 = 0; i0 < ic; i0 += lanes) {
+        for (int64_t t = 0; t < taps; t++) {
+            for (int64_t i = i0; i < TN_MIN(i0 + lanes, ic); i++) {
+                for (int64_t j = 0; j < width; j++) {
+                    bool there = j < left && (first + j) / ocg == i / icg;
+                    dst[j] = there ? w[((first + j) * icg + i % icg) * taps + t] : 0.0f;
                 }
+                dst += width;
             }
         }
+    }
+}
+
+void tn_conv_pack_panels(const tn_kernels *k, const tn_conv *c, int64_t join, int64_t first, const float *w,
+                         float *dst) {
+    int64_t icg = c->ic / c->groups, taps = (int64_t)c->kh * c->kw, b = k->width;
+    int64_t lanes = c->in_plain ? 1 : b, ic = icg * join, oc = c->oc / c->groups * join;
+    w += first * icg * taps;
+    for (int64_t o = 0; o < oc; o += 2 * b) {
+        int64_t width = oc - o > b ? 2 * b : b, left = TN_MIN(oc, c->oc - first) - o;
+        if (join > 1) pack_joined(c, join, lanes, o, width, left, w, dst);
+        for (int64_t v = 0; v < width && join == 1; v += b)
+            pack_vector(k, w + (o + v) * ic * taps, ic, taps, lanes, TN_MAX(TN_MIN(left - v, b), 0), dst + v, width);
+        dst += ic * taps * width;
     }
 }

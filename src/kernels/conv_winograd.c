@@ -78,38 +78,17 @@ static bool takes_2(const tn_kernels *k, const tn_conv *c) {
 /* ---- weights
  * ----------------------------------------------------------------------------------------------------------- */
 
-static const double g2[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
-static const double g4[6][3] = {{1.0 / 4, 0, 0},
-                                {-1.0 / 6, -1.0 / 6, -1.0 / 6},
-                                {-1.0 / 6, 1.0 / 6, -1.0 / 6},
-                                {1.0 / 24, 1.0 / 12, 1.0 / 6},
-                                {1.0 / 24, -1.0 / 12, 1.0 / 6},
-                                {0, 0, 1}};
-
-static void transform_weight(const float *w, int m, float *u) {
-    int e = m + 2;
-    double t[6][3];
-    for (int i = 0; i < e; i++) {
-        const double *g = m == 2 ? g2[i] : g4[i];
-        for (int j = 0; j < 3; j++) t[i][j] = g[0] * (double)w[j] + g[1] * (double)w[3 + j] + g[2] * (double)w[6 + j];
-    }
-    for (int i = 0; i < e; i++) {
-        for (int j = 0; j < e; j++) {
-            const double *g = m == 2 ? g2[j] : g4[j];
-            u[i * e + j] = (float)(t[i][0] * g[0] + t[i][1] * g[1] + t[i][2] * g[2]);
-        }
-    }
-}
-
+/* Per panel of two blocks of outputs: (position, ic, 2 B). */
 static void wino_pack(const tn_kernels *k, const tn_conv *c, const float *w, float *dst, int m) {
-    int positions = (m + 2) * (m + 2);
-    for (int64_t o = 0; o < c->oc; o += 2 * k->width) {
-        int64_t width = c->oc - o > k->width ? 2 * k->width : k->width;
-        for (int64_t i = 0; i < c->ic; i++) {
-            for (int64_t j = 0; j < width; j++) {
-                float u[POSITIONS] = {0};
-                if (o + j < c->oc) transform_weight(w + ((o + j) * c->ic + i) * 9, m, u);
-                for (int p = 0; p < positions; p++) dst[(p * c->ic + i) * width + j] = u[p];
+    int64_t positions = (int64_t)(m + 2) * (m + 2), b = k->width;
+    float block[9 * 16];
+    for (int64_t o = 0; o < c->oc; o += 2 * b) {
+        int64_t width = c->oc - o > b ? 2 * b : b;
+        for (int64_t v = 0; v < width; v += b) {
+            int64_t rows = TN_MIN(c->oc - o - v, b);
+            for (int64_t i = 0; i < c->ic; i++) {
+                k->layout_block_f32(w + ((o + v) * c->ic + i) * 9, c->ic * 9, block, b, rows, 9);
+                k->winograd_weight_f32(block, dst + i * width + v, c->ic * width, m);
             }
         }
         dst += positions * c->ic * width;

@@ -5,6 +5,9 @@
 
 #include "base/base.h"
 
+/* The weights of B outputs of one input channel, w (9, B), transformed in double: element p of (m + 2)^2 goes to u + p
+ * * step as B floats. It is a kernel, too (winograd_weight_f32). */
+
 typedef struct tn_winograd_tile {
     /* Input: x is where element (0, 0) of the tile lies or would lie; only [y0, y1) x [x0, x1) exists, the rest is
      * zero. */

@@ -232,7 +232,8 @@ tern_status tn_infer_env_graph(tn_infer_env *env, tern_error *err); /* all nodes
 
 /* Packed weights of a session. All of its functions may be called by any thread. */
 typedef struct tn_pack_cache tn_pack_cache;
-tn_pack_cache *tn_pack_cache_new(void);
+/* source: the model whose files hold the constants; it outlives the cache. NULL: constants lie elsewhere. */
+tn_pack_cache *tn_pack_cache_new(const tern_model *source);
 void tn_pack_cache_free(tn_pack_cache *cache);
 size_t tn_pack_cache_bytes(tn_pack_cache *cache);
 /* A packed form that was made before and lives elsewhere, for longer than the cache; false: no memory. */

@@ -14,10 +14,12 @@ struct tn_pack_cache {
     tn_mutex mutex;
     pack *packs;
     size_t count, cap, bytes;
+    const tern_model *source; /* whose files hold the constants, or NULL */
 };
 
-tn_pack_cache *tn_pack_cache_new(void) {
+tn_pack_cache *tn_pack_cache_new(const tern_model *source) {
     tn_pack_cache *c = tn_calloc(1, sizeof *c);
+    if (c) c->source = source;
     if (c && !tn_mutex_init(&c->mutex)) {
         tn_free(c);
         return NULL;
@@ -67,6 +69,14 @@ void tn_pack_cache_item(tn_pack_cache *c, size_t i, const tern_tensor **value, u
     tn_mutex_unlock(&c->mutex);
 }
 
+/* The packed form is what runs read from here on: pages of the original need not stay in memory. */
+static void evict(const tn_pack_cache *c, const tern_tensor *value) {
+    enum { WORTH_A_CALL = 64 * 1024 };
+    size_t bytes = tn_tensor_bytes(value);
+    for (size_t i = 0; c->source && bytes >= WORTH_A_CALL && i < c->source->n_files; i++)
+        tn_file_evict(&c->source->files[i], value->data, bytes);
+}
+
 static const void *find_or_make(tn_pack_cache *c, const tern_tensor *value, uint64_t key, size_t bytes, tn_pack_fn fn,
                                 const void *context) {
     for (size_t i = 0; i < c->count; i++)
@@ -74,7 +84,9 @@ static const void *find_or_make(tn_pack_cache *c, const tern_tensor *value, uint
     if (!tn_grow(&c->packs, &c->cap, c->count + 1, sizeof *c->packs)) return NULL;
     void *data = tn_alloc_aligned(bytes ? bytes : 1, TN_CACHE_LINE);
     if (!data) return NULL;
+    tn_advise_huge(data, bytes);
     fn(context, value, data);
+    evict(c, value);
     c->packs[c->count++] = (pack){value, key, bytes, data, false};
     c->bytes += bytes;
     return data;

@@ -57,7 +57,7 @@ tern_status tn_session_create(tern_session **out, tern_model *model, const tern_
         tn_free(s);
         return tn_fail(err, TERN_INTERNAL, "a mutex can not be made");
     }
-    tern_status status = (s->packs = tn_pack_cache_new()) ? TERN_OK : tn_fail_oom(err, 0);
+    tern_status status = (s->packs = tn_pack_cache_new(model)) ? TERN_OK : tn_fail_oom(err, 0);
     if (status == TERN_OK) status = prepare_model(s, err);
     if (status == TERN_OK) status = plan_fixed_inputs(s, err);
     if (status != TERN_OK) {

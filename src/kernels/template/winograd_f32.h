@@ -115,3 +115,41 @@ void VEC_NAME(tn_winograd_output_f32)(const tn_winograd_tile *a, int m) {
     else
         winograd_output(a, 4);
 }
+
+/* G g G^T with G of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016), in double. */
+typedef float weight_f __attribute__((vector_size(VEC_W * sizeof(float))));
+typedef double weight_d __attribute__((vector_size(VEC_W * sizeof(double))));
+
+TN_INLINE void winograd_weight(const float *w, float *u, int64_t step, const int m) {
+    static const double g2[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
+    static const double g4[6][3] = {{1.0 / 4, 0, 0},
+                                    {-1.0 / 6, -1.0 / 6, -1.0 / 6},
+                                    {-1.0 / 6, 1.0 / 6, -1.0 / 6},
+                                    {1.0 / 24, 1.0 / 12, 1.0 / 6},
+                                    {1.0 / 24, -1.0 / 12, 1.0 / 6},
+                                    {0, 0, 1}};
+    const double(*g)[3] = m == 2 ? g2 : g4;
+    const int e = m + 2;
+    weight_d in[9], t[6][3];
+    for (int i = 0; i < 9; i++) {
+        weight_f v;
+        memcpy(&v, w + i * VEC_W, sizeof v);
+        in[i] = __builtin_convertvector(v, weight_d);
+    }
+    for (int i = 0; i < e; i++)
+        for (int j = 0; j < 3; j++) t[i][j] = g[i][0] * in[j] + g[i][1] * in[3 + j] + g[i][2] * in[6 + j];
+    for (int i = 0; i < e; i++) {
+        for (int j = 0; j < e; j++) {
+            weight_d d = t[i][0] * g[j][0] + t[i][1] * g[j][1] + t[i][2] * g[j][2];
+            weight_f v = __builtin_convertvector(d, weight_f);
+            memcpy(u + (i * e + j) * step, &v, sizeof v);
+        }
+    }
+}
+
+void VEC_NAME(tn_winograd_weight_f32)(const float *w, float *u, int64_t step, int m) {
+    if (m == 2)
+        winograd_weight(w, u, step, 2);
+    else
+        winograd_weight(w, u, step, 4);
+}
