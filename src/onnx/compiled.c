@@ -190,15 +190,15 @@ static bool within(const header *h, uint64_t offset, uint64_t count, uint64_t si
     return !__builtin_mul_overflow(count, size, &bytes) && offset <= h->size && bytes <= h->size - offset;
 }
 
-static tern_status check_header(const header *h, const tn_file *f, tern_error *err) {
+static tern_status check_header(const header *h, tn_str f, tern_error *err) {
     if (h->format != FORMAT || strncmp(h->version, TERN_VERSION, sizeof h->version) != 0)
         return tn_fail(err, TERN_INVALID_FORMAT,
                        "was compiled by tern %.16s (format %u), and this is %s (format %d): compile the model again",
                        h->format ? h->version : "?", h->format, TERN_VERSION, FORMAT);
-    if (h->size != f->size)
-        return tn_fail(err, TERN_INVALID_FORMAT, "has %zu bytes of %llu: it was cut or has grown", f->size,
+    if (h->size != f.len)
+        return tn_fail(err, TERN_INVALID_FORMAT, "has %zu bytes of %llu: it was cut or has grown", f.len,
                        (unsigned long long)h->size);
-    if (h->checksum != tn_hash(f->data + CHECKED_FROM, f->size - CHECKED_FROM, FORMAT))
+    if (h->checksum != tn_hash(f.data + CHECKED_FROM, f.len - CHECKED_FROM, FORMAT))
         return tn_fail(err, TERN_INVALID_FORMAT, "is damaged: its checksum does not fit; compile the model again");
     if (h->n_parts > MAX_PARTS || h->n_packs > MAX_PACKS || !within(h, sizeof *h, h->n_parts, sizeof(part_record)) ||
         !within(h, h->packs, h->n_packs, sizeof(pack_record)) || !within(h, h->source, h->source_size, 1) ||
@@ -207,49 +207,50 @@ static tern_status check_header(const header *h, const tn_file *f, tern_error *e
     return TERN_OK;
 }
 
-static tern_status read_pack(tern_model *m, const header *h, uint64_t index, tn_compiled_pack *out, tern_error *err) {
-    const uint8_t *file = m->files[0].data;
+static tern_status read_pack(tern_model *m, const char *file, const header *h, uint64_t index, tn_compiled_pack *out,
+                             tern_error *err) {
     pack_record r;
     memcpy(&r, file + h->packs + index * sizeof r, sizeof r);
     uint64_t text, data;
     if (__builtin_add_overflow(h->texts, r.name, &text) || __builtin_add_overflow(h->blob, r.data, &data) ||
         !within(h, text, r.name_len, 1) || !within(h, data, r.bytes, 1) || data % ALIGN)
         return tn_fail(err, TERN_INVALID_FORMAT, "has a packed constant that lies outside of it");
-    char *name = tn_arena_strndup(&m->arena, (const char *)file + text, r.name_len);
+    char *name = tn_arena_strndup(&m->arena, file + text, r.name_len);
     if (!name) return tn_fail_oom(err, r.name_len);
     *out = (tn_compiled_pack){name, r.key, r.bytes, file + data};
     return TERN_OK;
 }
 
-static tern_status read_part(tern_model *m, const header *h, size_t index, tn_compiled_part *out, tern_error *err) {
-    const uint8_t *file = m->files[0].data;
+static tern_status read_part(tern_model *m, const char *file, const header *h, size_t index, tn_compiled_part *out,
+                             tern_error *err) {
     part_record r;
     memcpy(&r, file + sizeof *h + index * sizeof r, sizeof r);
     if (!within(h, r.graph, r.graph_size, 1) || r.first_pack > h->n_packs || r.n_packs > h->n_packs - r.first_pack)
         return tn_fail(err, TERN_INVALID_FORMAT, "has a part that lies outside of it");
     tn_compiled_pack *packs = tn_arena_array(&m->arena, r.n_packs + 1, sizeof *packs);
     if (!packs) return tn_fail_oom(err, r.n_packs * sizeof *packs);
-    for (uint64_t i = 0; i < r.n_packs; i++) TN_TRY(read_pack(m, h, r.first_pack + i, &packs[i], err));
+    for (uint64_t i = 0; i < r.n_packs; i++) TN_TRY(read_pack(m, file, h, r.first_pack + i, &packs[i], err));
     *out = (tn_compiled_part){.tier = (tern_cpu_tier)r.tier,
                               .machine = r.machine,
-                              .graph = {(const char *)file + r.graph, r.graph_size},
+                              .graph = {file + r.graph, r.graph_size},
                               .packs = packs,
                               .n_packs = r.n_packs};
     return TERN_OK;
 }
 
-tern_status tn_compiled_load(tern_model *m, tern_error *err) {
-    const tn_file *f = &m->files[0];
+tern_status tn_compiled_load(tern_model *m, tn_str file, tern_error *err) {
     header h;
-    memcpy(&h, f->data, sizeof h);
-    TN_TRY(check_header(&h, f, err));
+    memcpy(&h, file.data, sizeof h);
+    TN_TRY(check_header(&h, file, err));
+    if ((uintptr_t)file.data % ALIGN)
+        return tn_fail(err, TERN_INVALID_ARGUMENT, "a compiled model in memory must begin at a multiple of %d", ALIGN);
     struct tn_compiled *c = tn_arena_alloc(&m->arena, sizeof *c);
     tn_compiled_part *parts = tn_arena_array(&m->arena, (size_t)h.n_parts + 1, sizeof *parts);
     if (!c || !parts) return tn_fail_oom(err, sizeof *c);
-    for (uint32_t i = 0; i < h.n_parts; i++) TN_TRY(read_part(m, &h, i, &parts[i], err));
-    *c = (struct tn_compiled){{(const char *)f->data + h.blob, f->size - h.blob}, parts, h.n_parts};
+    for (uint32_t i = 0; i < h.n_parts; i++) TN_TRY(read_part(m, file.data, &h, i, &parts[i], err));
+    *c = (struct tn_compiled){{file.data + h.blob, file.len - h.blob}, parts, h.n_parts};
     m->compiled = c;
-    return tn_onnx_load_parts(m, (tn_str){(const char *)f->data + h.source, h.source_size}, c->blob, err);
+    return tn_onnx_load_parts(m, (tn_str){file.data + h.source, h.source_size}, c->blob, err);
 }
 
 /* ---- notes ----------------------------------------------------------------------------------------------------- */

@@ -207,6 +207,7 @@ static tern_status run_import(tn_importer *im, tn_str message) {
 /* `folder` may be relative; NULL: none. */
 static tern_status import_model(tern_model *m, const void *data, size_t size, const char *folder, tern_error *err) {
     if (size == 0) return tn_fail(err, TERN_INVALID_FORMAT, "the file is empty");
+    if (tn_compiled_is(data, size)) return tn_compiled_load(m, (tn_str){data, size}, err);
     if (size > m->limits.max_model_bytes) {
         return tn_fail(err, TERN_LIMIT_EXCEEDED, "the model has %zu bytes; the limit is %zu", size,
                        m->limits.max_model_bytes);
@@ -240,11 +241,6 @@ static tern_status load_file(tern_model *m, const char *path, tern_error *err) {
     if (!m->path || !folder || !tn_grow(&m->files, &m->cap_files, 1, sizeof *m->files)) return tn_fail_oom(err, 4096);
     TN_TRY(tn_file_map(&m->files[0], path, err)); // its error names the path
     m->n_files = 1;
-    if (tn_compiled_is(m->files[0].data, m->files[0].size)) {
-        tern_status compiled = tn_compiled_load(m, err);
-        if (compiled != TERN_OK) tn_error_prefix(err, "%s: ", path);
-        return compiled;
-    }
     tern_status status = import_model(m, m->files[0].data, m->files[0].size, folder, err);
     if (status != TERN_OK) tn_error_prefix(err, "%s: ", path);
     return status;

@@ -172,7 +172,7 @@ tern_status tn_onnx_write_internal(const tern_model *model, const tn_onnx_store 
 tern_status tn_onnx_read_notes(tern_model *m, tern_error *err);
 /* Reads a model whose external data are at offsets of `blob`; both must outlive it. */
 tern_status tn_onnx_load_parts(tern_model *m, tn_str message, tn_str blob, tern_error *err);
-/* The source model of a .tern file; m->files[0] is the file. */
-tern_status tn_compiled_load(tern_model *m, tern_error *err);
+/* The source model of a .tern file, which must outlive it. */
+tern_status tn_compiled_load(tern_model *m, tn_str file, tern_error *err);
 
 #endif

@@ -102,6 +102,7 @@ stop_server
 mkdir -p "$scratch/models/clothes/1" "$scratch/models/.hidden/1" "$scratch/models/empty/1"
 cp models/fashion.onnx "$scratch/models/clothes/1/model.onnx"
 cp models/fashion.onnx "$scratch/models/alone.onnx"
+"$tern" compile models/fashion.onnx -o "$scratch/models/quick.tern" >/dev/null
 cat >"$scratch/models/clothes/config.pbtxt" <<END
 name: "clothes"   # Triton's form
 platform: "onnxruntime_onnx"
@@ -116,6 +117,7 @@ ask "models of a folder" 503 '"ready":false' "$url/v2/health/ready"
 ask "what they are" 200 '"name":"alone","version":"1","state":"READY".*"name":"clothes","version":"1","state":"READY".*"name":"empty","version":"1","state":"UNAVAILABLE","reason":".*no model.onnx' \
     -X POST "$url/v2/repository/index"
 rmdir "$scratch/models/empty/1" "$scratch/models/empty"
+ask "a compiled model" 200 '"index":3,"label":"Dress"' "$url/v1/models/quick:classify" --data-binary @examples/dress.png
 ask "labels of a file" 200 '"index":3,"label":"drei"' "$url/v1/models/clothes:classify" --data-binary @examples/dress.png
 ask "a configuration of Triton's" 200 '"max_batch_size":4.*"preferred_batch_size":\[2,4\],"max_queue_delay_microseconds":100' "$url/v2/models/clothes/config"
 mkdir "$scratch/models/clothes/3" "$scratch/new"
