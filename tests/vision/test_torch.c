@@ -365,6 +365,18 @@ static void safetensors_are_read(void **state) {
     }
 }
 
+// An id of ("module", ...) is a tuple; an object that collected the same items is not one.
+static void legacy_ids_are_tuples(void **state) {
+    (void)state;
+    bytes f = {.size = 0};
+    put(&f, PICKLE("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."));
+    put(&f, PICKLE("M\xe9\x03."));
+    put(&f, PICKLE("}."));
+    put(&f, PICKLE("ctorch.nn\nModule\n)\x81X\x06\0\0\0moduleaNaQ."));
+    put(&f, PICKLE("]."));
+    refused(f.data, f.size, "no storage");
+}
+
 // The corpus has a file of each form, written by PyTorch and NumPy.
 static void seeds_are_read(void **state) {
     (void)state;
@@ -417,6 +429,7 @@ int main(void) {
         cmocka_unit_test(views_that_leave_are_refused),
         cmocka_unit_test(zip_damage_is_refused),
         cmocka_unit_test(safetensors_are_read),
+        cmocka_unit_test(legacy_ids_are_tuples),
         cmocka_unit_test(seeds_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -98,8 +98,8 @@ static tern_status persistent(tern_ckpt *ckpt, tern_py *id, tern_py **out, tern_
     tern_storage *s;
     bool created;
     // ("module", class, file, source): the class, whose source nobody reads.
-    const char *tag = tern_py_to_str(tern_py_item(id, 0));
-    if (tag && !strcmp(tag, "module") && tern_py_count(id) >= 2) return *out = id->seq.items[1], TERN_OK;
+    const char *tag = id->kind == TERN_PY_TUPLE ? tern_py_to_str(tern_py_item(id, 0)) : NULL;
+    if (tag && !strcmp(tag, "module") && id->seq.count >= 2) return *out = id->seq.items[1], TERN_OK;
     TN_TRY(tn_storage_of_id(ckpt, id, &s, &created, err));
     const tern_py *view = tern_py_item(id, 5);
     if (view && view->kind == TERN_PY_TUPLE) TN_TRY(view_of(ckpt, s, view, &s, err));

@@ -41,7 +41,6 @@ static const char *const dangerous_names[] = {
     "torch.hub",
     "torch.jit.load",
     "torch.utils.cpp_extension",
-
     "torch.serialization.load",
     "torch.classes.load_library",
     "torch.ops.load_library",

@@ -29,7 +29,7 @@ static bool read_dtype(const tern_py *v, tern_dtype *dtype, bool *swapped, const
 }
 
 static tern_status refuse_objects(const char *dtype, tern_error *err) {
-    if (*dtype != 'O' && dtype[1] != 'O') return TERN_OK;
+    if (*dtype != 'O' && !(*dtype && dtype[1] == 'O')) return TERN_OK;
     return tn_fail(err, TERN_UNSUPPORTED, "a NumPy array of objects: refused");
 }
 

@@ -142,11 +142,11 @@ static const char *dims_text(int rank, const int64_t *dims, char *buffer, size_t
     return rank ? buffer : "scalar";
 }
 
-static tern_status check_view(const tern_ckpt *ckpt, const tern_py_tensor *t, tern_error *err) {
+static tern_status check_view(const tern_ckpt *ckpt, tern_py_tensor *t, tern_error *err) {
     int64_t span, end, bytes;
     char dims[300], strides[300];
     size_t size = tern_dtype_size(t->dtype);
-    if (t->offset < 0 || !span_of(t, &span, &((tern_py_tensor *)t)->count) || !tn_add_i64(t->offset, span, &end) ||
+    if (t->offset < 0 || !span_of(t, &span, &t->count) || !tn_add_i64(t->offset, span, &end) ||
         !tn_mul_i64(end, (int64_t)size, &bytes) || (span > 0 && (uint64_t)bytes > t->storage->bytes) ||
         (span == 0 && (uint64_t)t->offset > t->storage->bytes / size))
         return tn_fail(
