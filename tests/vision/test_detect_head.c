@@ -471,6 +471,23 @@ static void not_finite(void **state) {
     release(&final, 1);
 }
 
+/* Such tensors have no elements, whatever their other dims say. */
+static void batches_of_none(void **state) {
+    (void)state;
+    tern_head_layout l;
+    tern_head_hints hints = hints_of(0);
+    output rows = make("rows", 3, (int64_t[]){0, 1000, 85}, 0), columns = make("columns", 3, (int64_t[]){0, 84, 84}, 0);
+    assert_int_equal(recognise(&l, &rows, 1, &hints), TERN_SHAPE_MISMATCH);
+    assert_int_equal(recognise(&l, &columns, 1, &hints), TERN_SHAPE_MISMATCH);
+    release(&rows, 1);
+    release(&columns, 1);
+    output raw[3];
+    make_raw(raw, 9, false, false);
+    for (int i = 0; i < 3; i++) raw[i].o.dims[0] = 0;
+    assert_int_equal(recognise(&l, raw, 3, &hints), TERN_SHAPE_MISMATCH);
+    release(raw, 3);
+}
+
 static void shapes_that_do_not_fit(void **state) {
     (void)state;
     tern_head_layout l;
@@ -525,17 +542,11 @@ static void numbers_of_a_text(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(raw_heads),
-                                       cmocka_unit_test(raw_face),
-                                       cmocka_unit_test(decoded_rows),
-                                       cmocka_unit_test(segmentation),
-                                       cmocka_unit_test(yolov8),
-                                       cmocka_unit_test(yolox),
-                                       cmocka_unit_test(end_to_end),
-                                       cmocka_unit_test(nms_outputs),
-                                       cmocka_unit_test(classes_of_a_picture),
-                                       cmocka_unit_test(not_finite),
-                                       cmocka_unit_test(shapes_that_do_not_fit),
-                                       cmocka_unit_test(numbers_of_a_text)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(raw_heads),        cmocka_unit_test(raw_face),        cmocka_unit_test(decoded_rows),
+        cmocka_unit_test(segmentation),     cmocka_unit_test(yolov8),          cmocka_unit_test(yolox),
+        cmocka_unit_test(end_to_end),       cmocka_unit_test(nms_outputs),     cmocka_unit_test(classes_of_a_picture),
+        cmocka_unit_test(not_finite),       cmocka_unit_test(batches_of_none), cmocka_unit_test(shapes_that_do_not_fit),
+        cmocka_unit_test(numbers_of_a_text)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -291,6 +291,7 @@ static tern_status to_float(const tern_tensor *t, const char *name, float **out,
     size_t n = (size_t)tern_tensor_count(t);
     float *f = *out = tn_alloc_array(n + 1, sizeof *f);
     if (!f) return tn_fail_oom(err, n * sizeof *f);
+    f[n] = 0; /* what an empty output seems to say when somebody looks at its first number */
     const void *data = tern_tensor_const_data(t);
     switch (n ? tern_tensor_dtype(t) : TERN_FLOAT) {
     case TERN_FLOAT:

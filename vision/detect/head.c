@@ -298,6 +298,11 @@ static tern_status find_levels(tern_head_layout *out, const tern_head_output *ou
             if (out->n_levels == TERN_MAX_LEVELS) {
                 return tn_fail(err, TERN_UNSUPPORTED, "more than %d outputs with boxes", TERN_MAX_LEVELS);
             }
+            /* Its other dims may promise boxes that no data has. */
+            if (outputs[i].dims[0] < 1) {
+                return tn_fail(err, TERN_SHAPE_MISMATCH, "output '%s' has no boxes of any picture, a batch of 0",
+                               outputs[i].name);
+            }
             out->levels[out->n_levels++] = i;
         }
     }

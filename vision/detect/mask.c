@@ -36,8 +36,8 @@ static tern_status make_mask(tern_mask *m, const float *coefficients, int n, con
 tern_status tn_detect_make_masks(tern_detections *d, const tern_head_layout *l, const tern_candidates *c,
                                  const tern_head_output *proto, int net_width, int net_height,
                                  const tern_placement *place, tern_error *err) {
-    if (proto->rank != 4 || proto->dims[1] != l->masks || proto->dims[2] < 1 || proto->dims[3] < 1 ||
-        proto->dims[2] > TERN_IMAGE_MAX_SIDE || proto->dims[3] > TERN_IMAGE_MAX_SIDE) {
+    if (proto->rank != 4 || proto->dims[0] < 1 || proto->dims[1] != l->masks || proto->dims[2] < 1 ||
+        proto->dims[3] < 1 || proto->dims[2] > TERN_IMAGE_MAX_SIDE || proto->dims[3] > TERN_IMAGE_MAX_SIDE) {
         return tn_fail(err, TERN_SHAPE_MISMATCH, "output '%s' has no %d prototypes of masks", proto->name, l->masks);
     }
     int grid_w = (int)proto->dims[3], grid_h = (int)proto->dims[2];
