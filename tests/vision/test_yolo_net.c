@@ -382,11 +382,44 @@ static void test_refusals(void **state) {
     refuse(n, &o, "fits no official network");
 }
 
+/* Aliases make a list of lists that is far longer than the file: 4,000 times 15,000 arguments here. */
+static void test_descriptions_are_bounded(void **state) {
+    net *n = *state;
+    tv_yolo_options o = options_of(n);
+    tern_model *m;
+    if (!load(n, &o, &m)) skip();
+    tern_model_free(m);
+    tn_text text;
+    tn_text_init(&text);
+    tn_text_add(&text, "head: []\nbackbone:\n- [-1, 1, Conv, &a [1");
+    for (int i = 0; i < 15000; i++) tn_text_add(&text, ",1");
+    tn_text_add(&text, "]]\n- [-1, 1, Conv, [1");
+    for (int i = 0; i < 4000; i++) tn_text_add(&text, ",*a ");
+    tn_text_add(&text, "]]\n");
+    char path[48];
+    snprintf(path, sizeof path, "%s/long.yaml", n->folder);
+    write_file(path, text.data, text.len);
+    o.arch = path;
+    refuse(n, &o, "line 3: a shorter list of arguments");
+    memset(text.data, '[', text.len); // libyaml's time grows with the square of the depth
+    while (text.len <= 1 << 16) tn_text_add(&text, "[[[[[[[[[[");
+    write_file(path, text.data, text.len);
+    refuse(n, &o, "more than 65536 bytes");
+    tn_text_release(&text);
+    unlink(path);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_raw),      cmocka_unit_test(test_without_folding), cmocka_unit_test(test_free_sizes),
-        cmocka_unit_test(test_decoded),  cmocka_unit_test(test_half_precision),  cmocka_unit_test(test_suppression),
-        cmocka_unit_test(test_metadata), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_raw),
+        cmocka_unit_test(test_without_folding),
+        cmocka_unit_test(test_free_sizes),
+        cmocka_unit_test(test_decoded),
+        cmocka_unit_test(test_half_precision),
+        cmocka_unit_test(test_suppression),
+        cmocka_unit_test(test_metadata),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_descriptions_are_bounded),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -10,7 +10,9 @@
 
 #include <yaml.h>
 
-#define MAX_BYTES (1 << 20)
+/* The official files have 3 KB; libyaml's time grows with the square of the nesting, which this bounds. */
+#define MAX_BYTES     (1 << 16)
+#define MAX_SEEN_ARGS 200 /* of a module, in all of its lists */
 
 typedef struct reader {
     yaml_document_t doc;
@@ -77,17 +79,19 @@ static double argument(const char *text) {
     return *text && !*end && isfinite(v) ? v : NAN;
 }
 
-/* Lists in the list are flattened: SPP's [1024, [5, 9, 13]]. */
-static tern_status read_args(reader *r, yaml_node_t *n, yolo_row *row, int depth) {
+/* Lists in the list are flattened: SPP's [1024, [5, 9, 13]]. The first YOLO_MAX_ARGS are kept; `seen` counts all, as
+ * aliases make a list of lists far longer than the file. */
+static tern_status read_args(reader *r, yaml_node_t *n, yolo_row *row, int depth, int *seen) {
     for (size_t i = 0; i < length(n); i++) {
         yaml_node_t *v = item(r, n, i);
+        if (++*seen > MAX_SEEN_ARGS) return bad(r, n, "a shorter list of arguments");
         const char *text = scalar(v);
         if (text && strcmp(text, "bilinear") == 0) {
             return tn_fail(r->err, TERN_UNSUPPORTED, "%s: line %zu: bilinear upsampling of a state dict", r->path,
                            v->start_mark.line + 1);
         }
         if (!text && depth < 2) {
-            TN_TRY(read_args(r, v, row, depth + 1));
+            TN_TRY(read_args(r, v, row, depth + 1, seen));
         } else if (text && row->n_args < YOLO_MAX_ARGS) {
             row->args[row->n_args++] = argument(text);
         }
@@ -102,7 +106,8 @@ static tern_status read_row(reader *r, yaml_node_t *n, yolo_row *row) {
     const char *module = scalar(item(r, n, 2));
     if (!module || !*module || strlen(module) >= sizeof row->module) return bad(r, n, "the name of a module");
     snprintf(row->module, sizeof row->module, "%s", module);
-    return read_args(r, item(r, n, 3), row, 0);
+    int seen = 0;
+    return read_args(r, item(r, n, 3), row, 0, &seen);
 }
 
 static tern_status read_list(reader *r, yaml_node_t *root, const char *key, yolo_arch *out) {
