@@ -1,12 +1,12 @@
 /* tern convert: a YOLOv5 checkpoint to an ONNX file, or an ONNX file to another one. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "base/base.h"
 #include "cli/checkpoint.h"
 #include "cli/cli.h"
 #include "cli/convert_onnx.h"
+#include "cli/dataset.h"
 #include "cli/json.h"
 #include "cli/options.h"
 #include "tern/graph.h"
@@ -60,11 +60,6 @@ static char *default_output(const char *checkpoint) {
 static bool ends_with(const char *text, const char *tail) {
     size_t n = strlen(text), m = strlen(tail);
     return n >= m && strcmp(text + n - m, tail) == 0;
-}
-
-static bool same_file(const char *a, const char *b) {
-    struct stat x, y;
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 static void add_value(tn_text *text, const tern_value_info *v) {
@@ -130,7 +125,7 @@ static void report_json(const tern_model *m, const char *path) {
 static int convert(const convert_args *a, const char *checkpoint, const char *output, const tv_yolo_options *o) {
     tern_error err;
     tern_model *model;
-    if (same_file(checkpoint, output)) {
+    if (cli_same_file(checkpoint, output)) {
         cli_error("%s: the output would replace the checkpoint; give another name with -o", output);
         return CLI_FAILED;
     }
@@ -162,7 +157,7 @@ static int check_onnx(const convert_args *a) {
 static int convert_onnx(const convert_args *a, const char *in) {
     int code = check_onnx(a);
     if (code != CLI_OK) return code;
-    if (same_file(in, a->output)) {
+    if (cli_same_file(in, a->output)) {
         cli_error("%s: the output would replace the input; give another name with -o", a->output);
         return CLI_FAILED;
     }

@@ -112,6 +112,10 @@ static tern_status run_frame(void *context, int64_t number, tern_video_frame *fr
 
 static int run_video(detect *k) {
     const detect_args *a = k->args;
+    if (a->output && cli_same_file(a->input, a->output)) {
+        cli_error("%s: the output would replace the video; give another name with -o", a->output);
+        return CLI_FAILED;
+    }
     int code = set_up_output(k, false);
     if (code != CLI_OK) return code;
     const cli_video video = {.label = "detect",
@@ -126,8 +130,10 @@ static int run_video(detect *k) {
 
 /* A picture that can not be read is reported and left out. */
 static int run_all(detect *k, const cli_paths *list) {
+    tern_error err;
     int code = set_up_output(k, list->count > 1);
     if (code != CLI_OK) return code;
+    if (cli_detections_check(&k->output, list, &err) != TERN_OK) return cli_fail(&err);
     cli_progress_begin(&k->progress, "detect", (int64_t)list->count);
     for (size_t i = 0; i < list->count; i++) {
         if (run_picture(k, list->items[i]) != CLI_OK) code = CLI_FAILED;

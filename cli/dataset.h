@@ -35,5 +35,7 @@ void cli_paths_release(cli_paths *paths);
 tern_status cli_paths_add_folder(cli_paths *paths, const char *folder, tern_error *err);
 bool cli_is_folder(const char *path);
 bool cli_is_picture(const char *path);
+/* Whether both names are of one file that is there. */
+bool cli_same_file(const char *a, const char *b);
 
 #endif

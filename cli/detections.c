@@ -10,14 +10,12 @@
 #include "vision/classify/classify.h"
 #include "vision/draw/draw.h"
 
-const char *cli_detection_name(const tern_labels *labels, size_t cls) { return tern_labels_get(labels, cls); }
-
 /* ---- text --------------------------------------------------------------------------------------------------- */
 
 static void print_name(const tern_labels *labels, size_t cls) {
-    const char *name = cli_detection_name(labels, cls);
+    const char *name = tern_labels_get(labels, cls);
     if (name) {
-        printf("%s", name);
+        cli_print_name(name);
     } else {
         printf("class %zu", cls);
     }
@@ -33,7 +31,8 @@ static void print_text(const cli_detections_output *o, const char *path, const t
     if (d->class_scores) {
         tern_score *best;
         size_t n = best_classes(o, d, &best);
-        printf("%s: %d x %d\n", path, d->width, d->height);
+        cli_print_name(path);
+        printf(": %d x %d\n", d->width, d->height);
         for (size_t i = 0; i < n; i++) {
             printf("  %.3f  ", (double)best[i].score);
             print_name(o->labels, best[i].index);
@@ -42,7 +41,8 @@ static void print_text(const cli_detections_output *o, const char *path, const t
         tn_free(best);
         return;
     }
-    printf("%s: %d x %d, %zu object%s, network %.1f ms, boxes %.2f ms\n", path, d->width, d->height, d->count,
+    cli_print_name(path);
+    printf(": %d x %d, %zu object%s, network %.1f ms, boxes %.2f ms\n", d->width, d->height, d->count,
            d->count == 1 ? "" : "s", (double)d->network_ns * 1e-6, (double)d->boxes_ns * 1e-6);
     for (size_t i = 0; i < d->count; i++) {
         const tern_detection *item = &d->items[i];
@@ -112,7 +112,7 @@ static void fill_json(const cli_detections_output *o, cJSON *entry, const tern_d
             cJSON *item = cli_json_object(list, NULL);
             cli_json_float(item, "score", best[i].score);
             cli_json_int(item, "class", (int64_t)best[i].index);
-            cli_json_string(item, "name", cli_detection_name(o->labels, best[i].index));
+            cli_json_string(item, "name", tern_labels_get(o->labels, best[i].index));
         }
         tn_free(best);
         return;
@@ -127,7 +127,7 @@ static void fill_json(const cli_detections_output *o, cJSON *entry, const tern_d
         cli_json_float(box, NULL, item->box.y2);
         cli_json_float(object, "score", item->score);
         cli_json_int(object, "class", item->cls);
-        cli_json_string(object, "name", cli_detection_name(o->labels, (size_t)item->cls));
+        cli_json_string(object, "name", tern_labels_get(o->labels, (size_t)item->cls));
         if (d->landmarks) add_landmarks(object, d, i);
         if (d->masks && o->masks) add_mask(object, d, i);
     }
@@ -143,6 +143,53 @@ char *cli_output_path(const char *folder, const char *path, const char *suffix, 
     tn_text_init(&text);
     tn_text_add(&text, "%s/%.*s%s%s", folder, stem, name, suffix, ending ? ending : dot && dot != name ? dot : "");
     return cli_must(text.failed ? NULL : text.data);
+}
+
+static char *picture_path(const cli_detections_output *o, const char *path) {
+    if (!o->picture_is_folder) return cli_must(tn_strdup(o->picture));
+    return cli_output_path(o->picture, path, "", tern_image_can_save(path) ? NULL : ".jpg");
+}
+
+/* `taken` has the picture of each output so far; it and `file` live until the end. */
+static tern_status take_name(tn_map *taken, const char *file, const char *path, tern_error *err) {
+    const char *other = tn_map_get(taken, tn_str_c(file));
+    if (other && strcmp(other, path) != 0) {
+        return tn_fail(err, TERN_INVALID_ARGUMENT, "%s and %s would both be written to %s", other, path, file);
+    }
+    cli_must(tn_map_put(taken, tn_str_c(file), (void *)(uintptr_t)path) ? taken : NULL);
+    return TERN_OK;
+}
+
+static tern_status check_picture(const cli_detections_output *o, const char *path, cli_paths *names, tn_map *taken,
+                                 tern_error *err) {
+    if (o->picture) {
+        char *file = picture_path(o, path);
+        cli_paths_add(names, file);
+        tn_free(file);
+        file = names->items[names->count - 1];
+        if (cli_same_file(path, file)) {
+            return tn_fail(err, TERN_INVALID_ARGUMENT, "%s: the output would replace the picture: give another name",
+                           path);
+        }
+        TN_TRY(take_name(taken, file, path, err));
+    }
+    if (!o->txt && !o->crops) return TERN_OK;
+    char *file = cli_output_path(o->txt ? o->txt : o->crops, path, "", o->txt ? ".txt" : "_1.jpg");
+    cli_paths_add(names, file);
+    tn_free(file);
+    return take_name(taken, names->items[names->count - 1], path, err);
+}
+
+tern_status cli_detections_check(const cli_detections_output *o, const cli_paths *pictures, tern_error *err) {
+    cli_paths names = {0};
+    tn_map taken = {0};
+    tern_status status = TERN_OK;
+    for (size_t i = 0; i < pictures->count && status == TERN_OK; i++) {
+        status = check_picture(o, pictures->items[i], &names, &taken, err);
+    }
+    tn_map_release(&taken);
+    cli_paths_release(&names);
+    return status;
 }
 
 /* A line per box: class, middle and size as parts of the picture, and the score when asked for. */
@@ -176,7 +223,7 @@ static tern_status write_crops(const cli_detections_output *o, const char *path,
         int x1 = (int)item->box.x1, y1 = (int)item->box.y1;
         int x2 = (int)ceilf(item->box.x2), y2 = (int)ceilf(item->box.y2);
         if (x2 <= x1 || y2 <= y1) continue; /* nothing in it */
-        const char *name = cli_detection_name(o->labels, (size_t)item->cls);
+        const char *name = tern_labels_get(o->labels, (size_t)item->cls);
         char suffix[120];
         if (name) {
             snprintf(suffix, sizeof suffix, "_%zu_%.80s", i + 1, name);
@@ -207,8 +254,7 @@ static tern_status draw(const cli_detections_output *o, tern_image *image, const
 static tern_status write_picture(const cli_detections_output *o, const char *path, tern_image *image,
                                  const tern_detections *d, tern_error *err) {
     TN_TRY(draw(o, image, d, err));
-    if (!o->picture_is_folder) return tern_image_save(image, o->picture, (int)o->quality, err);
-    char *file = cli_output_path(o->picture, path, "", tern_image_can_save(path) ? NULL : ".jpg");
+    char *file = picture_path(o, path);
     tern_status status = tern_image_save(image, file, (int)o->quality, err);
     tn_free(file);
     return status;

@@ -3,6 +3,7 @@
 #define CLI_DETECTIONS_H
 
 #include "cli/cli.h"
+#include "cli/dataset.h"
 #include "cli/json.h"
 #include "vision/classify/labels.h"
 #include "vision/detect/detect.h"
@@ -22,8 +23,8 @@ typedef struct cli_detections_output {
     bool no_labels, no_scores;
 } cli_detections_output;
 
-/* Name of a class; COCO's when there are 80 without names; NULL: none. */
-const char *cli_detection_name(const tern_labels *labels, size_t cls);
+/* Refuses what would lose something: files of two pictures with one name, or a picture that is its own output. */
+tern_status cli_detections_check(const cli_detections_output *o, const cli_paths *pictures, tern_error *err);
 /* `image` may be drawn into. */
 tern_status cli_detections_write(const cli_detections_output *o, const char *path, tern_image *image,
                                  const tern_detections *d, tern_error *err);

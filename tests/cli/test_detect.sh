@@ -63,6 +63,26 @@ else
     result 1 "a crop is a picture"
 fi
 
+# ---- what would be lost ------------------------------------------------------------------------------------------------
+
+mkdir "$scratch/one" "$scratch/two"
+cp $bag "$scratch/one/x.png"
+cp $bag "$scratch/two/x.png"
+cp $bag "$scratch/two/x.bmp" # named so; it is a PNG
+for files in "-o $scratch/both" "--txt $scratch/both" "--crop $scratch/both"; do
+    # shellcheck disable=SC2086 # two words
+    expect "two pictures of one name: $files" 1 - 'would both be written' detect $data/plain.onnx "$scratch/one/x.png" "$scratch/two/x.png" $files
+done
+expect "label files of two pictures of one name" 1 - 'would both be written' detect $data/plain.onnx "$scratch/two" --txt "$scratch/both"
+expect "a picture twice" 0 cat - detect $data/plain.onnx "$scratch/one/x.png" "$scratch/one/x.png" --txt "$scratch/both"
+expect "the picture as its own output" 1 - 'replace the picture' detect $data/plain.onnx "$scratch/one/x.png" -o "$scratch/one/x.png"
+expect "the folder as its own output" 1 - 'replace the picture' detect $data/plain.onnx "$scratch/one" -o "$scratch/one"
+cmp -s "$scratch/one/x.png" $bag
+result $? "the picture is as it was"
+strange="$scratch/$(printf 'a\033[31m\nb.png')"
+cp $bag "$strange"
+expect "control characters in a name" 0 'a?\[31m?b.png: 28 x 28' - detect $data/plain.onnx "$strange"
+
 # ---- what is wrong -----------------------------------------------------------------------------------------------------
 
 printf 'broken' >"$scratch/broken.png"

@@ -20,6 +20,8 @@ if "$tern" info | grep -q 'video.*not in this build'; then
     finish
 fi
 expect "a missing video" 1 - 'no-such.mp4: can not be opened' detect $model --input no-such.mp4
+cp $data/plain.onnx "$scratch/own.mp4"
+expect "the video as its own output" 1 - 'replace the video' detect $model --input "$scratch/own.mp4" -o "$scratch/own.mp4"
 expect "a text file" 1 - 'README.md: can not be opened as a video' detect $model --input README.md
 expect "a folder" 1 - 'examples: can not be opened' detect $model --input examples
 expect "an address without a server" 1 - 'rtsp://127.0.0.1:9/x: can not be opened' detect $model --input rtsp://127.0.0.1:9/x
