@@ -9,7 +9,7 @@ usage() {
 ./do test     install what is missing, build with gcc and clang, and run every check and test
 ./do build    build build/tern, build/libtern.a and build/libtern.so with what is there
 ./do serve    install what is missing, build, and serve the embedded model, or: ./do serve MODEL|REPOSITORY...
-./do bench    build, and time the embedded model and the models named: ./do bench [MODEL...]
+./do bench    build, and time a table of networks beside ONNX Runtime and OpenCV: ./do bench --help
 ./do fuzz     build the fuzz targets with clang and run each for a minute: ./do fuzz [NAME [SECONDS]]
 ./do format   format the sources as .clang-format says
 ./do check    layers, budgets, banned functions, exported symbols, formatting
@@ -230,12 +230,16 @@ do_test() {
 
 # ---- the rest ------------------------------------------------------------------------------------------------------
 
-do_bench() {
-    do_build
-    build/tern bench --seconds 2 models/fashion.onnx || exit 1
-    for model; do
-        build/tern bench --seconds 2 "$model" || exit 1
-    done
+do_bench() { # [OPTION...] [MODEL...] | kernels [OPTION...]
+    mkdir -p build
+    build build >build/bench.log 2>&1 || { cat build/bench.log && fail "the build failed"; }
+    if [ "${1:-}" = kernels ]; then
+        shift
+        ninja -C build bench_kernels >build/bench.log || { cat build/bench.log && fail "the build failed"; }
+        exec build/bench_kernels "$@" bench/shapes/*.txt
+    fi
+    command -v python3 >/dev/null || fail "python3 is missing: apt-get install python3"
+    exec python3 bench/run.py "$@"
 }
 
 do_fuzz() { # [NAME [SECONDS]]

@@ -192,7 +192,9 @@ tern_status cli_bench_measure(cli_variant *variants, size_t count, const cli_ben
     int64_t rounds = plan->iterations ? (count > 1 ? plan->iterations : TN_MIN(plan->iterations, ROUNDS)) : ROUNDS;
     cli_progress bar;
     cli_progress_begin(&bar, "bench", rounds);
+    uint64_t start = tn_clock_ns();
     for (int64_t r = 0; r < rounds && status == TERN_OK; r++) {
+        if (!plan->iterations && r > 0 && ms_since(start) >= plan->seconds * 1000) break; /* runs longer than a turn */
         int64_t runs = plan->iterations * (r + 1) / rounds - plan->iterations * r / rounds;
         for (size_t i = 0; i < count && status == TERN_OK; i++)
             status = run_streams(streams[i], plan->streams, runs, plan->seconds / (double)rounds / (double)count, err);
