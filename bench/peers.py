@@ -25,13 +25,13 @@ def cache():
     return Path(base) / "tern-bench"
 
 
-def run(command, timeout, env=None):
+def run(command, timeout, env=None, cwd=None):
     """Runs it to its end; returns its stdout and what it cost. EngineError has the last line of stderr."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         busy, begin = machine.busy_seconds(), time.monotonic()
         try:
             child = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env={**os.environ, **(env or {})}
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=cwd, env={**os.environ, **(env or {})}
             )
         except OSError as e:
             raise EngineError(f"{command[0]}: {e.strerror}") from e
@@ -141,19 +141,51 @@ def onnxruntime(say):
     return Adapter("ONNX Runtime", ["node", str(HERE / "adapters/ort.js")], {"NODE_PATH": str(folder)})
 
 
-def opencv(cpu):
-    """OpenCV of Debian's python3-opencv, held to AVX2 when cpu is "avx2"."""
+def unpack_debian(package, folder, say):
+    """Downloads a Debian package and those it needs that are not installed, and unpacks them into folder."""
+    missing = ["apt-get", "install", "--simulate", "-qq", "--no-install-recommends", package]
+    names = [line.split()[1] for line in run(missing, 120)[0].splitlines() if line.startswith("Inst ")]
+    if not names:
+        raise EngineError(f"apt-get finds no {package} to install")
+    say(f"unpacking {package} and {len(names) - 1} packages that it needs into {folder}")
+    with tempfile.TemporaryDirectory() as debs:
+        run(["apt-get", "download", "-q", *names], 900, cwd=debs)
+        partial = folder.with_name(folder.name + ".tmp")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for deb in sorted(Path(debs).glob("*.deb")):
+            run(["dpkg", "-x", str(deb), str(partial)], 300)
+        partial.rename(folder)
+
+
+def debian_environment(folder):
+    """Variables with which Debian's Python finds what was unpacked into folder."""
+    libraries = sorted({str(so.parent) for so in folder.rglob("*.so.*")})
+    return {
+        "LD_LIBRARY_PATH": ":".join([*libraries, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]),
+        "PYTHONPATH": str(folder / "usr/lib/python3/dist-packages"),
+    }
+
+
+def opencv(say, cpu):
+    """OpenCV, held to AVX2 when cpu is "avx2": Debian's python3-opencv, installed or unpacked into the cache."""
     # Debian's interpreter: another one on the PATH does not see Debian's modules.
-    python = "/usr/bin/python3"
+    python, folder, env = "/usr/bin/python3", cache() / "opencv", {}
+    probe = [python, "-c", "import cv2"]
     if not os.access(python, os.X_OK):
-        raise EngineError("python3 is not installed (apt-get install python3-opencv)")
-    env = {}
+        raise EngineError("Debian's python3 is not installed (apt-get install python3-opencv)")
+    try:
+        run(probe, 60)
+    except EngineError:
+        try:
+            if not folder.is_dir():
+                unpack_debian("python3-opencv", folder, say)
+            env = debian_environment(folder)
+            run(probe, 60, env)
+        except EngineError as e:
+            raise EngineError(f"python3-opencv is not installed and can not be unpacked into the cache: {e}") from None
     if cpu == "avx2":
         env["OPENCV_CPU_DISABLE"] = "AVX512_SKX,AVX512_CNL,AVX512_CLX,AVX512_ICL,AVX512_COMMON,AVX512F"
-    try:
-        run([python, "-c", "import cv2"], 60)
-    except EngineError:
-        raise EngineError("python3-opencv is not installed (apt-get install python3-opencv)") from None
     return Adapter("OpenCV", [python, str(HERE / "adapters/opencv.py")], env)
 
 

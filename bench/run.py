@@ -174,7 +174,7 @@ def find_engines(args, skipped):
     if not args.no_peers:
         for name, find in (
             ("ONNX Runtime", lambda: peers.onnxruntime(say)),
-            ("OpenCV", lambda: peers.opencv(args.cpu)),
+            ("OpenCV", lambda: peers.opencv(say, args.cpu)),
         ):
             try:
                 engines.append(find())
