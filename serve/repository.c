@@ -364,12 +364,12 @@ bool serve_repository_ready(serve_repository *r) {
     return ready;
 }
 
-void serve_repository_poll(serve_repository *r) {
+void serve_repository_poll(serve_repository *r, bool complete) {
     serve_scan scan;
     tern_error err;
     pthread_mutex_lock(&r->loading);
     if (scan_all(r, &scan, &err) == TERN_OK) {
-        update_all(r, &scan, false);
+        update_all(r, &scan, complete);
         serve_scan_release(&scan);
     }
     pthread_mutex_unlock(&r->loading);

@@ -39,8 +39,9 @@ tern_status serve_repository_get(serve_repository *r, const char *name, int64_t 
 bool serve_repository_ready(serve_repository *r);
 
 /* Looks at the sources again: new and changed versions are loaded (a changed one replaces the old one only when it
- * could be), those that are gone are unloaded. Files that are still being written are left for the next time. */
-void serve_repository_poll(serve_repository *r);
+ * could be), those that are gone are unloaded. What was not the same at the last look may still be written, and is left
+ * for the next one, unless `complete` says that it is all there. */
+void serve_repository_poll(serve_repository *r, bool complete);
 /* As a client asks; waits until it is done. `config` replaces what the files say; NULL: nothing. */
 tern_status serve_repository_load(serve_repository *r, const char *name, const char *config, tern_error *err);
 tern_status serve_repository_unload(serve_repository *r, const char *name, tern_error *err);

@@ -1,5 +1,6 @@
 /* The life of the server: signals, polling, draining. */
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <time.h>
@@ -31,13 +32,69 @@ static int wait_signal(const sigset_t *set, double limit) {
     return signal < 0 ? 0 : signal;
 }
 
+/* ---- the thread that looks at the repository ---------------------------------------------------------------- */
+
+typedef struct poller {
+    serve_repository *repository;
+    double seconds; /* 0: only when asked */
+    pthread_mutex_t mutex;
+    pthread_cond_t wake;
+    bool asked, stop;
+    pthread_t thread;
+} poller;
+
+/* Waits for its time, or to be asked; false: to stop. */
+static bool wait_turn(poller *p) {
+    struct timespec until, step = seconds(p->seconds > 0 ? p->seconds : 3600);
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += step.tv_sec + (until.tv_nsec + step.tv_nsec) / 1000000000;
+    until.tv_nsec = (until.tv_nsec + step.tv_nsec) % 1000000000;
+    pthread_mutex_lock(&p->mutex);
+    int code = 0;
+    while (!p->stop && !p->asked && code != ETIMEDOUT) code = pthread_cond_timedwait(&p->wake, &p->mutex, &until);
+    bool go = !p->stop, asked = p->asked;
+    p->asked = false;
+    pthread_mutex_unlock(&p->mutex);
+    if (go && (asked || p->seconds > 0)) serve_repository_poll(p->repository, asked);
+    return go;
+}
+
+static void *poll_repository(void *context) {
+    while (wait_turn(context)) {}
+    return NULL;
+}
+
+static bool poller_start(poller *p, serve_repository *repository, double period) {
+    *p = (poller){.repository = repository, .seconds = period};
+    pthread_mutex_init(&p->mutex, NULL);
+    pthread_cond_init(&p->wake, NULL);
+    return pthread_create(&p->thread, NULL, poll_repository, p) == 0;
+}
+
+static void poller_tell(poller *p, bool stop) {
+    pthread_mutex_lock(&p->mutex);
+    p->stop = p->stop || stop;
+    p->asked = true;
+    pthread_cond_signal(&p->wake);
+    pthread_mutex_unlock(&p->mutex);
+}
+
+/* A model that is being loaded is loaded first. */
+static void poller_stop(poller *p) {
+    poller_tell(p, true);
+    pthread_join(p->thread, NULL);
+    pthread_cond_destroy(&p->wake);
+    pthread_mutex_destroy(&p->mutex);
+}
+
+/* ---- the whole ---------------------------------------------------------------------------------------------- */
+
 /* Until one of the signals that end it. */
-static int serve_until_signal(serve_server *s, const sigset_t *set) {
-    double poll = s->options->poll_seconds;
+static int serve_until_signal(poller *p, const sigset_t *set) {
     for (;;) {
-        int signal = wait_signal(set, poll > 0 ? poll : 3600);
+        int signal = wait_signal(set, 3600);
         if (signal == SIGTERM || signal == SIGINT) return signal;
-        if (signal == SIGHUP || (signal == 0 && poll > 0)) serve_repository_poll(s->repository);
+        if (signal == SIGHUP) poller_tell(p, false);
     }
 }
 
@@ -75,14 +132,22 @@ int serve_run(const serve_options *options) {
         serve_server_release(&s);
         return cli_fail(&err);
     }
+    poller p;
+    if (!poller_start(&p, s.repository, options->poll_seconds)) {
+        serve_http_stop(h);
+        serve_server_release(&s);
+        cli_error("no thread can be started");
+        return CLI_FAILED;
+    }
     print_address(h, options);
-    bool finished = drain(&s, h, &set, serve_until_signal(&s, &set));
+    bool finished = drain(&s, h, &set, serve_until_signal(&p, &set));
     if (!finished) {
         /* Their threads still use what would be freed. */
         cli_error("stopped with %d requests under way", atomic_load(&s.under_way));
         _exit(CLI_FAILED);
     }
     serve_http_stop(h);
+    poller_stop(&p);
     serve_server_release(&s);
     cli_error("stopped");
     return CLI_OK;

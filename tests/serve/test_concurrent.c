@@ -143,8 +143,8 @@ static void *call_until_stopped(void *context) {
 
 /* A changed file is seen when it has stayed the same for one poll. */
 static void poll_twice(st_server *s) {
-    serve_repository_poll(s->server.repository);
-    serve_repository_poll(s->server.repository);
+    serve_repository_poll(s->server.repository, false);
+    serve_repository_poll(s->server.repository, false);
 }
 
 static void models_change_under_load(void **unused) {

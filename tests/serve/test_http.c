@@ -109,7 +109,7 @@ static void keeps_connections(void **unused) {
     snprintf(request, sizeof request, "%zx\r\n%.10s\r\n", (size_t)10, BODY);
     put(fd, request);
     usleep(20000);
-    snprintf(request, sizeof request, "%zx\r\n%s\r\n0\r\n\r\n", strlen(BODY) - 10, BODY + 10);
+    snprintf(request, sizeof request, "%zx\r\n%s\r\n0\r\n\r\n", strlen(BODY) - 10, &BODY[10]);
     put(fd, request);
     get(fd, text, sizeof text, "]}", 3000);
     assert_non_null(strstr(text, "HTTP/1.1 200"));

@@ -120,7 +120,7 @@ rmdir "$scratch/models/empty/1" "$scratch/models/empty"
 ask "a compiled model" 200 '"index":3,"label":"Dress"' "$url/v1/models/quick:classify" --data-binary @examples/dress.png
 ask "labels of a file" 200 '"index":3,"label":"drei"' "$url/v1/models/clothes:classify" --data-binary @examples/dress.png
 ask "a configuration of Triton's" 200 '"max_batch_size":4.*"preferred_batch_size":\[2,4\],"max_queue_delay_microseconds":100' "$url/v2/models/clothes/config"
-mkdir "$scratch/models/clothes/3" "$scratch/new"
+mkdir "$scratch/models/clothes/3"
 cp models/fashion.onnx "$scratch/models/clothes/3/model.onnx"
 for _ in $(seq 100); do
     curl -s "$url/v2/models/clothes" | grep -q '"versions":\["1","3"\]' && break
@@ -157,6 +157,19 @@ code=$?
 server=
 [ "$(cat "$scratch/slow-status")" = 200 ] && grep -q '"index":3' "$scratch/slow" && [ "$code" -eq 0 ]
 result $? "a request under way is answered after SIGTERM"
+
+start_server "$scratch/models/alone.onnx" --poll 0 --drain 0
+printf broken >"$scratch/models/alone.onnx"
+sleep 0.5
+ask "nobody looks without being asked" 200 '"reason":""' -X POST "$url/v2/repository/index"
+kill -HUP "$server"
+for _ in $(seq 100); do
+    curl -s -X POST "$url/v2/repository/index" | grep -q 'not reloaded' && break
+    sleep 0.1
+done
+ask "SIGHUP: a broken file does not replace the model" 200 '"state":"READY","reason":"not reloaded' -X POST "$url/v2/repository/index"
+ask "which goes on" 200 'Dress' "$url/v1/models/alone:classify" --data-binary @examples/dress.png
+stop_server
 
 # ---- real detectors ------------------------------------------------------------------------------------------------
 
