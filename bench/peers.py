@@ -80,6 +80,25 @@ class Tern:
         return {k: got[k] for k in ("min_ms", "median_ms", "runs", "load_ms", "macs", "peak_gflops")}, cost
 
 
+    def layers(self, model, threads, seconds):
+        """The layers that take over 2 % of a run, slowest first, with their share of the peak in direct convolution."""
+        command = [self.tern, "profile", str(model.path), "--threads", str(threads), "--seconds", str(seconds)]
+        command += ["--top", "0", "--json", *(["--cpu", self.cpu] if self.cpu else [])]
+        got = json.loads(run(command, seconds * 3 + 120)[0])
+        nodes = [n for n in got["nodes"] if not n["in_subgraph"]]
+        total = sum(n["min_ms"] for n in nodes)
+        found = []
+        for n in sorted(nodes, key=lambda n: -n["min_ms"]):
+            if n["min_ms"] > 0.02 * total:
+                gflops = 2e-6 * n["macs"] / n["min_ms"]
+                found.append({
+                    "name": n["name"], "op_type": n["op_type"], "kernel": n["kernel"], "shapes": n["shapes"],
+                    "min_ms": n["min_ms"], "percent_of_time": 100 * n["min_ms"] / total, "gflops": gflops,
+                    "percent_of_peak": 100 * gflops / got["peak_gflops"] if got["peak_gflops"] else 0,
+                })
+        return found
+
+
 class Adapter:
     """A command that gets MODEL THREADS SECONDS and prints milliseconds."""
 

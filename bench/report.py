@@ -109,6 +109,17 @@ def _resources(rows, engines):
     return out
 
 
+def _layers(row):
+    """What `--layers` adds for one network."""
+    out = f"\nLayers of {row['model']} that take over 2 % of the time, each at its fastest:\n\n"
+    out += _line(["layer", "kernel", "shapes", "ms", "% of the time", "GFLOP/s", "% of the peak"]) + "|---|---|---|---|---|---|---|\n"
+    for n in row["layers"]:
+        rates = [f"{n['gflops']:.0f}", f"{n['percent_of_peak']:.0f}"] if n["gflops"] else ["", ""]
+        name = f"{n['op_type']} {n['name']}".strip().replace("|", "\\|")
+        out += _line([name, n["kernel"], n["shapes"], _ms(n["min_ms"]), f"{n['percent_of_time']:.1f}", *rates])
+    return out
+
+
 def _notes(result):
     out = ""
     if result["settings"]["cpu"] != "avx512":
@@ -140,6 +151,7 @@ def markdown(result, short=False):
         out += f"\n{threads} thread{'s' if threads > 1 else ''}:\n\n" + _table(rows, result["engines"], s["batch"], short)
         if not short:
             out += "\n" + _resources(rows, result["engines"])
+            out += "".join(_layers(row) for row in rows if "layers" in row)
     notes = _notes(result)
     return out + (f"\n{notes}" if notes else "")
 

@@ -204,7 +204,10 @@ def bench(args):
                     skipped.append({"what": name, "why": str(e)})
                 continue
             what = f"[{i + 1}/{len(models)}] {name}"
-            result["rows"].append(measure(model, engines, threads, args, noise, what))
+            row = measure(model, engines, threads, args, noise, what)
+            if args.layers and "error" not in row["engines"]["tern"]:
+                row["layers"] = engines[0].layers(model, threads, args.seconds * args.rounds)
+            result["rows"].append(row)
     progress("")
     cells = [c for row in result["rows"] for c in row["engines"].values() if "min_ms" in c]
     result["noise"] = noise.verdict([c["median_ms"] / c["min_ms"] - 1 for c in cells])
@@ -241,6 +244,7 @@ def parse_arguments(argv):
         epilog="""examples:
   ./do bench                                        the whole table, one thread
   ./do bench --only resnet50 yolov5s --threads 1,2 --rounds 9
+  ./do bench --no-peers --layers --only vgg16       what its layers reach
   ./do bench --seconds 2 net.onnx checkpoint.pt     models of your own
   ./do bench --peer 'ncnn=./ncnn-adapter --fp32'    another engine (docs/testing.md)
   ./do bench kernels [--only resnet50]              single layers: share of the machine's peak
@@ -257,6 +261,7 @@ exit codes: 0 done (also when the machine was noisy: the table says so); 1 tern 
     p.add_argument("--cpu", choices=["scalar", "avx2", "avx512"], help="hold tern, and OpenCV to avx2, to this tier")
     p.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND",
                    help="another engine: COMMAND gets MODEL THREADS SECONDS and prints milliseconds; may be repeated")
+    p.add_argument("--layers", action="store_true", help="tern's layers that take over 2 %% of a run, too, by share of the peak")
     p.add_argument("--no-peers", action="store_true", help="neither ONNX Runtime nor OpenCV")
     p.add_argument("--json", action="store_true", help="JSON instead of Markdown on stdout")
     p.add_argument("--markdown", metavar="FILE", help="write the Markdown to FILE")

@@ -65,6 +65,9 @@ holds "a section of a file is replaced" "$scratch/readme" '^# Net$' '^\| fashion
 ! grep -q old "$scratch/readme" && "$python" -c 'import sys, xml.dom.minidom as x; d = x.parse(sys.argv[1]); sys.exit(len(d.getElementsByTagName("rect")) != 7)' "$scratch/chart"
 result $? "bench: a chart with a bar for each engine that ran" # paper, four keys, two bars
 
+bench "layers" 0 --no-peers --layers $model
+holds "a table of layers" "$scratch/out" '^Layers of fashion that take over 2 % of the time' '^\| Conv .* \| conv_f32_.* \| [0-9.]+ \| [0-9.]+ \| [0-9]+ \| [0-9]+ \|$'
+
 bench "JSON" 0 --no-peers --json --peer "slow=sh $scratch/slow" $model
 "$python" - "$scratch/out" <<'END' 2>"$scratch/err"
 import json, sys
