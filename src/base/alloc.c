@@ -40,17 +40,19 @@ static void *counted(void *ptr) {
     return ptr;
 }
 
-void *tn_alloc_aligned(size_t bytes, size_t align) {
-    if (bytes > MAX_BYTES) return NULL;
-    return counted(hook.alloc(hook.context, bytes ? bytes : 1, align));
-}
-
-void tn_advise_huge(void *data, size_t bytes) {
+/* Asks the system for large pages where they fit in: they save faults and TLB misses. */
+static void *advised(void *data, size_t bytes) {
     uintptr_t page = (uintptr_t)2 << 20, begin = ((uintptr_t)data + page - 1) / page * page,
               end = ((uintptr_t)data + bytes) / page * page;
 #ifdef MADV_HUGEPAGE
-    if (end > begin) madvise((void *)begin, end - begin, MADV_HUGEPAGE);
+    if (data && bytes >= 2 * page && end > begin) madvise((void *)begin, end - begin, MADV_HUGEPAGE);
 #endif
+    return data;
+}
+
+void *tn_alloc_aligned(size_t bytes, size_t align) {
+    if (bytes > MAX_BYTES) return NULL;
+    return advised(counted(hook.alloc(hook.context, bytes ? bytes : 1, align)), bytes);
 }
 
 void *tn_alloc(size_t bytes) { return tn_alloc_aligned(bytes, SMALL_ALIGN); }

@@ -51,8 +51,6 @@ void *tn_alloc_array(size_t count, size_t size);    /* not cleared */
 char *tn_strdup(const char *s);
 char *tn_strndup(const char *s, size_t n);
 void tn_free(void *ptr); /* NULL is fine */
-/* Large memory that is about to be filled: asks the system for large pages, which saves faults and TLB misses. */
-void tn_advise_huge(void *data, size_t bytes);
 /* Number of live allocations and of allocations made so far; what the no-allocation and leak tests look at. */
 size_t tn_alloc_live(void);
 size_t tn_alloc_total(void);

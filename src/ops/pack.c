@@ -84,7 +84,6 @@ static const void *find_or_make(tn_pack_cache *c, const tern_tensor *value, uint
     if (!tn_grow(&c->packs, &c->cap, c->count + 1, sizeof *c->packs)) return NULL;
     void *data = tn_alloc_aligned(bytes ? bytes : 1, TN_CACHE_LINE);
     if (!data) return NULL;
-    tn_advise_huge(data, bytes);
     fn(context, value, data);
     evict(c, value);
     c->packs[c->count++] = (pack){value, key, bytes, data, false};
