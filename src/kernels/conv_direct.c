@@ -239,7 +239,7 @@ static void run_block(const direct_job *j, int64_t n, int64_t g, int64_t u0, int
         int nv = (int)(width / b);
         t.w = w + o * p->k_rows;
         t.w_step = width;
-        if (length <= p->k->tile_m_wide && panel + 1 < p1 && left > 3 * b) {
+        if (length <= p->k->tile_m_wide && c->sw != 2 && panel + 1 < p1 && left > 3 * b) {
             nv = 4;
             t.w2 = t.w + p->k_rows * width;
         }

@@ -9,6 +9,7 @@
 #define VEC_NAME(name) name##_scalar
 #define VEC_TIER_TEXT  "scalar"
 #define VEC_TIER_ENUM  TERN_CPU_SCALAR
+#define VEC_PORTABLE   1
 #define TILE_M         2
 #define TILE_M_WIDE    1
 

@@ -119,7 +119,7 @@ TN_INLINE void dw_strip_run(const tn_dwconv_strip *a, const int k, const int s, 
 }
 
 void VEC_NAME(tn_dwconv_strip_f32)(const tn_dwconv_strip *a) {
-    const bool pair = a->y1 - a->y0 > 1;
+    const bool pair = !VEC_PORTABLE && a->y1 - a->y0 > 1;
     if (a->k == 3 && a->s == 1) {
         if (pair)
             dw_strip_run(a, 3, 1, 2);

@@ -103,7 +103,10 @@ TN_INLINE void tile_run(const tn_tile *a, const int m, const int nv, const tn_ti
     static void panel2_##m##x##nv(const tn_tile *a) { tile_run(a, m, nv, TN_TILE_PANEL2); }
 #define TILE_DEFINE_1(m) TILE_DEFINE(m, 1)
 #define TILE_DEFINE_2(m) TILE_DEFINE(m, 2)
-#define TILE_DEFINE_4(m) TILE_DEFINE(m, 4)
+/* Rows too short for the high tiles are rare where the stride is 2: they make do with two vectors. */
+#define TILE_DEFINE_4(m)                                                                  \
+    static void blocked_##m##x4(const tn_tile *a) { tile_run(a, m, 4, TN_TILE_BLOCKED); } \
+    static void panel_##m##x4(const tn_tile *a) { tile_run(a, m, 4, TN_TILE_PANEL); }
 TILE_NARROW(TILE_DEFINE_1)
 TILE_NARROW(TILE_DEFINE_2)
 TILE_WIDE(TILE_DEFINE_4)
@@ -111,7 +114,7 @@ TILE_WIDE(TILE_DEFINE_4)
 /* The kinds in the order of tn_tile_kind. */
 #define TILE_ENTRY_1(m) [m] = {blocked_##m##x1, blocked2_##m##x1, panel_##m##x1, panel2_##m##x1},
 #define TILE_ENTRY_2(m) [m] = {blocked_##m##x2, blocked2_##m##x2, panel_##m##x2, panel2_##m##x2},
-#define TILE_ENTRY_4(m) [m] = {blocked_##m##x4, blocked2_##m##x4, panel_##m##x4, panel2_##m##x4},
+#define TILE_ENTRY_4(m) [m] = {blocked_##m##x4, NULL, panel_##m##x4, NULL},
 
 /* NULL when there is no such tile. */
 tn_tile_fn VEC_NAME(tn_tile_f32)(tn_tile_kind kind, int m, int nv) {

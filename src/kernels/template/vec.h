@@ -4,6 +4,7 @@
  * VEC_NAME and the vf_ functions, and then one template. So an algorithm is written once, and intrinsics stay in three
  * small headers.
  *
+ *   VEC_PORTABLE    1 where variants that pay with many registers only should be left out
  *   vf, vm          a vector of VEC_W floats; a mask of VEC_W lanes
  *   vf_load_n/store_n  the first n lanes (0 <= n <= VEC_W); memory past them is neither read nor written
  *   vf_keep         lanes from n on become zero (0 <= n <= VEC_W)

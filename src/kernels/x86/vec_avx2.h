@@ -10,6 +10,7 @@
 #define VEC_NAME(name) name##_avx2
 #define VEC_TIER_TEXT  "avx2"
 #define VEC_TIER_ENUM  TERN_CPU_AVX2
+#define VEC_PORTABLE   0
 /* 6 * 2 sums + 2 weights + 1 broadcast of 16 registers. */
 #define TILE_M      6
 #define TILE_M_WIDE 2

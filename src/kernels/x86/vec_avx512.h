@@ -10,6 +10,7 @@
 #define VEC_NAME(name) name##_avx512
 #define VEC_TIER_TEXT  "avx512"
 #define VEC_TIER_ENUM  TERN_CPU_AVX512
+#define VEC_PORTABLE   0
 /* The register tile: pixels (or rows) x vectors. 14 * 2 sums + 2 weights + 1 broadcast of 32 registers. */
 #define TILE_M      14
 #define TILE_M_WIDE 6 /* rows of the tile that is four vectors wide */
