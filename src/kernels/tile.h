@@ -12,9 +12,9 @@
 
 typedef enum tn_tile_kind {
     TN_TILE_BLOCKED,  /* pixel_step = vector width, lane_step = 1: blocked activations */
-    TN_TILE_BLOCKED2, /* pixel_step = twice that: stride 2 */
+    TN_TILE_BLOCKED2, /* pixel_step = twice that: stride 2; one or two vectors */
     TN_TILE_PANEL,    /* pixel_step = 1, lane_step and w_step from the struct: packed rows, plain activations */
-    TN_TILE_PANEL2,   /* pixel_step = 2 */
+    TN_TILE_PANEL2,   /* pixel_step = 2; one or two vectors */
     TN_TILE_KINDS
 } tn_tile_kind;
 
