@@ -91,7 +91,8 @@ static void report_text(const tern_model *m, const char *path) {
     tn_text text;
     tn_text_init(&text);
     const char *source = tern_model_metadata(m, "tern.source");
-    tn_text_add(&text, "%s\n  from  %s\n  in    ", path, source ? source : "?");
+    cli_print_name(path);
+    tn_text_add(&text, "\n  from  %s\n  in    ", source ? source : "?");
     add_values(&text, m, false);
     tn_text_add(&text, "\n  out   ");
     add_values(&text, m, true);

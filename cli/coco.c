@@ -127,6 +127,9 @@ static tern_status read_truth(const cli_coco *data, const cJSON *item, coco_trut
     if (area && (!cJSON_IsNumber(area) || !(area->valuedouble >= 0 && area->valuedouble <= 1e18))) {
         return tn_fail(err, TERN_INVALID_FORMAT, "annotation %zu: \"area\" is not a number of pixels", at);
     }
+    if (crowd && !cJSON_IsBool(crowd) && !cJSON_IsNumber(crowd)) {
+        return tn_fail(err, TERN_INVALID_FORMAT, "annotation %zu: \"iscrowd\" is neither 0 nor 1", at);
+    }
     out->picture = (int32_t)(p - data->pictures);
     out->cls = (int32_t)(c - data->categories);
     out->area = area ? area->valuedouble : out->box.w * out->box.h;
@@ -152,10 +155,13 @@ tern_status cli_coco_load(cli_coco *out, const char *path, tern_error *err) {
     *out = (cli_coco){0};
     tn_file file;
     TN_TRY(tn_file_map(&file, path, err));
-    cJSON *root = cJSON_ParseWithLength((const char *)file.data, file.size);
+    const char *text = (const char *)file.data, *end = text;
+    cJSON *root = cJSON_ParseWithLengthOpts(text, file.size, &end, false);
+    while (root && end < text + file.size && strchr(" \t\r\n", *end) && *end) end++;
+    bool whole = root && end == text + file.size;
     tn_file_unmap(&file);
     tern_status status =
-        root ? read_all(out, root, err) : tn_fail(err, TERN_INVALID_FORMAT, "the file is not valid JSON");
+        whole ? read_all(out, root, err) : tn_fail(err, TERN_INVALID_FORMAT, "the file is not valid JSON");
     cJSON_Delete(root);
     if (status != TERN_OK) tn_error_prefix(err, "%s: ", path);
     return status;

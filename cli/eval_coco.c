@@ -5,6 +5,7 @@
 
 #include "base/base.h"
 #include "cli/coco.h"
+#include "cli/dataset.h"
 #include "cli/json.h"
 #include "cli/progress.h"
 
@@ -201,6 +202,10 @@ static tern_status judge(evaluation *v, tern_error *err) {
 int cli_eval_coco_run(const cli_eval_coco *e) {
     evaluation v = {.e = e};
     tern_error err;
+    if (e->results && cli_same_file(e->annotations, e->results)) {
+        cli_error("%s: the detections would replace the annotations; give another name", e->results);
+        return CLI_FAILED;
+    }
     if (cli_coco_load(&v.data, e->annotations, &err) != TERN_OK) {
         cli_coco_release(&v.data);
         return cli_fail(&err);

@@ -86,6 +86,11 @@ sed 's/scene-000/scene-999/' "$scratch/one.json" >"$scratch/gone.json"
 expect "a missing picture" 1 - 'scene-999.jpg' eval --coco "$scratch/gone.json" $model $scenes
 expect "a classifier" 1 - 'tern: ' eval --coco $scenes/annotations.json models/fashion.onnx $scenes
 expect "labels of a classifier's kind" 2 - 'folder' eval --coco $scenes/annotations.json $model $scenes labels
+sed 's/"bbox"/"iscrowd": "yes", "bbox"/' "$scratch/one.json" >"$scratch/crowd.json"
+expect "a crowd that is neither 0 nor 1" 1 - 'annotation 0: "iscrowd"' eval --coco "$scratch/crowd.json" $model $scenes
+{ cat "$scratch/one.json" && echo ']'; } >"$scratch/long.json"
+expect "more than a JSON value" 1 - 'long.json: the file is not valid JSON' eval --coco "$scratch/long.json" $model $scenes
+expect "detections over the annotations" 1 - 'replace the annotations' eval --coco "$scratch/one.json" $model $scenes --det-json "$scratch/one.json"
 expect "detections without --coco" 2 - 'goes with --coco' eval $model $scenes --det-json "$scratch/x.json"
 
 # ---- the demo ----------------------------------------------------------------------------------------------------------
