@@ -109,8 +109,8 @@ static tern_status solve_target(tn_infer *c, target *t) {
     if (!b.fits) {
         int64_t n;
         if (tn_shape_known(&t->in) && !tn_shape_count_checked(&t->in, &n)) return reshape_fail(c, t);
-        return t->rest < 0 && tn_shape_known(&t->out) && tn_shape_known(&t->in) && n != 0 ? reshape_fail(c, t)
-                                                                                          : TERN_OK;
+        bool known = tn_shape_known(&t->in) && b.out_left == 0;
+        return known && (t->rest >= 0 || n != 0) ? reshape_fail(c, t) : TERN_OK;
     }
     if (b.in_left || b.out_left) {
         if (t->rest >= 0 && b.in_left == 1 && b.out_left == 0 && b.in == b.out && b.in > 0)

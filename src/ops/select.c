@@ -1,4 +1,4 @@
-/* OneHot, NonZero, Trilu, CumSum, ReverseSequence. */
+/* OneHot, Trilu, ReverseSequence. */
 #include "ops/args.h"
 #include "ops/copy.h"
 #include "ops/rowio.h"
@@ -58,68 +58,6 @@ static tern_status run_one_hot(tn_run *c) {
 
 const tn_op tn_op_one_hot = TN_ARGS_OP(infer_one_hot, run_one_hot, 3, 3, 1, 1, 0);
 
-/* ---- NonZero ----------------------------------------------------------------------------------------------- */
-
-static tern_status infer_non_zero(tn_infer *c) {
-    TN_TRY(tn_args_need(c, 0, TN_TYPES_ALL));
-    tn_shape s, out = tn_args_unknown_dims(2);
-    if (tn_args_shape(c, 0, &s)) out.dims[0] = s.rank;
-    tn_infer_out(c, 0, TERN_INT64, &out);
-    return TERN_OK;
-}
-
-/* Float types have a sign bit that may be set in a zero; strings are zero when empty. */
-static bool is_zero(const tern_tensor *t, int64_t i) {
-    switch (t->dtype) {
-    case TERN_FLOAT:
-        return ((const float *)t->data)[i] == 0;
-    case TERN_DOUBLE:
-        return ((const double *)t->data)[i] == 0;
-    case TERN_FLOAT16:
-    case TERN_BFLOAT16:
-        return (((const uint16_t *)t->data)[i] & 0x7fff) == 0;
-    case TERN_COMPLEX64:
-        return ((const float *)t->data)[2 * i] == 0 && ((const float *)t->data)[2 * i + 1] == 0;
-    case TERN_COMPLEX128:
-        return ((const double *)t->data)[2 * i] == 0 && ((const double *)t->data)[2 * i + 1] == 0;
-    case TERN_STRING:
-        return ((const tern_string *)t->data)[i].len == 0;
-    case TERN_FLOAT8E4M3FN:
-    case TERN_FLOAT8E5M2:
-        return (((const uint8_t *)t->data)[i] & 0x7f) == 0;
-    case TERN_FLOAT4E2M1:
-        return (((const uint8_t *)t->data)[i] & 0x7) == 0;
-    case TERN_FLOAT8E8M0:
-        return false;
-    default: {
-        size_t unit = tern_dtype_size(t->dtype);
-        static const char zero[16];
-        return memcmp((const char *)t->data + (size_t)i * unit, zero, unit) == 0;
-    }
-    }
-}
-
-static tern_status run_non_zero(tn_run *c) {
-    const tern_tensor *x = c->in[0];
-    int64_t n = tn_shape_count(&x->shape), found = 0, k = 0;
-    for (int64_t i = 0; i < n; i++) found += !is_zero(x, i);
-    tn_shape out = {.rank = 2, .dims = {x->shape.rank, found}};
-    TN_TRY(tn_run_alloc(c, 0, TERN_INT64, &out));
-    int64_t *y = c->out[0]->data;
-    for (int64_t i = 0; i < n; i++) {
-        if (is_zero(x, i)) continue;
-        int64_t rest = i;
-        for (int d = x->shape.rank - 1; d >= 0; d--) {
-            y[d * found + k] = rest % x->shape.dims[d];
-            rest /= x->shape.dims[d];
-        }
-        k++;
-    }
-    return TERN_OK;
-}
-
-const tn_op tn_op_non_zero = TN_ARGS_OP(infer_non_zero, run_non_zero, 1, 1, 1, 1, TN_OP_ALLOC);
-
 /* ---- Trilu ------------------------------------------------------------------------------------------------- */
 
 static tern_status infer_trilu(tn_infer *c) {
@@ -159,58 +97,6 @@ static tern_status run_trilu(tn_run *c) {
 }
 
 const tn_op tn_op_trilu = TN_ARGS_OP(infer_trilu, run_trilu, 1, 2, 1, 1, 0);
-
-/* ---- CumSum ------------------------------------------------------------------------------------------------ */
-
-#define SUM_TYPES (TN_TYPES_FLOAT | TN_T(INT32) | TN_T(INT64) | TN_T(UINT32) | TN_T(UINT64))
-
-static tern_status cumsum_axis(const tern_tensor *t, int rank, int *axis, tern_error *err) {
-    if (tn_shape_count(&t->shape) != 1)
-        return tn_fail(err, TERN_SHAPE_MISMATCH, "axis has %lld elements where 1 is needed",
-                       (long long)tn_shape_count(&t->shape));
-    return tn_args_axis(tn_tensor_get_i64(t, 0), rank, axis, err);
-}
-
-static tern_status infer_cumsum(tn_infer *c) {
-    TN_TRY(tn_args_need(c, 0, SUM_TYPES));
-    TN_TRY(tn_args_need(c, 1, TN_T(INT32) | TN_T(INT64)));
-    tn_shape s;
-    int axis;
-    if (tn_args_shape(c, 0, &s) && c->value[1]) TN_TRY(cumsum_axis(c->value[1], s.rank, &axis, c->err));
-    tn_infer_out_like(c, 0, 0);
-    return TERN_OK;
-}
-
-static tern_status run_cumsum(tn_run *c) {
-    const tern_tensor *x = c->in[0];
-    tern_tensor *y = c->out[0];
-    int axis = 0;
-    TN_TRY(cumsum_axis(c->in[1], x->shape.rank, &axis, c->err));
-    tn_rows r = tn_rows_of(&x->shape, axis);
-    bool exclusive = tn_attr_i(c->node, "exclusive", 0) != 0, reverse = tn_attr_i(c->node, "reverse", 0) != 0;
-    bool floats = tn_type_in(x->dtype, TN_TYPES_FLOAT);
-    for (int64_t t = 0; t < r.outer * r.inner; t++) {
-        double f = 0, fv = 0;
-        int64_t i = 0, iv = 0;
-        for (int64_t d = 0; d < r.dim; d++) {
-            int64_t at = (t / r.inner * r.dim + (reverse ? r.dim - 1 - d : d)) * r.inner + t % r.inner;
-            if (floats) {
-                tn_row_load_f64(x->dtype, x->data, at, 1, &fv);
-                double sum = f + fv;
-                tn_row_store_f64(y->dtype, y->data, at, 1, exclusive ? &f : &sum);
-                f = sum;
-            } else {
-                tn_row_load_i64(x->dtype, x->data, at, 1, &iv);
-                int64_t sum = (int64_t)((uint64_t)i + (uint64_t)iv);
-                tn_row_store_i64(y->dtype, y->data, at, 1, exclusive ? &i : &sum);
-                i = sum;
-            }
-        }
-    }
-    return TERN_OK;
-}
-
-const tn_op tn_op_cumsum = TN_ARGS_OP(infer_cumsum, run_cumsum, 2, 2, 1, 1, 0);
 
 /* ---- ReverseSequence --------------------------------------------------------------------------------------- */
 

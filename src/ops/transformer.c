@@ -273,8 +273,8 @@ static tern_status scatter_start(tn_run *c, int64_t sample, int64_t length, int6
                                  int64_t *start) {
     const tern_tensor *w = tn_args_in(c, 2);
     *start = w ? ((const int64_t *)w->data)[sample] : 0;
-    if (*start >= 0 && (circular || *start <= most - length)) {
-        if (most) *start %= most;
+    if (circular ? length <= most : *start >= 0 && *start <= most - length) {
+        if (most && (*start %= most) < 0) *start += most; /* circular: counted from the end, as a modulo is */
         return TERN_OK;
     }
     return tn_run_fail(c, TERN_INVALID_ARGUMENT, "write index %lld of sample %lld: %lld elements into a cache of %lld",

@@ -411,6 +411,9 @@ static void test_tensor_scatter(void **state) {
     scatter_begin(&t, "linear", 2);
     op_error(&t, TERN_INVALID_ARGUMENT, STRS("write index 2"));
     scatter_begin(&t, "circular", -1);
+    op_out(&t, op_num(TERN_INT8, DIMS(1, 3, 2), VALS(9, 10, 3, 4, 7, 8)));
+    op_run_exact(&t);
+    scatter_begin(&t, "linear", -1);
     op_error(&t, TERN_INVALID_ARGUMENT, STRS("write index -1"));
     op_begin(&t, "TensorScatter", 24);
     op_attr_i(&t, "axis", 0);

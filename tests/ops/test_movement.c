@@ -99,7 +99,8 @@ static void test_reshape(void **state) {
                {{-2, 3, 4}, 0, TERN_INVALID_MODEL, "-2"},
                {{-1, 7, 1}, 0, TERN_SHAPE_MISMATCH, "2x3x4"},
                {{0, -1, 4}, 1, TERN_INVALID_MODEL, "allowzero"},
-               {{INT64_MAX, INT64_MAX, 16}, 0, TERN_SHAPE_MISMATCH, "2x3x4"}};
+               {{INT64_MAX, INT64_MAX, 16}, 0, TERN_SHAPE_MISMATCH, "2x3x4"},
+               {{INT64_MAX, INT64_MAX, -1}, 0, TERN_SHAPE_MISMATCH, "2x3x4"}};
     for (size_t i = 0; i < TN_COUNT(bad); i++) {
         op_test t;
         op_begin(&t, "Reshape", 14);
@@ -456,6 +457,60 @@ static void test_depth_space(void **state) {
     op_error(&t, TERN_SHAPE_MISMATCH, STRS("is 6", "4"));
 }
 
+/* More elements than a task has: every 5th of 257 x 3 x 300 is not zero. */
+static void test_non_zero_in_parts(void **state) {
+    (void)state;
+    enum { A = 257, B = 3, C = 300, N = A * B * C, FOUND = (N + 4) / 5 };
+    static const tern_dtype types[] = {TERN_FLOAT, TERN_BFLOAT16, TERN_INT8, TERN_INT64};
+    for (size_t k = 0; k < TN_COUNT(types); k++) {
+        tern_tensor *x = op_tensor(types[k], DIMS(A, B, C)), *y = op_tensor(TERN_INT64, DIMS(3, FOUND));
+        int64_t *places = y->data;
+        for (int64_t i = 0, found = 0; i < N; i++) {
+            op_set(x, i, i % 5 == 0 ? 1 : 0);
+            if (i % 5) continue;
+            places[found] = i / C / B;
+            places[FOUND + found] = i / C % B;
+            places[2 * FOUND + found++] = i % C;
+        }
+        op_test t;
+        op_begin(&t, "NonZero", 13);
+        op_in(&t, x);
+        op_out(&t, y);
+        op_run_exact(&t);
+    }
+}
+
+/* Along each axis of 3 x 600 x 2 in both directions, against the definition. */
+static void test_cumulative(void **state) {
+    (void)state;
+    enum { A = 3, B = 600, C = 2, N = A * B * C };
+    static const int64_t dim[3] = {A, B, C}, step[3] = {B * C, C, 1};
+    for (int k = 0; k < 3 * 8; k++) {
+        bool product = k & 1, exclusive = k & 2, reverse = k & 4;
+        int axis = k / 8;
+        tern_tensor *x = op_tensor(TERN_INT32, DIMS(A, B, C)), *y = op_tensor(TERN_INT32, DIMS(A, B, C));
+        for (int64_t i = 0; i < N; i++) op_set(x, i, (double)(i % 7 - 3 + (i % 7 == 3)));
+        for (int64_t i = 0; i < N; i++) {
+            int64_t place = i / step[axis] % dim[axis];
+            uint32_t v = product;
+            for (int64_t d = 0; d < dim[axis]; d++) {
+                bool before = reverse ? d > place : d < place;
+                uint32_t e = (uint32_t)((const int32_t *)x->data)[i + (d - place) * step[axis]];
+                if (before || (d == place && !exclusive)) v = product ? v * e : v + e;
+            }
+            ((int32_t *)y->data)[i] = (int32_t)v;
+        }
+        op_test t;
+        op_begin(&t, product ? "CumProd" : "CumSum", 26);
+        op_attr_i(&t, "exclusive", exclusive);
+        op_attr_i(&t, "reverse", reverse);
+        op_in(&t, x);
+        op_in(&t, op_num(TERN_INT64, SCALAR, VALS(axis - 3)));
+        op_out(&t, y);
+        op_run_exact(&t);
+    }
+}
+
 static void test_selection(void **state) {
     (void)state;
     op_test t;
@@ -596,6 +651,8 @@ int main(void) {
         cmocka_unit_test(test_pad),
         cmocka_unit_test(test_expand_tile),
         cmocka_unit_test(test_depth_space),
+        cmocka_unit_test(test_non_zero_in_parts),
+        cmocka_unit_test(test_cumulative),
         cmocka_unit_test(test_selection),
         cmocka_unit_test(test_blocked),
         cmocka_unit_test(test_dropout),
