@@ -65,6 +65,10 @@ clang-format    command:clang-format checks the formatting
 shellcheck      command:shellcheck  checks the shell scripts
 curl            command:curl        talks to the server in its tests
 openssl         command:openssl     makes a certificate in the test of HTTPS
+haproxy         command:/usr/sbin/haproxy three servers behind a proxy, one killed and one drained
+iproute2        command:ip          network namespaces of that test
+python3         command:python3     load for that test
+python3-yaml    file:/usr/lib/python3/dist-packages/yaml reads the manifests of deploy/ in their test
 "
 packages_fuzz="
 clang           command:clang       compiler with libFuzzer
