@@ -3,6 +3,7 @@
  * onnx-data.proto. */
 #include "base/base.h"
 #include "onnx/onnx.h"
+#include "opt/opt.h"
 #include "tern/model.h"
 
 #include <stdlib.h>
@@ -25,6 +26,19 @@ static void export_and_load(const tern_model *model, const tern_model_options *o
     }
     if (status == TERN_OK) tern_model_free(again);
     tn_free(bytes);
+}
+
+/* To another opset: what comes out must load, what can not be expressed has a text. */
+static void convert(const tern_model *model, int opset, const tern_model_options *options) {
+    tern_model *copy;
+    tern_error err;
+    if (tn_opt_clone(&copy, model, &err) != TERN_OK) return;
+    tern_status status = tn_opt_infer(copy, &err);
+    if (status != TERN_OK) status = tn_graph_finish(copy->graph, &err);
+    if (status == TERN_OK) status = tn_opset_convert(copy, opset, &err);
+    if (status == TERN_OK) export_and_load(copy, options);
+    if (status != TERN_OK && !err.text[0]) abort();
+    tern_model_free(copy);
 }
 
 static void ignore_problem(void *context, const char *text) {
@@ -50,6 +64,7 @@ static void load_model(const uint8_t *data, size_t size) {
         if (tern_model_input(model, i, &info, &err) != TERN_OK) abort();
     }
     export_and_load(model, &options);
+    convert(model, 1 + data[size - 1] % 28, &options);
     tern_model_free(model);
 }
 
