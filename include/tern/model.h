@@ -29,8 +29,8 @@ TERN_BEGIN_DECLS
 /* All limits at their defaults. */
 TERN_API void tern_model_options_init(tern_model_options *options);
 
-/* Reads an ONNX file; external data is looked for beside it, and nowhere else. `options` may be NULL. The file stays
- * mapped until tern_model_free: do not change it meanwhile. */
+/* Reads an ONNX file, or what `tern compile` made of one; external data is looked for beside it, and nowhere else.
+ * `options` may be NULL. The file stays mapped until tern_model_free: do not change it meanwhile. */
 TERN_API tern_status tern_model_load(tern_model **out, const char *path, const tern_model_options *options,
                                      tern_error *err);
 /* Reads an ONNX model from memory, which must outlive the model. `folder` is where external data is; NULL: there is
