@@ -23,7 +23,8 @@ TORCHVISION = (
     "densenet121 googlenet efficientnet_b0 regnet_y_400mf vgg16 vit_b_16"
 ).split()
 YOLOV5 = {"yolov5n": (1 / 3, 1 / 4), "yolov5s": (1 / 3, 1 / 2)}  # (depth, width) by those of yolov5l
-OPSET = {"vit_b_16": 14}  # its exporter needs 14
+# What ViT needs; and ReLU6 with its limits as attributes, of which OpenCV 4.6 makes sense.
+OPSET = {"vit_b_16": 14, "mobilenet_v2": 10}
 DEFAULT_OPSET = 13
 
 
@@ -127,8 +128,11 @@ def calibrate(model, x):
             nn.init.normal_(m.bias, 0, 0.1)
         elif isinstance(m, nn.Dropout):
             m.p = 0.0
-        elif isinstance(m, nn.Linear) and not m.weight.any():
-            nn.init.normal_(m.weight, 0, m.in_features**-0.5)  # ViT's last layer begins as zeros
+        elif isinstance(m, (nn.Conv2d, nn.Linear)):
+            if m.bias is not None:
+                nn.init.normal_(m.bias, 0, 0.05)  # equal tensors would become Identity nodes, which not every engine reads
+            if not m.weight.any():
+                nn.init.normal_(m.weight, 0, m.weight[0].numel() ** -0.5)  # ViT's last layer begins as zeros
     model.train()
     with torch.no_grad():
         model(x)

@@ -4,6 +4,7 @@
 Prints `version X`, `load MS` and the milliseconds of each run, as bench/run.py wants it (docs/testing.md).
 """
 import os
+import re
 import sys
 import time
 
@@ -51,4 +52,5 @@ if __name__ == "__main__":
     try:
         main(*sys.argv[1:])
     except cv2.error as e:
-        sys.exit(" ".join(str(e).split()))
+        node = re.search(r"Node \[(\w+)@[^(]*\(onnx_node!([^)]*)\)", str(e))
+        sys.exit(f"does not take node {node[2]} ({node[1]})" if node else " ".join(str(e).split())[:160])
