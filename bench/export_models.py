@@ -130,7 +130,8 @@ def calibrate(model, x):
             m.p = 0.0
         elif isinstance(m, (nn.Conv2d, nn.Linear)):
             if m.bias is not None:
-                nn.init.normal_(m.bias, 0, 0.05)  # equal tensors would become Identity nodes, which not every engine reads
+                # Equal tensors would become Identity nodes, which not every engine reads.
+                nn.init.normal_(m.bias, 0, 0.05)
             if not m.weight.any():
                 nn.init.normal_(m.weight, 0, m.weight[0].numel() ** -0.5)  # ViT's last layer begins as zeros
     model.train()

@@ -39,6 +39,10 @@ def _ms(value):
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
+def _threads(count):
+    return f"{count} thread{'s' if count > 1 else ''}"
+
+
 def _geometric_mean(values):
     return math.exp(sum(map(math.log, values)) / len(values)) if values else None
 
@@ -93,7 +97,8 @@ def _table(rows, engines, batch, short):
         out += _line(cells)
     if peers and len(rows) > 1:
         means = [_geometric_mean([r[k] for r in ratios if r[k]]) for k in range(min(len(peers), 2))]
-        out += _line(["geometric mean", "", *([""] * len(names)), *map(_number, means), *([""] * (len(head) - 2 - len(names) - len(means)))])
+        cells = ["geometric mean", *([""] * (1 + len(names))), *map(_number, means)]
+        out += _line(cells + [""] * (len(head) - len(cells)))
     return out
 
 
@@ -112,7 +117,7 @@ def _resources(rows, engines):
 def _layers(row):
     """What `--layers` adds for one network."""
     out = f"\nLayers of {row['model']} that take over 2 % of the time, each at its fastest:\n\n"
-    out += _line(["layer", "kernel", "shapes", "ms", "% of the time", "GFLOP/s", "% of the peak"]) + "|---|---|---|---|---|---|---|\n"
+    out += _line(["layer", "kernel", "shapes", "ms", "% of the time", "GFLOP/s", "% of the peak"]) + "|---" * 7 + "|\n"
     for n in row["layers"]:
         rates = [f"{n['gflops']:.0f}", f"{n['percent_of_peak']:.0f}"] if n["gflops"] else ["", ""]
         name = f"{n['op_type']} {n['name']}".strip().replace("|", "\\|")
@@ -122,8 +127,10 @@ def _layers(row):
 
 def _notes(result):
     out = ""
-    if result["settings"]["cpu"] != "avx512":
-        out += f"- tern is held to {result['settings']['cpu']}; ONNX Runtime can not be held to a tier and uses all there is.\n"
+    tier = result["settings"]["cpu"]
+    if tier != result["machine"]["tier"]:
+        all_there_is = result["machine"]["tier"]
+        out += f"- tern is held to {tier}; ONNX Runtime can not be held to a tier and uses {all_there_is}.\n"
     failures = {}
     for row in result["rows"]:
         for name, cell in row["engines"].items():
@@ -139,8 +146,8 @@ def markdown(result, short=False):
     figures = "minimum" if short else "minimum (median)"
     batch = f"batch {s['batch']}" if s["batch"] > 1 else "one picture"
     out = (
-        f"{result['date']}, {machine.text(result['machine'])}. Milliseconds of a run of {batch}, {figures} of {s['rounds']} rounds of "
-        f"{s['seconds']:g} s in which the engines take turns; {s['cpu']}.\n"
+        f"{result['date']}, {machine.text(result['machine'])}. Milliseconds of a run of {batch}, {figures} of "
+        f"{s['rounds']} rounds of {s['seconds']:g} s in which the engines take turns; {s['cpu']}.\n"
     )
     if noise["quiet"]:
         out += f"The machine was quiet: other programs had {100 * noise['others_share']:.1f} % of the processors.\n"
@@ -148,7 +155,7 @@ def markdown(result, short=False):
         out += f"**Not to be trusted: the machine was noisy** ({'; '.join(noise['reasons'])}).\n"
     for threads in dict.fromkeys(row["threads"] for row in result["rows"]):
         rows = [row for row in result["rows"] if row["threads"] == threads]
-        out += f"\n{threads} thread{'s' if threads > 1 else ''}:\n\n" + _table(rows, result["engines"], s["batch"], short)
+        out += f"\n{_threads(threads)}:\n\n" + _table(rows, result["engines"], s["batch"], short)
         if not short:
             out += "\n" + _resources(rows, result["engines"])
             out += "".join(_layers(row) for row in rows if "layers" in row)
@@ -168,7 +175,9 @@ text { font: 12px system-ui, sans-serif; fill: #222 }
 .paper { fill: #fff }
 .grid { stroke: #ddd }
 .one { stroke: #555 }
-@media (prefers-color-scheme: dark) { text { fill: #ddd } .paper { fill: #16191d } .grid { stroke: #333 } .one { stroke: #aaa } }
+@media (prefers-color-scheme: dark) {
+  text { fill: #ddd } .paper { fill: #16191d } .grid { stroke: #333 } .one { stroke: #aaa }
+}
 </style>
 """
 
@@ -178,54 +187,72 @@ def _text(x, y, text, kind="", anchor="start"):
     return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}"{css}>{escape(text)}</text>\n'
 
 
-def _bars(rows, names, scale, reference):
-    out, y = "", TOP
-    for row in rows:
-        times = {n: row["engines"][n].get("min_ms") for n in names}
-        out += _text(LEFT - 8, y + BAR * len(names) / 2 + 4, row["model"], anchor="end")
-        for i, name in enumerate(names):
-            if times[name]:
-                width = times[reference] / times[name] * scale
-                out += f'<rect x="{LEFT}" y="{y:g}" width="{width:.1f}" height="{BAR - 1}" fill="{COLOURS[i % len(COLOURS)]}"/>\n'
-                out += _text(LEFT + width + 4, y + BAR - 2, f"{_ms(times[name])} ms", "small")
-            y += BAR
-        y += GAP
-    return out, y
+def _rect(x, y, width, height, fill):
+    return f'<rect x="{x:g}" y="{y:g}" width="{width:.1f}" height="{height:g}" fill="{fill}"/>\n'
+
+
+def _legend(engines):
+    out, x = "", LEFT
+    for e, colour in zip(engines, COLOURS * len(engines)):
+        label = f"{e['name']} {e['version']}".strip()
+        out += _rect(x, 32, 10, 10, colour) + _text(x + 15, 41, label)
+        x += 40 + 7 * len(label)
+    return out
+
+
+def _axis(top, scale, bottom):
+    out = ""
+    for half in range(int(top * 2) + 1):
+        x, kind = LEFT + half / 2 * scale, "one" if half == 2 else "grid"
+        out += f'<line x1="{x:g}" x2="{x:g}" y1="{TOP - 6}" y2="{bottom:g}" class="{kind}"/>\n'
+        if half % 2 == 0 or top <= 5:
+            out += _text(x, bottom + 14, f"{half / 2:g}", "small", "middle")
+    return out
+
+
+def _bars(row, names, y, scale, reference):
+    out = _text(LEFT - 8, y + BAR * len(names) / 2 + 4, row["model"], anchor="end")
+    for name, colour in zip(names, COLOURS * len(names)):
+        ms = row["engines"][name].get("min_ms")
+        if ms:
+            width = row["engines"][reference]["min_ms"] / ms * scale
+            out += _rect(LEFT, y, width, BAR - 1, colour)
+            out += _text(LEFT + width + 4, y + BAR - 2, f"{_ms(ms)} ms", "small")
+        y += BAR
+    return out
+
+
+def _caption(result):
+    m, s = result["machine"], result["settings"]
+    noisy = "" if result["noise"]["quiet"] else "; noisy machine"
+    return f"{result['date']}, {m['cpu']} ({m['cpu_family']}), {s['cpu']}, minimum of {s['rounds']} rounds{noisy}"
 
 
 def svg(result):
     """Bars of the speed of each engine by that of the first peer, for the first number of threads."""
-    engines = result["engines"]
-    names = [e["name"] for e in engines]
+    names = [e["name"] for e in result["engines"]]
     if len(names) < 2:
         raise ReportError("a chart compares tern with another engine, and there is none")
-    reference = names[1]
-    rows = [r for r in result["rows"] if r["threads"] == result["rows"][0]["threads"] and r["engines"][reference].get("min_ms")]
+    reference, threads = names[1], result["rows"][0]["threads"] if result["rows"] else 0
+    rows = [r for r in result["rows"] if r["threads"] == threads and r["engines"][reference].get("min_ms")]
     if not rows:
         raise ReportError(f"{reference} has no times to compare with")
-    speeds = [r["engines"][reference]["min_ms"] / c["min_ms"] for r in rows for c in r["engines"].values() if c.get("min_ms")]
+    fastest = [(r, min(c["min_ms"] for c in r["engines"].values() if "min_ms" in c)) for r in rows]
+    speeds = [r["engines"][reference]["min_ms"] / ms for r, ms in fastest]
     top = max(1.0, math.ceil(max(speeds) * 2) / 2)
     scale = WIDTH / top
-    bars, bottom = _bars(rows, names, scale, reference)
-    threads = rows[0]["threads"]
-    body = _text(12, 20, f"Speed by that of {reference}, {threads} thread{'s' if threads > 1 else ''}: longer is faster", "title")
-    x = LEFT
-    for i, e in enumerate(engines):
-        label = f"{e['name']} {e['version']}".strip()
-        body += f'<rect x="{x}" y="32" width="10" height="10" fill="{COLOURS[i % len(COLOURS)]}"/>\n' + _text(x + 15, 41, label)
-        x += 40 + 7 * len(label)
-    for half in range(int(top * 2) + 1):
-        at = LEFT + half / 2 * scale
-        body += f'<line x1="{at:g}" x2="{at:g}" y1="{TOP - 6}" y2="{bottom:g}" class="{"one" if half == 2 else "grid"}"/>\n'
-        if half % 2 == 0 or top <= 5:
-            body += _text(at, bottom + 14, f"{half / 2:g}", "small", "middle")
+    step = BAR * len(names) + GAP
+    bottom = TOP + step * len(rows)
     width, height = LEFT + WIDTH + 70, bottom + 40
-    m = result["machine"]
-    caption = f"{result['date']}, {m['cpu']} ({m['cpu_family']}), {result['settings']['cpu']}, float32, minimum of {result['settings']['rounds']} rounds"
-    if not result["noise"]["quiet"]:
-        caption += "; noisy machine"
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    title = f"Speed by that of {reference}, {_threads(threads)}: longer is faster"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height:g}" width="{width}" height="{height:g}" role="img">\n'
-        f"<title>{escape(caption)}</title>\n{STYLE}"
-        f'<rect class="paper" width="{width}" height="{height:g}"/>\n{body}{bars}{_text(12, height - 8, caption, "small")}</svg>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">\n<title>{escape(title)}</title>\n{STYLE}'
+        + f'<rect class="paper" width="{width}" height="{height}"/>\n'
+        + _text(12, 20, title, "title")
+        + _legend(result["engines"])
+        + _axis(top, scale, bottom)
+        + "".join(_bars(row, names, TOP + i * step, scale, reference) for i, row in enumerate(rows))
+        + _text(12, height - 8, _caption(result), "small")
+        + "</svg>\n"
     )

@@ -188,7 +188,7 @@ def bench(args):
     engines = find_engines(args, skipped)
     result = {
         "date": datetime.date.today().isoformat(),
-        "machine": machine.describe(args.tern),
+        "machine": {**machine.describe(args.tern), "tier": engines[0].info["cpu"]["machine_tier"]},
         "settings": {"rounds": args.rounds, "seconds": args.seconds, "batch": args.batch, "cpu": engines[0].tier},
         "skipped": skipped,
         "rows": [],
@@ -249,9 +249,9 @@ def parse_arguments(argv):
   ./do bench --peer 'ncnn=./ncnn-adapter --fp32'    another engine (docs/testing.md)
   ./do bench kernels [--only resnet50]              single layers: share of the machine's peak
 
-exit codes: 0 done (also when the machine was noisy: the table says so); 1 tern failed on a model; 2 wrong command line""",
+exit codes: 0 done (a noisy machine is told by the table); 1 tern failed on a model; 2 wrong command line""",
     )
-    p.add_argument("model", nargs="*", metavar="MODEL", help=".onnx file or checkpoint (default: the table of networks)")
+    p.add_argument("model", nargs="*", metavar="MODEL", help=".onnx file or checkpoint (default: all networks)")
     p.add_argument("--models", metavar="DIR", help="the networks' .onnx files are here (default: made in the cache)")
     p.add_argument("--only", nargs="+", metavar="NAME", help="only these networks of the table")
     p.add_argument("--threads", type=thread_list, default=[1], metavar="N,N...", help="default: 1")
@@ -261,7 +261,7 @@ exit codes: 0 done (also when the machine was noisy: the table says so); 1 tern 
     p.add_argument("--cpu", choices=["scalar", "avx2", "avx512"], help="hold tern, and OpenCV to avx2, to this tier")
     p.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND",
                    help="another engine: COMMAND gets MODEL THREADS SECONDS and prints milliseconds; may be repeated")
-    p.add_argument("--layers", action="store_true", help="tern's layers that take over 2 %% of a run, too, by share of the peak")
+    p.add_argument("--layers", action="store_true", help="layers that take over 2 %% of a run, too: share of the peak")
     p.add_argument("--no-peers", action="store_true", help="neither ONNX Runtime nor OpenCV")
     p.add_argument("--json", action="store_true", help="JSON instead of Markdown on stdout")
     p.add_argument("--markdown", metavar="FILE", help="write the Markdown to FILE")
