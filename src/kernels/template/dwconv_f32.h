@@ -1,8 +1,8 @@
 /* Depthwise convolution of one block of channels.
  *
- * The usual kernels go by tiles of 7 columns and two rows: an input row is loaded once into registers and serves all
- * columns of the kernel and both rows. Padding columns are zeros in place of loads, padding rows are left out. All
- * other shapes go output by output. */
+ * The usual kernels go by tiles of 7 columns and, where registers allow, two rows: an input row is then loaded once and
+ * serves all columns of the kernel and both rows. Padding columns are zeros in place of loads, padding rows are left
+ * out. All other shapes go output by output. */
 #include "kernels/dwconv.h"
 
 /* ---- any shape, one row ------------------------------------------------------------------------------------------ */
@@ -57,16 +57,18 @@ void VEC_NAME(tn_dwconv_row_f32)(const tn_dwconv_row *a) {
 #define DW_M    TN_DWCONV_TILE
 #define DW_COLS ((DW_M - 1) * 2 + 5) /* input columns that a tile may see */
 
-/* One input row of a tile; `before` and `after` of its first and last columns lie in padding. */
-TN_INLINE void dw_load(const float *x, const int n, const int k, int64_t before, int64_t after, vf *v) {
-    TN_UNROLL
-    for (int c = 0; c < n; c++) {
-        const bool first = c < k / 2, last = c >= n - k / 2;
-        if ((first && c < before) || (last && c >= n - after))
-            v[c] = vf_zero();
-        else
-            v[c] = vf_load(x + c * VEC_W);
-    }
+/* With 32 registers an input row is held in them, and two output rows are made at a time; with 16 neither fits. */
+#if TILE_M >= 14
+#define DW_ROWS 2
+#else
+#define DW_ROWS 1
+#endif
+
+/* Column c of the n that a tile sees in an input row; `before` and `after` of them lie in padding. */
+TN_INLINE vf dw_column(const float *x, const int c, const int n, const int k, int64_t before, int64_t after) {
+    const bool first = c < k / 2, last = c >= n - k / 2;
+    if ((first && c < before) || (last && c >= n - after)) return vf_zero();
+    return vf_load(x + c * VEC_W);
 }
 
 /* Outputs (oy + j, ox + i), j < rows, i < DW_M. k, s, rows are constants. */
@@ -75,37 +77,42 @@ TN_INLINE void dw_strip_tile(const tn_dwconv_strip *a, const int k, const int s,
     const int n = (DW_M - 1) * s + k;
     const int64_t ix = ox * s - a->pad_left, iy = oy * s - a->pad_top, row = a->iw * VEC_W;
     const int64_t before = TN_MAX(-ix, 0), after = TN_MAX(ix + n - a->iw, 0);
-    vf acc[2 * DW_M], v[DW_COLS], bias = vf_load(a->bias);
-    TN_UNROLL
+    vf acc[DW_ROWS * DW_M], v[DW_COLS], bias = vf_load(a->bias);
+    TN_UNROLL_FULL
     for (int i = 0; i < rows * DW_M; i++) acc[i] = bias;
-    TN_UNROLL
+    TN_UNROLL_FULL
     for (int r = 0; r < (rows - 1) * s + k; r++) {
         if (iy + r < 0 || iy + r >= a->ih) continue;
-        dw_load(a->x + (iy + r) * row + ix * VEC_W, n, k, before, after, v);
-        TN_UNROLL
+        const float *x = a->x + (iy + r) * row + ix * VEC_W;
+        TN_UNROLL_FULL
+        for (int c = 0; c < n && DW_ROWS > 1; c++) v[c] = dw_column(x, c, n, k, before, after);
+        TN_UNROLL_FULL
         for (int j = 0; j < rows; j++) {
             const int ky = r - j * s;
             if (ky < 0 || ky >= k) continue;
-            TN_UNROLL
+            TN_UNROLL_FULL
             for (int kx = 0; kx < k; kx++) {
                 vf w = vf_load(a->w + (ky * k + kx) * VEC_W);
-                TN_UNROLL
-                for (int i = 0; i < DW_M; i++) acc[j * DW_M + i] = vf_fma(v[i * s + kx], w, acc[j * DW_M + i]);
+                TN_UNROLL_FULL
+                for (int i = 0; i < DW_M; i++) {
+                    vf in = DW_ROWS > 1 ? v[i * s + kx] : dw_column(x, i * s + kx, n, k, before, after);
+                    acc[j * DW_M + i] = vf_fma(in, w, acc[j * DW_M + i]);
+                }
             }
         }
     }
     const vf lo = vf_set(a->lo), hi = vf_set(a->hi);
     const bool keep = a->lanes < VEC_W;
-    TN_UNROLL
+    TN_UNROLL_FULL
     for (int j = 0; j < rows; j++) {
         const int64_t at = ((oy + j) * a->ow + ox) * VEC_W;
-        TN_UNROLL
+        TN_UNROLL_FULL
         for (int i = 0; i < DW_M; i++) {
-            vf x = acc[j * DW_M + i];
-            if (a->residual) x = vf_add(x, vf_load(a->residual + at + i * VEC_W));
-            if (a->clamp) x = vf_min(hi, vf_max(lo, x));
-            if (keep) x = vf_keep(x, a->lanes);
-            vf_store(a->y + at + i * VEC_W, x);
+            vf y = acc[j * DW_M + i];
+            if (a->residual) y = vf_add(y, vf_load(a->residual + at + i * VEC_W));
+            if (a->clamp) y = vf_min(hi, vf_max(lo, y));
+            if (keep) y = vf_keep(y, a->lanes);
+            vf_store(a->y + at + i * VEC_W, y);
         }
     }
 }
@@ -119,17 +126,17 @@ TN_INLINE void dw_strip_run(const tn_dwconv_strip *a, const int k, const int s, 
 }
 
 void VEC_NAME(tn_dwconv_strip_f32)(const tn_dwconv_strip *a) {
-    const bool pair = !VEC_PORTABLE && a->y1 - a->y0 > 1;
+    const bool pair = DW_ROWS > 1 && a->y1 - a->y0 > 1;
     if (a->k == 3 && a->s == 1) {
         if (pair)
-            dw_strip_run(a, 3, 1, 2);
+            dw_strip_run(a, 3, 1, DW_ROWS);
         else
             dw_strip_run(a, 3, 1, 1);
     } else if (a->k == 3) {
         dw_strip_run(a, 3, 2, 1);
     } else if (a->s == 1) {
         if (pair)
-            dw_strip_run(a, 5, 1, 2);
+            dw_strip_run(a, 5, 1, DW_ROWS);
         else
             dw_strip_run(a, 5, 1, 1);
     } else {

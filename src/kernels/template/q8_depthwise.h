@@ -9,7 +9,7 @@ TN_INLINE void q8_dw_sums(const tn_q8_depthwise *a, const q8_pass *p, const uint
                           const int64_t sw, const int64_t px, const bool corrected, vi r[4]) {
     const int quads = (kw + 3) / 4;
     vi acc[4], sum[4];
-    TN_UNROLL
+    TN_UNROLL_FULL
     for (int k = 0; k < 4; k++) {
         acc[k] = vi_load(a->bias + k % Q8_HALVES * VEC_W);
         sum[k] = vi_zero();
@@ -19,14 +19,14 @@ TN_INLINE void q8_dw_sums(const tn_q8_depthwise *a, const q8_pass *p, const uint
     for (int ky = 0; ky < kh; ky++) {
         for (int q = 0; q < quads; q++) {
             qw wv[Q8_HALVES];
-            TN_UNROLL
+            TN_UNROLL_FULL
             for (int h = 0; h < Q8_HALVES; h++) wv[h] = qw_load(w + h * QW_BYTES);
 #if !Q8_WORDS
             const int left = kw - 4 * q;
             const int8_t ones[4] = {1, left > 1, left > 2, left > 3};
             qw one = qw_set(ones);
 #endif
-            TN_UNROLL
+            TN_UNROLL_FULL
             for (int k = 0; k < 4; k++) {
                 qx v = qx_pixels(x + k / Q8_HALVES * sw * 16 + q * 4 * px + k % Q8_HALVES * VEC_W, px);
                 acc[k] = q8_dot(acc[k], v, wv[k % Q8_HALVES]);
@@ -38,7 +38,7 @@ TN_INLINE void q8_dw_sums(const tn_q8_depthwise *a, const q8_pass *p, const uint
         }
         x += down;
     }
-    TN_UNROLL
+    TN_UNROLL_FULL
     for (int k = 0; k < 4; k++) {
         vi v = acc[k];
         if (corrected) v = vi_add(v, vi_mul(sum[k], p->w_zero[k % Q8_HALVES]));
@@ -100,21 +100,21 @@ TN_INLINE void q8_dw_shifted_sums(const tn_q8_depthwise *a, const q8_pass *p, co
                                   const int kh, const int kw, const int shifts, const bool corrected, vi r[4]) {
     const int quads = (kw + 3) / 4;
     vi acc[4], sum[4];
-    TN_UNROLL
+    TN_UNROLL_FULL
     for (int k = 0; k < 4; k++) {
         acc[k] = vi_load(a->bias + k % Q8_HALVES * VEC_W);
         sum[k] = vi_zero();
     }
-    TN_UNROLL
+    TN_UNROLL_FULL
     for (int ky = 0; ky < kh; ky++, x += a->x_row) {
-        TN_UNROLL
+        TN_UNROLL_FULL
         for (int h = 0; h < Q8_HALVES; h++) {
-            TN_UNROLL
+            TN_UNROLL_FULL
             for (int first = 0; first < GROUP; first += shifts) {
-                TN_UNROLL
+                TN_UNROLL_FULL
                 for (int q = 0; q < quads; q++) {
                     qx v = qx_pixels(x + (first + 4 * q) * 16 + h * VEC_W, 16);
-                    TN_UNROLL
+                    TN_UNROLL_FULL
                     for (int o = 0; o < shifts; o++) {
                         const int k = (first + o) * Q8_HALVES + h;
                         acc[k] = q8_dot(acc[k], v, s->w[ky][q][o][h]);
@@ -124,7 +124,7 @@ TN_INLINE void q8_dw_shifted_sums(const tn_q8_depthwise *a, const q8_pass *p, co
             }
         }
     }
-    TN_UNROLL
+    TN_UNROLL_FULL
     for (int k = 0; k < 4; k++) {
         vi v = acc[k];
         if (corrected) v = vi_add(v, vi_mul(sum[k], p->w_zero[k % Q8_HALVES]));

@@ -4,40 +4,32 @@
 TN_INLINE void q8_tile_run(const tn_q8_tile *a, const int m, const int nb) {
     const int nv = nb * Q8_HALVES;
     vi acc[Q8_TILE_M * Q8_TILE_NB * Q8_HALVES];
-    TN_UNROLL
-    for (int j = 0; j < nv; j++) {
-        vi b = vi_load(a->bias + j * VEC_W);
-        TN_UNROLL
-        for (int i = 0; i < m; i++) acc[i * nv + j] = b;
-    }
+    TN_UNROLL_FULL
+    for (int k = 0; k < m * nv; k++) acc[k] = vi_load(a->bias + k % nv * VEC_W);
     const int64_t step = a->step;
     const char *w = a->w;
     for (int64_t t = 0; t < a->taps + a->last_taps; t++) {
         /* Every third pixel has a pointer of its own; those between are reached by scaled index. */
-        const uint8_t *p[(Q8_TILE_M + 2) / 3];
-        TN_UNROLL
-        for (int k = 0; k < (m + 2) / 3; k++) p[k] = a->x + a->tap[t] + 3 * k * step;
+        const uint8_t *p0 = a->x + a->tap[t], *p3 = p0 + 3 * step, *p6 = p0 + 6 * step, *p9 = p0 + 9 * step,
+                      *p12 = p0 + 12 * step;
         for (int64_t n = t < a->taps ? a->quads : a->last_quads; n > 0; n--) {
             qw wv[Q8_TILE_NB * Q8_HALVES];
-            TN_UNROLL
+            TN_UNROLL_FULL
             for (int j = 0; j < nv; j++) wv[j] = qw_load(w + j * QW_BYTES);
-            TN_UNROLL
+            TN_UNROLL_FULL
             for (int i = 0; i < m; i++) {
-                qx x = qx_set(p[i / 3] + i % 3 * step);
-                TN_UNROLL
+                const uint8_t *p = i < 3 ? p0 : i < 6 ? p3 : i < 9 ? p6 : i < 12 ? p9 : p12;
+                qx x = qx_set(p + i % 3 * step);
+                TN_UNROLL_FULL
                 for (int j = 0; j < nv; j++) acc[i * nv + j] = q8_dot(acc[i * nv + j], x, wv[j]);
             }
             w += nv * QW_BYTES;
-            TN_UNROLL
-            for (int k = 0; k < (m + 2) / 3; k++) p[k] += 4;
+            p0 += 4, p3 += 4, p6 += 4, p9 += 4, p12 += 4;
         }
     }
-    TN_UNROLL
-    for (int j = 0; j < nv; j++) {
-        TN_UNROLL
-        for (int i = 0; i < m; i++)
-            vi_store(a->acc + (j / Q8_HALVES * m + i) * TN_Q8_BLOCK + j % Q8_HALVES * VEC_W, acc[i * nv + j]);
-    }
+    TN_UNROLL_FULL
+    for (int k = 0; k < m * nv; k++)
+        vi_store(a->acc + (k % nv / Q8_HALVES * m + k / nv) * TN_Q8_BLOCK + k % Q8_HALVES * VEC_W, acc[k]);
 }
 
 #if Q8_TILE_M == 14

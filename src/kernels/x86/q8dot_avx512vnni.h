@@ -38,10 +38,14 @@ TN_INLINE qw qw_load(const void *p) { return _mm512_loadu_si512(p); }
 TN_INLINE qw qw_shl(qw w, int bits) { return _mm512_sll_epi32(w, _mm_cvtsi32_si128(bits)); }
 TN_INLINE qw qw_shr(qw w, int bits) { return _mm512_srl_epi32(w, _mm_cvtsi32_si128(bits)); }
 TN_INLINE qw qw_set(const int8_t four[4]) { return qx_set((const uint8_t *)four); }
-/* In place by assembly: GCC 12 moves sums between registers and memory around the intrinsic. */
+/* In place by assembly for GCC: version 12 moves sums between registers and memory around the intrinsic. */
 TN_INLINE vi q8_dot(vi acc, qx x, qw w) {
+#if defined(__clang__)
+    return _mm512_dpbusd_epi32(acc, x, w);
+#else
     __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(x), "v"(w));
     return acc;
+#endif
 }
 
 #endif

@@ -31,8 +31,12 @@ TN_INLINE qw qw_shl(qw w, int bits) { return _mm256_sll_epi32(w, _mm_cvtsi32_si1
 TN_INLINE qw qw_shr(qw w, int bits) { return _mm256_srl_epi32(w, _mm_cvtsi32_si128(bits)); }
 TN_INLINE qw qw_set(const int8_t four[4]) { return qx_set((const uint8_t *)four); }
 TN_INLINE vi q8_dot(vi acc, qx x, qw w) {
-    __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(x), "x"(w));
+#if defined(__clang__)
+    return _mm256_dpbusd_avx_epi32(acc, x, w);
+#else
+    __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(x), "x"(w)); /* see q8dot_avx512vnni.h */
     return acc;
+#endif
 }
 
 #endif
