@@ -56,6 +56,14 @@ checker=$shared/tools/check_checkpoints.py
 if ! command -v python3 >/dev/null 2>&1 || [ ! -r "$checker" ]; then
     skip "every checkpoint" "no python3, or no $checker"
 else
+    python3 - "$v7" "$scratch/bomb.pt" <<'END' # a storage of 300 MB that deflates to 300 KB
+import sys, zipfile
+source = zipfile.ZipFile(sys.argv[1])
+with zipfile.ZipFile(sys.argv[2], "w", zipfile.ZIP_DEFLATED, compresslevel=1) as bomb:
+    for name in source.namelist():
+        bomb.writestr(name, bytes(300 << 20) if name.endswith("/data/0") else source.read(name))
+END
+    expect "a storage that inflates to far more than the file" 1 - 'more than the limit' convert "$scratch/bomb.pt" -o "$scratch/m.onnx"
     case $tern in /*) program=$tern ;; *) program=$PWD/$tern ;; esac
     timeout 500 python3 "$checker" "$program" "$set" >"$scratch/out" 2>"$scratch/err"
     result $? "every checkpoint gives the reference's values, every hostile file an error"

@@ -79,13 +79,15 @@ static size_t or_default(size_t value, size_t fallback, size_t most) { return TN
 
 static tern_ckpt_options complete(const tern_ckpt_options *given, size_t size) {
     tern_ckpt_options o = given ? *given : (tern_ckpt_options){0};
-    size_t memory = (size_t)1 << 30;
+    // Weights hardly shrink: what inflates to far more than the file is a bomb.
+    const size_t some = (size_t)256 << 20, most = (size_t)8 << 30;
+    size_t memory = (size_t)1 << 30, inflated = size > most / 64 ? most : TN_MAX(64 * size, some);
     if (size > memory / 8) memory = size > SIZE_MAX / 16 ? SIZE_MAX / 2 : size * 8;
     o.max_values = or_default(o.max_values, 20000000, UINT32_MAX - 2);
     o.max_expanded = or_default(o.max_expanded, 100000000, UINT32_MAX - 2);
     o.max_memory = or_default(o.max_memory, memory, SIZE_MAX);
     o.max_tensor_bytes = or_default(o.max_tensor_bytes, (size_t)4 << 30, SIZE_MAX);
-    o.max_inflated = or_default(o.max_inflated, (size_t)8 << 30, SIZE_MAX);
+    o.max_inflated = or_default(o.max_inflated, inflated, SIZE_MAX);
     // The walk of graph.c recurses this deep.
     o.max_depth = (int)or_default(o.max_depth > 0 ? (size_t)o.max_depth : 0, 500, 10000);
     return o;

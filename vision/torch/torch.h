@@ -142,8 +142,9 @@ typedef struct tern_ckpt_options {
     size_t
         max_memory; /* bytes of values, and of inflated pickles; 0: 1 GiB or 8 times the file. Tensors are not in it */
     size_t max_tensor_bytes; /* of one tensor, unless its storage in the file is as large; 0: 4 GiB */
-    size_t max_inflated;     /* bytes of all storages that are deflated in the file; 0: 8 GiB */
-    int max_depth;           /* nesting; 0: 500 */
+    size_t max_inflated; /* bytes of all storages that are deflated in the file; 0: 64 times the file, at least 256 MiB,
+                            at most 8 GiB */
+    int max_depth;       /* nesting; 0: 500 */
 } tern_ckpt_options;
 
 typedef struct tern_ckpt tern_ckpt;
