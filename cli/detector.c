@@ -25,7 +25,7 @@ static int parse_classes(cli_detector *k) {
     const char *text = k->args->classes;
     if (!text) return CLI_OK;
     size_t cap = 0;
-    while (*text) {
+    do {
         size_t n = strcspn(text, ",");
         char *word = cli_must(tn_strndup(text, n));
         char *end;
@@ -54,7 +54,7 @@ static int parse_classes(cli_detector *k) {
         k->classes[k->options.n_classes++] = (int32_t)value;
         text += n;
         if (*text == ',') text++;
-    }
+    } while (*text);
     k->options.classes = k->classes;
     return CLI_OK;
 }

@@ -94,6 +94,7 @@ expect "no picture" 2 - 'detect' detect $data/plain.onnx
 expect "a head that does not fit" 1 - 'numbers' detect $data/plain.onnx $bag --head face
 expect "names that do not fit" 1 - 'names of classes' detect $data/plain.onnx $bag --labels models/imagenet_labels.txt
 expect "an unknown class" 2 - "'bird' is neither" detect $data/plain.onnx $bag --classes bird
+expect "no class" 2 - "'' is neither" detect $data/plain.onnx $bag --classes ''
 expect "a class that can not be" 2 - 'no class -1' detect $data/plain.onnx $bag --classes -1
 expect "a size of a fixed input" 1 - '64 x 64, not 32 x 32' detect $data/plain.onnx $bag --size 32
 expect "the rectangular form of a fixed input" 1 - 'fixed to 64 x 64' detect $data/plain.onnx $bag --rect

@@ -98,7 +98,9 @@ static tern_status raw_level(const tern_head_output *o, const tern_head_hints *h
                              tern_error *err) {
     int64_t h = o->dims[2], w = o->dims[3];
     if (w < 1 || h < 1 || hints->width % w || hints->height % h || hints->width / w != hints->height / h) {
-        return tn_fail(err, TERN_SHAPE_MISMATCH, "output '%s': a grid of %lld x %lld does not fit an input of %d x %d",
+        return tn_fail(err, TERN_SHAPE_MISMATCH,
+                       "output '%s': a grid of %lld x %lld does not fit an input of %d x %d (sides must be multiples "
+                       "of the stride)",
                        o->name, (long long)w, (long long)h, hints->width, hints->height);
     }
     if (numbers < 6) {
