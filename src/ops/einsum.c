@@ -1,9 +1,10 @@
 /* Einsum: every label is a loop. Labels of the output come first, then those that are summed over; an operand moves by
- * a stride for each label (0 where it lacks the label or has size 1 there). */
-#include "ops/conv_internal.h"
+ * a stride for each label (0 where it lacks the label or has size 1 there). Two float operands become matrix products
+ * where they can (einsum_product.c). */
+#include "ops/einsum_internal.h"
 
-#define MAX_LABELS   (52 + TERN_MAX_RANK) /* letters, then dims of the ellipsis from the left */
-#define MAX_OPERANDS 16
+#define MAX_LABELS   TN_EINSUM_LABELS
+#define MAX_OPERANDS TN_EINSUM_OPERANDS
 #define ELLIPSIS     52
 #define TYPES        TN_TYPES_NUMERIC
 
@@ -100,11 +101,7 @@ static tern_status read_equation(const tn_node *node, equation *e, tern_error *e
 
 /* ---- loops --------------------------------------------------------------------------------------------------- */
 
-typedef struct loops {
-    int n_out, n_all;         /* labels of the output, all labels */
-    int64_t size[MAX_LABELS]; /* in loop order; may be unknown in infer */
-    int64_t stride[MAX_OPERANDS][MAX_LABELS];
-} loops;
+typedef tn_einsum_loops loops;
 
 /* Labels of each dim of an operand of known rank; the ellipsis becomes ELLIPSIS + 0.. aligned to the right. */
 static bool expand(const term *t, int rank, int ellipsis_rank, int *out) {
@@ -204,6 +201,8 @@ typedef struct einsum_state {
     bool wide;        /* float16, bfloat16: on float32 copies */
     int64_t count;    /* of the output */
     size_t at_in[MAX_OPERANDS], at_out;
+    bool as_product;
+    tn_einsum_product product;
 } einsum_state;
 
 static tern_status einsum_prepare(tn_prepare *c) {
@@ -217,6 +216,8 @@ static tern_status einsum_prepare(tn_prepare *c) {
     s->wide = s->dtype == TERN_FLOAT16 || s->dtype == TERN_BFLOAT16;
     if (!tn_shape_count_checked(&c->out[0].shape, &s->count))
         return tn_fail(c->err, TERN_LIMIT_EXCEEDED, "the output is too large");
+    if (s->n_in == 2 && (s->wide || s->dtype == TERN_FLOAT) && s->count > 0)
+        TN_TRY(tn_einsum_product_plan(&s->l, c->tier, c->threads, &c->workspace, &s->product, &s->as_product, c->err));
     if (!s->wide) return TERN_OK;
     s->dtype = TERN_FLOAT;
     bool ok = tn_ops_reserve(&c->workspace, s->count, sizeof(float), &s->at_out);
@@ -304,7 +305,10 @@ static tern_status einsum_run(tn_run *c) {
         if (s->wide) tn_ops_to_f32(c->in[i], (float *)(ws + s->at_in[i]));
     }
     if (s->wide) r.y = ws + s->at_out;
-    tn_parallel_for(c->threads, s->count, function_of(s->dtype), &r);
+    if (s->as_product)
+        tn_einsum_product_run(&s->l, &s->product, c->tier, c->threads, r.in[0], r.in[1], r.y, ws);
+    else
+        tn_parallel_for(c->threads, s->count, function_of(s->dtype), &r);
     if (s->wide) tn_ops_from_f32(r.y, c->out[0]);
     return TERN_OK;
 }

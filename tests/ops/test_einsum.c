@@ -50,6 +50,80 @@ static void test_einsum(void **state) {
     }
 }
 
+/* Operands large enough for matrix products, against the definition. Sizes by letter: a 2, b 3, c 4, ... */
+static void product_case(const char *equation, tern_dtype dtype, int64_t batch_a) {
+    const char *term[3] = {equation, strchr(equation, ',') + 1, strchr(equation, '>') + 1};
+    int64_t size[26], dims[3][TERN_MAX_RANK], at[26] = {0};
+    int rank[3] = {0};
+    for (int i = 0; i < 26; i++) size[i] = i + 2;
+    for (int t = 0; t < 3; t++)
+        for (const char *c = term[t]; *c >= 'a' && *c <= 'z'; c++) dims[t][rank[t]++] = size[*c - 'a'];
+    dims[0][0] = batch_a ? batch_a : dims[0][0];
+    tern_tensor *x[3], *real[2];
+    int64_t n[3];
+    for (int t = 0; t < 3; t++) {
+        x[t] = op_tensor(dtype, rank[t], dims[t]);
+        n[t] = tn_shape_count(&x[t]->shape);
+    }
+    for (int t = 0; t < 2; t++) {
+        real[t] = op_tensor(TERN_DOUBLE, rank[t], dims[t]);
+        for (int64_t i = 0; i < n[t]; i++) {
+            double v = (double)((i * 7 + t) % 5 - 2);
+            op_set(x[t], i, v);
+            op_set(real[t], i, v);
+        }
+    }
+    double *sum = calloc((size_t)n[2], sizeof *sum);
+    assert_non_null(sum);
+    for (;;) {
+        int64_t offset[3] = {0};
+        for (int t = 0; t < 3; t++)
+            for (int d = 0; d < rank[t]; d++) {
+                int64_t i = at[term[t][d] - 'a'];
+                offset[t] = offset[t] * dims[t][d] + (dims[t][d] == 1 ? 0 : i);
+            }
+        sum[offset[2]] += ((double *)real[0]->data)[offset[0]] * ((double *)real[1]->data)[offset[1]];
+        int k = 0;
+        for (; k < 26; k++) {
+            if (!memchr(equation, 'a' + k, (size_t)(term[2] - equation) - 2)) continue;
+            if (++at[k] < size[k]) break;
+            at[k] = 0;
+        }
+        if (k == 26) break;
+    }
+    for (int64_t i = 0; i < n[2]; i++) op_set(x[2], i, sum[i]);
+    free(sum);
+    tn_tensor_unref(real[0]);
+    tn_tensor_unref(real[1]);
+    op_test t;
+    begin(&t, equation);
+    op_in(&t, x[0]);
+    op_in(&t, x[1]);
+    op_out(&t, x[2]);
+    op_run_exact(&t);
+}
+
+static void test_einsum_products(void **state) {
+    (void)state;
+    static const char *const equations[] = {
+        "fhj,fjl->fhl",    /* a batch as it is */
+        "hj,lj->hl",       /* transposed b */
+        "hj,jl->lh",       /* transposed output */
+        "bhic,bjhc->bhij", /* scores of attention */
+        "bhij,bjhd->bihd", /* its values */
+        "bdhf,edf->behf",  /* a batch label that lies inside */
+        "acdef,cfg->adeg", /* two summed labels apart: graph convolutions */
+        "h,l->hl",         /* nothing is summed */
+        "hj,hj->h",        /* no matrix: plain loops */
+        "hh,hl->l",        /* a diagonal */
+        "hij,hl->jl",      /* i is in one operand alone: plain loops */
+    };
+    static const tern_dtype types[] = {TERN_FLOAT, TERN_FLOAT16, TERN_DOUBLE};
+    for (size_t i = 0; i < TN_COUNT(equations); i++)
+        for (size_t k = 0; k < TN_COUNT(types); k++) product_case(equations[i], types[k], 0);
+    product_case("fhj,fjl->fhl", TERN_FLOAT, 1); /* a is repeated along f */
+}
+
 static void test_einsum_many(void **state) {
     (void)state;
     op_test t;
@@ -122,10 +196,8 @@ static void test_max_unpool(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_einsum),
-        cmocka_unit_test(test_einsum_many),
-        cmocka_unit_test(test_einsum_bad),
-        cmocka_unit_test(test_max_unpool),
+        cmocka_unit_test(test_einsum),     cmocka_unit_test(test_einsum_products), cmocka_unit_test(test_einsum_many),
+        cmocka_unit_test(test_einsum_bad), cmocka_unit_test(test_max_unpool),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
