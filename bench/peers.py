@@ -204,7 +204,7 @@ def opencv(say, cpu):
         except EngineError as e:
             raise EngineError(f"python3-opencv is not installed and can not be unpacked into the cache: {e}") from None
     if cpu == "avx2":
-        env["OPENCV_CPU_DISABLE"] = "AVX512_SKX,AVX512_CNL,AVX512_CLX,AVX512_ICL,AVX512_COMMON,AVX512F"
+        env["OPENCV_CPU_DISABLE"] = "AVX512-SKX,AVX512-CNL,AVX512-CLX,AVX512-ICL,AVX512-COMMON,AVX512F"
     return Adapter("OpenCV", [python, str(HERE / "adapters/opencv.py")], env)
 
 
