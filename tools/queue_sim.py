@@ -121,16 +121,16 @@ def parse(arguments):
 
 
 def table(options):
-    print("%d ms a row, %g ms each further one, batches of up to %d, delay %g ms, choice: %s" %
+    print("%g ms a row, %g ms each further one, batches of up to %d, delay %g ms, choice: %s" %
           (options.first, options.each, options.max_batch, options.delay, options.choose))
     print("| servers | load | requests/s | batch | median ms | p95 ms | p99 ms |")
     print("|---|---|---|---|---|---|---|")
     for servers in map(int, options.servers):
         for load in options.load:
             s = simulate(options, servers, load)
-            at = lambda share: s.latencies[int(share * len(s.latencies))]
+            at = [s.latencies[int(share * len(s.latencies))] for share in (0.5, 0.95, 0.99)]
             print("| %d | %g | %.0f | %.1f | %.1f | %.1f | %.1f |" %
-                  (servers, load, 1000 * s.rate, sum(s.batches) / len(s.batches), at(0.5), at(0.95), at(0.99)))
+                  (servers, load, 1000 * s.rate, sum(s.batches) / len(s.batches), *at))
 
 
 def check(options):
