@@ -1,6 +1,7 @@
 /* NonMaxSuppression: per image and class, the boxes with the best scores that do not overlap a better one. */
 #include "ops/args.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 /* Shape of input i must be (batches, count) in those two dims as far as known. */
@@ -58,12 +59,37 @@ static box make_box(const float *v, bool center) {
     return b;
 }
 
-/* Is intersection over union above the threshold? */
-static bool overlaps(const box *a, const box *b, float threshold) {
-    float h = TN_MIN(a->y2, b->y2) - TN_MAX(a->y1, b->y1), w = TN_MIN(a->x2, b->x2) - TN_MAX(a->x1, b->x1);
-    if (!(h > 0 && w > 0)) return false;
-    float both = h * w, all = a->area + b->area - both;
-    return all > 0 && both / all > threshold;
+#define BLOCK 16
+
+/* Kept boxes, BLOCK at a time by coordinate; the rest of the last block is empty boxes, which overlap nothing. */
+typedef struct kept_block {
+    float y1[BLOCK], x1[BLOCK], y2[BLOCK], x2[BLOCK], area[BLOCK];
+} kept_block;
+
+static void keep(kept_block *blocks, int64_t kept, const box *b) {
+    kept_block *k = &blocks[kept / BLOCK];
+    int64_t i = kept % BLOCK;
+    for (int e = 0; i == 0 && e < BLOCK; e++) {
+        k->y1[e] = k->x1[e] = k->area[e] = 0;
+        k->y2[e] = k->x2[e] = -INFINITY;
+    }
+    k->y1[i] = b->y1;
+    k->x1[i] = b->x1;
+    k->y2[i] = b->y2;
+    k->x2[i] = b->x2;
+    k->area[i] = b->area;
+}
+
+/* Is intersection over union with one of them above the threshold? */
+static bool overlaps(const kept_block *k, const box *b, float threshold) {
+    int any = 0;
+    for (int i = 0; i < BLOCK; i++) {
+        float h = TN_MIN(k->y2[i], b->y2) - TN_MAX(k->y1[i], b->y1);
+        float w = TN_MIN(k->x2[i], b->x2) - TN_MAX(k->x1[i], b->x1);
+        float both = h * w, all = k->area[i] + b->area - both;
+        any |= (h > 0) & (w > 0) & (all > 0) & (both / all > threshold);
+    }
+    return any != 0;
 }
 
 typedef struct nms {
@@ -71,12 +97,13 @@ typedef struct nms {
     int64_t batches, classes, count, max_out;
     float iou, score;
     bool by_score, center;
-    box *work; /* count */
+    box *work;          /* count */
+    kept_block *blocks; /* room for count boxes */
     int64_t *result;
     size_t n, cap; /* numbers in result, 3 per box */
 } nms;
 
-/* Keeps boxes of one class in work[0 .. kept), moving them to the front. False: no memory. */
+/* Adds the boxes of one class that stay to the result. False: no memory. */
 static bool select_class(nms *s, int64_t batch, int64_t class) {
     const float *scores = s->scores + (batch * s->classes + class) * s->count;
     int64_t n = 0, kept = 0;
@@ -89,14 +116,14 @@ static bool select_class(nms *s, int64_t batch, int64_t class) {
     qsort(s->work, (size_t)n, sizeof *s->work, by_score);
     for (int64_t i = 0; i < n && kept < s->max_out; i++) {
         bool free_of_others = true;
-        for (int64_t k = 0; free_of_others && k < kept; k++)
-            free_of_others = !overlaps(&s->work[k], &s->work[i], s->iou);
+        for (int64_t k = 0; free_of_others && k < kept; k += BLOCK)
+            free_of_others = !overlaps(&s->blocks[k / BLOCK], &s->work[i], s->iou);
         if (!free_of_others) continue;
-        s->work[kept++] = s->work[i];
+        keep(s->blocks, kept++, &s->work[i]);
         if (!tn_grow(&s->result, &s->cap, s->n + 3, sizeof *s->result)) return false;
         s->result[s->n++] = batch;
         s->result[s->n++] = class;
-        s->result[s->n++] = s->work[kept - 1].index;
+        s->result[s->n++] = s->work[i].index;
     }
     return true;
 }
@@ -130,15 +157,16 @@ static tern_status run_nms(tn_run *c) {
              .center = tn_attr_i(c->node, "center_point_box", 0) != 0};
     s.max_out = max_out <= 0 ? 0 : max_out >= (double)s.count ? s.count : (int64_t)max_out;
     s.work = tn_alloc_array((size_t)s.count, sizeof *s.work);
-    if (!s.work) return tn_fail_oom(c->err, (size_t)s.count * sizeof *s.work);
-    bool fits = true;
+    s.blocks = tn_alloc_array((size_t)tn_ceil_div(s.count, BLOCK), sizeof *s.blocks);
+    bool fits = s.work && s.blocks;
     for (int64_t b = 0; fits && s.max_out && b < s.batches; b++)
         for (int64_t k = 0; fits && k < s.classes; k++) fits = select_class(&s, b, k);
-    tern_status status = fits ? TERN_OK : tn_fail_oom(c->err, s.n * sizeof *s.result);
+    tern_status status = fits ? TERN_OK : tn_fail_oom(c->err, (size_t)s.count * sizeof *s.work);
     tn_shape out = {.rank = 2, .dims = {(int64_t)s.n / 3, 3}};
     if (status == TERN_OK) status = tn_run_alloc(c, 0, TERN_INT64, &out);
     if (status == TERN_OK && s.n) memcpy(c->out[0]->data, s.result, s.n * sizeof *s.result);
     tn_free(s.work);
+    tn_free(s.blocks);
     tn_free(s.result);
     return status;
 }

@@ -416,6 +416,46 @@ static void test_nms(void **state) {
     op_error(&t, TERN_SHAPE_MISMATCH, STRS("1x3x4", "1x1x2"));
 }
 
+static float iou_of(const float *a, const float *b) {
+    float h = TN_MIN(a[2], b[2]) - TN_MAX(a[0], b[0]), w = TN_MIN(a[3], b[3]) - TN_MAX(a[1], b[1]);
+    float both = h > 0 && w > 0 ? h * w : 0;
+    return both / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - both);
+}
+
+/* More boxes than are compared at once, with falling scores, against the definition. */
+static void test_nms_many(void **state) {
+    (void)state;
+    enum { N = 100 };
+    tern_tensor *boxes = op_tensor(TERN_FLOAT, DIMS(1, N, 4)), *scores = op_tensor(TERN_FLOAT, DIMS(1, 1, N));
+    float *v = boxes->data;
+    int64_t kept[N], n = 0;
+    for (int64_t i = 0; i < N; i++) {
+        op_set(scores, i, 1 - (double)i / N);
+        v[4 * i] = (float)(i * 37 % 50);
+        v[4 * i + 1] = (float)(i * 61 % 40);
+        v[4 * i + 2] = v[4 * i] + 5 + (float)(i % 7);
+        v[4 * i + 3] = v[4 * i + 1] + 5 + (float)(i % 5);
+        bool stays = true;
+        for (int64_t k = 0; k < n; k++) stays = stays && !(iou_of(&v[4 * kept[k]], &v[4 * i]) > 0.3f);
+        if (stays) kept[n++] = i;
+    }
+    assert_true(n > 32 && n < N);
+    tern_tensor *y = op_tensor(TERN_INT64, DIMS(n, 3));
+    for (int64_t k = 0; k < n; k++) {
+        op_set(y, 3 * k, 0);
+        op_set(y, 3 * k + 1, 0);
+        op_set(y, 3 * k + 2, (double)kept[k]);
+    }
+    op_test t;
+    op_begin(&t, "NonMaxSuppression", 11);
+    op_in(&t, boxes);
+    op_in(&t, scores);
+    op_in(&t, op_num(TERN_INT64, DIMS(1), VALS(N)));
+    op_in(&t, op_num(TERN_FLOAT, DIMS(1), VALS(0.3)));
+    op_out(&t, y);
+    op_run_exact(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reduce_every_axis),
@@ -429,6 +469,7 @@ int main(void) {
         cmocka_unit_test(test_group_norms),
         cmocka_unit_test(test_lrn_lp),
         cmocka_unit_test(test_nms),
+        cmocka_unit_test(test_nms_many),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
