@@ -126,14 +126,29 @@ static const char *header(request *r, const char *name) {
 }
 
 typedef struct header_check {
-    int count, lengths, encodings, bytes;
+    int count, lengths, encodings, hosts;
+    bool malformed;
     const char *length, *encoding;
 } header_check;
 
-static enum MHD_Result look_at_header(void *context, enum MHD_ValueKind kind, const char *key, const char *value) {
+/* RFC 9110, sections 5.1 and 5.5: a name is a token, a value has no control characters but tabs. The library lets
+ * through what proxies may read otherwise, such as "Content-Length : 5". */
+static bool is_well_formed(const char *key, size_t key_size, const char *value, size_t value_size) {
+    static const char token[] = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    if (key_size == 0 || strspn(key, token) != key_size) return false;
+    for (size_t i = 0; i < value_size; i++) {
+        if (((unsigned char)value[i] < 32 && value[i] != '\t') || value[i] == 127) return false;
+    }
+    return true;
+}
+
+static enum MHD_Result look_at_header(void *context, enum MHD_ValueKind kind, const char *key, size_t key_size,
+                                      const char *value, size_t value_size) {
     header_check *c = context;
     (void)kind;
     c->count++;
+    if (!is_well_formed(key, key_size, value, value_size)) c->malformed = true;
+    if (strcasecmp(key, "Host") == 0) c->hosts++;
     if (strcasecmp(key, "Content-Length") == 0) {
         c->lengths++;
         c->length = value;
@@ -148,13 +163,17 @@ static enum MHD_Result look_at_header(void *context, enum MHD_ValueKind kind, co
 /* Forms in which two servers may see different requests are refused (RFC 9112, section 6.3). */
 static bool check_headers(request *r) {
     header_check c = {0};
-    MHD_get_connection_values(r->connection, MHD_HEADER_KIND, look_at_header, &c);
+    MHD_get_connection_values_n(r->connection, MHD_HEADER_KIND, look_at_header, &c);
     const char *wrong = NULL;
     int status = 400;
     size_t n = c.length ? strlen(c.length) : 0;
     if (c.count > MAX_HEADERS) {
         wrong = "more than 100 headers";
         status = 431;
+    } else if (c.malformed) {
+        wrong = "a header whose name or value has characters that may not be there";
+    } else if (c.hosts > 1) {
+        wrong = "more than one Host";
     } else if (c.lengths > 1) {
         wrong = "more than one Content-Length";
     } else if (c.lengths && c.encodings) {
