@@ -141,7 +141,7 @@ static tern_status add_field(const reader *r, cJSON *into, const char *name, cJS
 static tern_status take_fields(reader *r, cJSON *into, char close, int depth) {
     for (;;) {
         char c = peek(r);
-        if (c == close) {
+        if (c == close && (close || r->p == r->end)) {
             if (close) r->p++;
             return TERN_OK;
         }

@@ -32,6 +32,7 @@ struct serve_repository {
     pthread_mutex_t mutex;   /* of what follows, for short times only */
     model **models;          /* by name */
     size_t n_models, cap;
+    char scan_error[400]; /* of the last look, so that a lasting one is told once; under `loading` */
 };
 
 static void note(const serve_repository *r, const char *format, ...) TN_PRINTF(2, 3);
@@ -371,8 +372,52 @@ void serve_repository_poll(serve_repository *r, bool complete) {
     if (scan_all(r, &scan, &err) == TERN_OK) {
         update_all(r, &scan, complete);
         serve_scan_release(&scan);
+        r->scan_error[0] = '\0';
+    } else if (strncmp(r->scan_error, err.text, sizeof r->scan_error - 1) != 0) {
+        snprintf(r->scan_error, sizeof r->scan_error, "%.399s", err.text);
+        note(r, "models stay as they are: %s", err.text);
     }
     pthread_mutex_unlock(&r->loading);
+}
+
+/* What the last round could not do; TERN_OK: nothing. */
+static tern_status failure_of(const model *m, tern_error *err) {
+    if (m->reason[0]) return tn_fail(err, TERN_INVALID_ARGUMENT, "%s", m->reason);
+    for (size_t k = 0; k < m->n_slots; k++) {
+        /* Of this round: a version that is not wanted has no signature. */
+        const slot *s = m->slots[k];
+        if (s->signature && s->reason[0]) return tn_fail(err, TERN_INVALID_ARGUMENT, "%s", s->reason);
+    }
+    return TERN_OK;
+}
+
+/* A load that fails leaves no configuration behind, with which later versions would fail, too. Takes `config`. */
+static tern_status load_model(serve_repository *r, model *m, const serve_scan_model *sm, char *config,
+                              tern_error *err) {
+    char *before = m->config, reason[sizeof m->reason];
+    bool unloaded = m->unloaded;
+    memcpy(reason, m->reason, sizeof reason);
+    pthread_mutex_lock(&r->mutex);
+    m->config = config;
+    m->present = true;
+    m->unloaded = false;
+    pthread_mutex_unlock(&r->mutex);
+    update_model(r, m, sm, true, true);
+    tern_status status = failure_of(m, err);
+    if (status == TERN_OK || !config) {
+        tn_free(before);
+        return status;
+    }
+    pthread_mutex_lock(&r->mutex);
+    m->config = before;
+    m->unloaded = unloaded;
+    memcpy(m->reason, reason, sizeof reason);
+    for (size_t k = 0; k < m->n_slots; k++) {
+        if (!m->slots[k]->version) m->slots[k]->signature = 0; /* the files may say better */
+    }
+    pthread_mutex_unlock(&r->mutex);
+    tn_free(config);
+    return status;
 }
 
 static tern_status load_named(serve_repository *r, const char *name, const char *config, tern_error *err) {
@@ -382,29 +427,17 @@ static tern_status load_named(serve_repository *r, const char *name, const char 
     for (size_t i = 0; i < scan.count; i++) {
         if (strcmp(scan.models[i].name, name) == 0) sm = &scan.models[i];
     }
-    tern_status status = TERN_OK;
+    tern_status status;
     if (sm) {
         char *copy = config ? tn_strdup(config) : NULL;
         pthread_mutex_lock(&r->mutex);
         model *m = get_model(r, name);
-        if (m) {
-            tn_free(m->config);
-            m->config = copy;
-            m->present = true;
-            m->unloaded = false;
-        }
         pthread_mutex_unlock(&r->mutex);
-        if (!m) {
+        if (m && (copy || !config)) {
+            status = load_model(r, m, sm, copy, err);
+        } else {
             tn_free(copy);
             status = tn_fail_oom(err, 0);
-        } else {
-            update_model(r, m, sm, true, true);
-            if (m->reason[0]) status = tn_fail(err, TERN_INVALID_ARGUMENT, "%s", m->reason);
-            for (size_t k = 0; k < m->n_slots && status == TERN_OK; k++) {
-                /* Of this round: a version that is not wanted has no signature. */
-                const slot *s = m->slots[k];
-                if (s->signature && s->reason[0]) status = tn_fail(err, TERN_INVALID_ARGUMENT, "%s", s->reason);
-            }
         }
     } else {
         status = tn_fail(err, TERN_NOT_FOUND, "there is no model called '%.200s' in the repository", name);

@@ -119,12 +119,29 @@ static tern_status add_model(serve_scan *s, char *name, char *folder, serve_scan
     return TERN_OK;
 }
 
-static tern_status add_version(serve_scan_model *m, int64_t number, char *path, tern_error *err) {
+/* Of all files right in a folder: weights and labels beside the model belong to what is loaded, too. */
+static uint64_t signature_of_folder(const char *folder, uint64_t seed) {
+    names n;
+    tern_error err;
+    list(folder, &n, &err); /* of one that can be entered but not listed, the model file is all that counts */
+    for (size_t i = 0; i < n.count; i++) {
+        char *path = join(folder, n.items[i]);
+        if (path && is_file(path)) seed = signature_of(path, seed);
+        tn_free(path);
+    }
+    names_release(&n);
+    return seed;
+}
+
+/* Takes `path`, the model file in `folder`; folder NULL: it stands for itself. */
+static tern_status add_version(serve_scan_model *m, int64_t number, char *path, const char *folder, tern_error *err) {
+    uint64_t signature = signature_of(path, 1);
+    if (folder) signature = signature_of_folder(folder, signature_of_folder(m->folder, signature));
     if (!tn_grow(&m->versions, &m->cap, m->n_versions + 1, sizeof *m->versions)) {
         tn_free(path);
         return tn_fail_oom(err, 0);
     }
-    m->versions[m->n_versions++] = (serve_scan_version){number, path, signature_of(m->config, signature_of(path, 1))};
+    m->versions[m->n_versions++] = (serve_scan_version){number, path, signature};
     return TERN_OK;
 }
 
@@ -143,7 +160,7 @@ static tern_status scan_file(serve_scan *s, const char *path, tern_error *err) {
     TN_TRY(add_model(s, stem, folder, &m, err));
     m->alone = true;
     char *copy = tn_strdup(path);
-    return copy ? add_version(m, 1, copy, err) : tn_fail_oom(err, 0);
+    return copy ? add_version(m, 1, copy, NULL, err) : tn_fail_oom(err, 0);
 }
 
 /* The model file in a folder: model.tern, model.onnx, model.pt, else the only one there is. *out NULL: none. */
@@ -213,7 +230,7 @@ static tern_status scan_model(serve_scan *s, const char *name, const char *folde
             if (!m) status = add_model(s, tn_strdup(name), tn_strdup(folder), &m, err);
             if (status == TERN_OK) status = find_config(m, err);
             if (status == TERN_OK) status = model_file(path, &file, err);
-            if (status == TERN_OK) status = add_version(m, number, file, err);
+            if (status == TERN_OK) status = add_version(m, number, file, path, err);
         }
         tn_free(path);
     }
@@ -225,7 +242,7 @@ static tern_status scan_model(serve_scan *s, const char *name, const char *folde
         status = add_model(s, tn_strdup(name), tn_strdup(folder), &m, err);
         if (status == TERN_OK) status = find_config(m, err);
         if (status == TERN_OK) {
-            status = add_version(m, 1, file, err);
+            status = add_version(m, 1, file, folder, err);
         } else {
             tn_free(file);
         }
@@ -288,7 +305,7 @@ tern_status serve_scan_sources(serve_scan *out, const char *const *sources, size
         serve_scan_model *m;
         status = add_model(out, tn_strdup(EMBEDDED_NAME), tn_strdup("."), &m, err);
         if (status == TERN_OK) m->alone = true;
-        if (status == TERN_OK) status = add_version(m, 1, NULL, err);
+        if (status == TERN_OK) status = add_version(m, 1, NULL, NULL, err);
     }
     if (status == TERN_OK && out->count > 1) qsort(out->models, out->count, sizeof *out->models, by_name);
     if (status != TERN_OK) serve_scan_release(out);

@@ -7,7 +7,7 @@
 typedef struct serve_scan_version {
     int64_t number;
     char *path;         /* of the model file; NULL: the embedded one, or there is none in the version's folder */
-    uint64_t signature; /* of file and configuration: size, time, inode */
+    uint64_t signature; /* of the files in the folders of version and model: size, time, inode */
 } serve_scan_version;
 
 typedef struct serve_scan_model {

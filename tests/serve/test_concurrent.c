@@ -147,6 +147,60 @@ static void poll_twice(st_server *s) {
     serve_repository_poll(s->server.repository, false);
 }
 
+/* What a version is made of is more than the file that is called model.onnx. */
+static void other_files_change(void **unused) {
+    (void)unused;
+    st_server s;
+    st_begin(&s);
+    st_add_rows(&s, "rows", 1, 1);
+    const char config[] = "{\"default_model_filename\": \"other.onnx\"}";
+    st_write(&s, "rows/config.json", config, strlen(config));
+    st_write(&s, "rows/1/other.onnx", "broken", 6);
+    st_start(&s);
+    st_expect(&s, 503, "damaged", "GET", "/v2/models/rows", NULL);
+    st_add_rows(&s, "good", 1, 1);
+    char from[600], to[600];
+    snprintf(from, sizeof from, "%s/good/1/model.onnx", s.folder.path);
+    snprintf(to, sizeof to, "%s/rows/1/other.onnx", s.folder.path);
+    assert_int_equal(rename(from, to), 0);
+    poll_twice(&s);
+    st_expect(&s, 200, "\"versions\":[\"1\"]", "GET", "/v2/models/rows", NULL);
+    st_expect(&s, 200, "\"0.", "POST", "/v2/models/rows/infer",
+              "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[1,4],\"data\":[1,2,3,4]}],"
+              "\"outputs\":[{\"name\":\"y\",\"parameters\":{\"classification\":1}}]}");
+    const char labels[] = "{\"default_model_filename\": \"other.onnx\", \"labels\": \"labels.txt\"}";
+    st_write(&s, "rows/labels.txt", "a\na\na\n", 6);
+    st_write(&s, "rows/config.json", labels, strlen(labels));
+    poll_twice(&s);
+    st_write(&s, "rows/labels.txt", "bee\nbee\nbee\n", 12);
+    poll_twice(&s);
+    st_expect(&s, 200, ":bee\"", "POST", "/v2/models/rows/infer",
+              "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[1,4],\"data\":[1,2,3,4]}],"
+              "\"outputs\":[{\"name\":\"y\",\"parameters\":{\"classification\":1}}]}");
+    st_stop(&s);
+}
+
+/* The model's own limit holds for those who ask for a longer one, or for none. */
+static void limits_can_not_be_lengthened(void **unused) {
+    (void)unused;
+    st_server s;
+    st_begin(&s);
+    st_add_rows(&s, "rows", 1, 1);
+    const char config[] = "{\"max_batch\": 64, \"max_delay_us\": 300000, \"timeout_us\": 1}";
+    st_write(&s, "rows/config.json", config, strlen(config));
+    st_start(&s);
+    static const char *const timeouts[] = {"0", "50000000"};
+    for (size_t i = 0; i < 2; i++) {
+        char body[200];
+        snprintf(body, sizeof body,
+                 "{\"parameters\":{\"timeout\":%s},\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[1,4],"
+                 "\"data\":[1,2,3,4]}]}",
+                 timeouts[i]);
+        st_expect(&s, 504, "deadline", "POST", "/v2/models/rows/infer", body);
+    }
+    st_stop(&s);
+}
+
 static void models_change_under_load(void **unused) {
     (void)unused;
     st_server s;
@@ -196,11 +250,15 @@ static void models_change_under_load(void **unused) {
     st_expect(&s, 400, "no setting", "POST", "/v2/repository/models/rows/load",
               "{\"parameters\":{\"config\":\"{\\\"x\\\":1}\"}}");
     st_expect(&s, 404, "error", "POST", "/v2/repository/models/other/load", NULL);
+    /* What was refused is not kept. */
+    st_add_rows(&s, "rows", 4, 2);
+    poll_twice(&s);
+    st_expect(&s, 200, "\"versions\":[\"4\"]", "GET", "/v2/models/rows", NULL);
     st_write(&s, "rows/2/model.onnx", "", 0);
     st_add_rows(&s, "rows", 2, 2);
     st_expect(&s, 200, "{}", "POST", "/v2/repository/models/rows/load",
               "{\"parameters\":{\"config\":\"{\\\"version_policy\\\":{\\\"all\\\":{}}}\"}}");
-    st_expect(&s, 200, "\"versions\":[\"1\",\"2\",\"3\"]", "GET", "/v2/models/rows", NULL);
+    st_expect(&s, 200, "\"versions\":[\"1\",\"2\",\"3\",\"4\"]", "GET", "/v2/models/rows", NULL);
     atomic_store(&stop, true);
     int answers = 0;
     for (int i = 0; i < 4; i++) {
@@ -264,6 +322,7 @@ static void memory_returns(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(batches_change_no_bit),    cmocka_unit_test(deadlines_and_full_queues),
+        cmocka_unit_test(other_files_change),       cmocka_unit_test(limits_can_not_be_lengthened),
         cmocka_unit_test(models_change_under_load), cmocka_unit_test(busy_model_starves_nobody),
         cmocka_unit_test(memory_returns),
     };

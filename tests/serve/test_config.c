@@ -117,6 +117,11 @@ static void refused(void **unused) {
         {"x {", "name of a field"}, {"\n\nname: \"a\\q\"", "line 3"},           {"preferred: [1 2]", "',' or ']'"},
         {"}", "name of a field"},   {"sequence_batching { }", "no setting"}};
     for (size_t i = 0; i < TN_COUNT(pbtxt); i++) bad(true, pbtxt[i][0], pbtxt[i][1]);
+    serve_config config;
+    tern_error err;
+    serve_config_init(&config);
+    assert_int_not_equal(serve_config_pbtxt(&config, "max_batch_size: 4\0 x", 20, "net", &err), TERN_OK);
+    serve_config_release(&config);
     char deep[400] = "";
     for (int i = 0; i < 100; i++) memcpy(deep + 3 * i, "a {", 4);
     bad(true, deep, "too many levels");
