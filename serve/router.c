@@ -1,5 +1,6 @@
 /* From method and path to a handler. */
 #include <string.h>
+#include <strings.h>
 
 #include "serve/server.h"
 
@@ -109,7 +110,7 @@ static bool key_ok(const serve_exchange *x) {
     const serve_server *s = x->server;
     if (s->n_keys == 0) return true;
     const char *given = x->headers.api_key;
-    if (!given && x->headers.authorization && strncmp(x->headers.authorization, "Bearer ", 7) == 0) {
+    if (!given && x->headers.authorization && strncasecmp(x->headers.authorization, "Bearer ", 7) == 0) {
         given = x->headers.authorization + 7;
     }
     if (!given) return false;

@@ -179,6 +179,13 @@ static void job_done(serve_job *job) {
     end(q);
 }
 
+/* A client may shorten the model's limit, not lengthen it (Triton's allow_timeout_override); 0: no limit. */
+static int64_t timeout_of(const serve_infer *q) {
+    const serve_config *c = &q->version->config;
+    if (c->no_timeout_of_client || q->timeout_us <= 0) return c->timeout_us;
+    return c->timeout_us > 0 ? TN_MIN(q->timeout_us, c->timeout_us) : q->timeout_us;
+}
+
 void serve_v2_infer(serve_exchange *x, tn_str model, tn_str version) {
     serve_version *v = serve_find_version(x, model, version);
     if (!v) {
@@ -205,7 +212,7 @@ void serve_v2_infer(serve_exchange *x, tn_str model, tn_str version) {
         end(q);
         return;
     }
-    int64_t timeout = q->timeout_us >= 0 && !v->config.no_timeout_of_client ? q->timeout_us : v->config.timeout_us;
+    int64_t timeout = timeout_of(q);
     q->job.version = v;
     q->job.inputs = q->inputs;
     q->job.outputs = q->outputs;

@@ -271,13 +271,14 @@ static tern_status read_output(parser *p) {
     serve_wanted w = {.index = -1, .binary = q->binary_output};
     char *name = NULL;
     tn_str key;
-    bool first = true;
+    bool first = true, parameters = false;
     serve_json_open(r, '{');
     while (serve_json_member(r, &first, &key)) {
         if (serve_key_is(key, "name")) {
             if (twice(r, name, "name")) serve_json_string(r, &q->x->arena, &name, NULL);
         } else if (serve_key_is(key, "parameters")) {
-            read_output_parameters(r, &w);
+            if (twice(r, parameters, "parameters")) read_output_parameters(r, &w);
+            parameters = true;
         } else {
             serve_json_skip(r, NULL);
         }

@@ -125,6 +125,8 @@ static void wrong_requests(void **unused) {
         {400, "\\\"name\\\" twice",
          "{\"inputs\":[{\"name\":\"x\",\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[1,4],\"data\":[1,2,3,4]}]}"},
         {400, "no output 'q'", "{\"inputs\":[" X "],\"outputs\":[{\"name\":\"q\"}]}"},
+        {400, "\\\"parameters\\\" twice",
+         "{\"inputs\":[" X "],\"outputs\":[{\"name\":\"y\",\"parameters\":{},\"parameters\":{}}]}"},
         {400, "asked for twice", "{\"inputs\":[" X "],\"outputs\":[{\"name\":\"y\"},{\"name\":\"y\"}]}"},
         {400, "true or false",
          "{\"inputs\":[" X "],\"outputs\":[{\"name\":\"y\",\"parameters\":{\"binary_data\":1}}]}"},

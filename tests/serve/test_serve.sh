@@ -68,6 +68,7 @@ start_server --api-key-file "$scratch/keys" --no-control --access-log none
 ask "without a key" 401 'a key is needed' "$url/v2"
 ask "with another" 401 'a key is needed' "$url/v2" -H 'Authorization: Bearer first-secre'
 ask "with the first key" 200 'tern' "$url/v2" -H 'Authorization: Bearer first-secret'
+ask "the scheme in any case" 200 'tern' "$url/v2" -H 'Authorization: bearer first-secret'
 ask "with the second key" 200 'tern' "$url/v2" -H 'X-API-Key: second-secret'
 ask "probes need none" 200 'true' "$url/v2/health/ready"
 ask "clients have no control" 403 'can not be loaded' -X POST "$url/v2/repository/models/fashion/unload" -H 'X-API-Key: second-secret'
@@ -136,6 +137,15 @@ done
 ask "an old version that is gone" 503 'not ready' "$url/v2/models/clothes/versions/1"
 ask "a version that never was" 404 'no version 2' "$url/v2/models/clothes/versions/2"
 ask "ready when all are" 200 'true' "$url/v2/health/ready"
+mkdir -p "$scratch/models/alone/1"
+cp models/fashion.onnx "$scratch/models/alone/1/model.onnx"
+for _ in $(seq 100); do
+    grep -q "two models are called 'alone'" "$scratch/log" && break
+    sleep 0.1
+done
+[ "$(grep -c "models stay as they are: two models are called 'alone'" "$scratch/log")" -eq 1 ]
+result $? "a repository that can not be read is told, once"
+rm -r "$scratch/models/alone"
 for name in '..' '.hidden' '%2e%2e%2falone' 'clothes%2f3'; do
     ask "no model is called $name" 404 'error' --path-as-is "$url/v2/models/$name/ready"
 done
