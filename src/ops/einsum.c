@@ -1,6 +1,6 @@
 /* Einsum: every label is a loop. Labels of the output come first, then those that are summed over; an operand moves by
- * a stride for each label (0 where it lacks the label or has size 1 there). Two float operands become matrix products
- * where they can (einsum_product.c). */
+ * a stride for each label (0 where it lacks the label or has size 1 there). Operands are contracted in pairs
+ * (einsum_path.c); two float operands become matrix products where they can (einsum_product.c). */
 #include "ops/einsum_internal.h"
 
 #define MAX_LABELS   TN_EINSUM_LABELS
@@ -195,45 +195,65 @@ static tern_status einsum_infer(tn_infer *c) {
 }
 
 typedef struct einsum_state {
-    loops l;
-    int n_in;
+    int n_in, n_steps;
     tern_dtype dtype; /* in which it is computed */
     bool wide;        /* float16, bfloat16: on float32 copies */
     int64_t count;    /* of the output */
     size_t at_in[MAX_OPERANDS], at_out;
-    bool as_product;
-    tn_einsum_product product;
+    tn_einsum_step steps[];
 } einsum_state;
 
+/* Products of the steps, which share their scratch memory, and memory for the results between them. */
+static tern_status prepare_steps(tn_prepare *c, einsum_state *s) {
+    for (int i = 0; i + 1 < s->n_steps; i++)
+        if (!tn_ops_reserve(&c->workspace, s->steps[i].count, tern_dtype_size(s->dtype), &s->steps[i].at))
+            return tn_fail_oom(c->err, SIZE_MAX);
+    size_t base = c->workspace;
+    for (int i = 0; i < s->n_steps && s->dtype == TERN_FLOAT && s->count > 0; i++) {
+        tn_einsum_step *e = &s->steps[i];
+        size_t end = base;
+        if (e->n_in != 2) continue;
+        TN_TRY(tn_einsum_product_plan(&e->l, c->tier, c->threads, &end, &e->product, &e->as_product, c->err));
+        c->workspace = TN_MAX(c->workspace, end);
+    }
+    return TERN_OK;
+}
+
 static tern_status einsum_prepare(tn_prepare *c) {
-    einsum_state *s = tn_prepare_state(c, sizeof *s);
-    if (!s) return TERN_OUT_OF_MEMORY;
     const tn_shape *shapes[MAX_OPERANDS];
-    s->n_in = c->node->n_in;
-    for (int i = 0; i < s->n_in; i++) shapes[i] = &c->in[i]->shape;
-    TN_TRY(make_loops(c->node, shapes, &s->l, c->err));
+    int n_in = c->node->n_in;
+    loops l;
+    tn_einsum_path path;
+    int64_t count;
+    for (int i = 0; i < n_in; i++) shapes[i] = &c->in[i]->shape;
+    TN_TRY(make_loops(c->node, shapes, &l, c->err));
+    if (!tn_shape_count_checked(&c->out[0].shape, &count))
+        return tn_fail(c->err, TERN_LIMIT_EXCEEDED, "the output is too large");
+    tn_einsum_path_find(&l, n_in, &path);
+    int n_steps = TN_MAX(path.n, 1);
+    einsum_state *s = tn_prepare_state(c, sizeof *s + (size_t)n_steps * sizeof s->steps[0]);
+    if (!s) return TERN_OUT_OF_MEMORY;
+    s->n_in = n_in;
+    s->n_steps = n_steps;
+    s->count = count;
     s->dtype = c->in[0]->dtype;
     s->wide = s->dtype == TERN_FLOAT16 || s->dtype == TERN_BFLOAT16;
-    if (!tn_shape_count_checked(&c->out[0].shape, &s->count))
-        return tn_fail(c->err, TERN_LIMIT_EXCEEDED, "the output is too large");
-    if (s->n_in == 2 && (s->wide || s->dtype == TERN_FLOAT) && s->count > 0)
-        TN_TRY(tn_einsum_product_plan(&s->l, c->tier, c->threads, &c->workspace, &s->product, &s->as_product, c->err));
-    if (!s->wide) return TERN_OK;
-    s->dtype = TERN_FLOAT;
-    bool ok = tn_ops_reserve(&c->workspace, s->count, sizeof(float), &s->at_out);
-    for (int i = 0; i < s->n_in; i++)
+    if (s->wide) s->dtype = TERN_FLOAT;
+    tn_einsum_path_steps(&l, n_in, &path, s->steps);
+    bool ok = !s->wide || tn_ops_reserve(&c->workspace, s->count, sizeof(float), &s->at_out);
+    for (int i = 0; i < s->n_in && s->wide; i++)
         ok = ok && tn_ops_reserve(&c->workspace, tn_shape_count(shapes[i]), sizeof(float), &s->at_in[i]);
-    return ok ? TERN_OK : tn_fail_oom(c->err, SIZE_MAX);
+    return ok ? prepare_steps(c, s) : tn_fail_oom(c->err, SIZE_MAX);
 }
 
 typedef struct einsum_args {
-    const einsum_state *s;
+    const tn_einsum_step *s;
     const void *in[MAX_OPERANDS];
     void *y;
 } einsum_args;
 
 /* Moves on to the next index of loops [from, to); false after the last. Offsets follow. */
-static bool step_loops(const einsum_state *s, int from, int to, int64_t *at, int64_t *offset) {
+static bool step_loops(const tn_einsum_step *s, int from, int to, int64_t *at, int64_t *offset) {
     for (int d = to - 1; d >= from; d--) {
         for (int i = 0; i < s->n_in; i++) offset[i] += s->l.stride[i][d];
         if (++at[d] < s->l.size[d]) return true;
@@ -248,7 +268,7 @@ static bool step_loops(const einsum_state *s, int from, int to, int64_t *at, int
     static void NAME(void *context, int64_t begin, int64_t end, int worker) {                                       \
         (void)worker;                                                                                               \
         const einsum_args *r = context;                                                                             \
-        const einsum_state *s = r->s;                                                                               \
+        const tn_einsum_step *s = r->s;                                                                             \
         const loops *l = &s->l;                                                                                     \
         bool sums = l->n_all > l->n_out;                                                                            \
         int last = l->n_all - 1, n_in = s->n_in;                                                                    \
@@ -298,18 +318,24 @@ static tn_task_fn function_of(tern_dtype dtype) {
 static tern_status einsum_run(tn_run *c) {
     const einsum_state *s = c->state;
     if (!c->out[0] || s->count == 0) return TERN_OK;
-    einsum_args r = {.s = s, .y = c->out[0]->data};
+    const void *slot[TN_EINSUM_SLOTS];
     char *ws = c->workspace;
     for (int i = 0; i < s->n_in; i++) {
-        r.in[i] = s->wide ? ws + s->at_in[i] : c->in[i]->data;
+        slot[i] = s->wide ? ws + s->at_in[i] : c->in[i]->data;
         if (s->wide) tn_ops_to_f32(c->in[i], (float *)(ws + s->at_in[i]));
     }
-    if (s->wide) r.y = ws + s->at_out;
-    if (s->as_product)
-        tn_einsum_product_run(&s->l, &s->product, c->tier, c->threads, r.in[0], r.in[1], r.y, ws);
-    else
-        tn_parallel_for(c->threads, s->count, function_of(s->dtype), &r);
-    if (s->wide) tn_ops_from_f32(r.y, c->out[0]);
+    void *out = s->wide ? ws + s->at_out : c->out[0]->data;
+    for (int i = 0; i < s->n_steps; i++) {
+        const tn_einsum_step *e = &s->steps[i];
+        einsum_args r = {.s = e, .y = i + 1 < s->n_steps ? ws + e->at : out};
+        for (int k = 0; k < e->n_in; k++) r.in[k] = slot[e->in[k]];
+        if (e->as_product)
+            tn_einsum_product_run(&e->l, &e->product, c->tier, c->threads, r.in[0], r.in[1], r.y, ws);
+        else
+            tn_parallel_for(c->threads, e->count, function_of(s->dtype), &r);
+        slot[s->n_in + i] = r.y;
+    }
+    if (s->wide) tn_ops_from_f32(out, c->out[0]);
     return TERN_OK;
 }
 
@@ -319,9 +345,13 @@ static int64_t einsum_macs(const tn_node *node, const tn_type *const *in, const 
     loops l;
     for (int i = 0; i < node->n_in && i < MAX_OPERANDS; i++) shapes[i] = &in[i]->shape;
     if (make_loops(node, shapes, &l, NULL) != TERN_OK) return 0;
-    int64_t total = 1;
-    for (int i = 0; i < l.n_all; i++)
+    tn_einsum_path path;
+    tn_einsum_path_find(&l, node->n_in, &path);
+    int64_t total = path.n == 0;
+    for (int i = 0; i < l.n_all && path.n == 0; i++)
         if (!tn_mul_i64(total, l.size[i], &total)) return INT64_MAX;
+    for (int i = 0; i < path.n; i++)
+        if (!tn_add_i64(total, path.moves[i].macs, &total)) return INT64_MAX;
     return total;
 }
 

@@ -1,3 +1,6 @@
+#include <ctype.h>
+
+#include "ops/einsum_internal.h"
 #include "ops/op_test.h"
 
 /* ---- Einsum -------------------------------------------------------------------------------------------------- */
@@ -50,56 +53,77 @@ static void test_einsum(void **state) {
     }
 }
 
-/* Operands large enough for matrix products, against the definition. Sizes by letter: a 2, b 3, c 4, ... */
-static void product_case(const char *equation, tern_dtype dtype, int64_t batch_a) {
-    const char *term[3] = {equation, strchr(equation, ',') + 1, strchr(equation, '>') + 1};
-    int64_t size[26], dims[3][TERN_MAX_RANK], at[26] = {0};
-    int rank[3] = {0};
-    for (int i = 0; i < 26; i++) size[i] = i + 2;
-    for (int t = 0; t < 3; t++)
-        for (const char *c = term[t]; *c >= 'a' && *c <= 'z'; c++) dims[t][rank[t]++] = size[*c - 'a'];
-    dims[0][0] = batch_a ? batch_a : dims[0][0];
-    tern_tensor *x[3], *real[2];
-    int64_t n[3];
-    for (int t = 0; t < 3; t++) {
-        x[t] = op_tensor(dtype, rank[t], dims[t]);
-        n[t] = tn_shape_count(&x[t]->shape);
+#define TERMS 5
+
+/* Operands and the output of an equation of letters. Sizes by letter: a 2, b 3, c 4, ...; 1 where it is a capital. */
+typedef struct reference {
+    const char *term[TERMS];
+    int n, rank[TERMS];
+    int64_t dims[TERMS][TERN_MAX_RANK], count[TERMS], size[26]; /* size 0: in no term */
+    tern_tensor *x[TERMS], *real[TERMS];
+} reference;
+
+static void reference_init(reference *r, const char *letters, tern_dtype dtype) {
+    memset(r, 0, sizeof *r);
+    for (const char *c = letters; r->n == 0 || *c; r->n++) {
+        int t = r->n;
+        assert_true(t < TERMS);
+        r->term[t] = c;
+        for (; *c && *c != ',' && *c != '-'; c++) {
+            int k = tolower(*c) - 'a';
+            r->dims[t][r->rank[t]++] = *c == 'a' + k ? k + 2 : 1;
+            r->size[k] = k + 2;
+        }
+        c += *c == ',' ? 1 : *c == '-' ? 2 : 0;
+        if (c[-1] == '>' && !*c) r->n++; /* a scalar */
     }
-    for (int t = 0; t < 2; t++) {
-        real[t] = op_tensor(TERN_DOUBLE, rank[t], dims[t]);
-        for (int64_t i = 0; i < n[t]; i++) {
-            double v = (double)((i * 7 + t) % 5 - 2);
-            op_set(x[t], i, v);
-            op_set(real[t], i, v);
+    for (int t = 0; t < r->n; t++) {
+        r->x[t] = op_tensor(dtype, r->rank[t], r->dims[t]);
+        r->real[t] = op_tensor(TERN_DOUBLE, r->rank[t], r->dims[t]);
+        r->count[t] = tn_shape_count(&r->x[t]->shape);
+        for (int64_t i = 0; i < r->count[t]; i++) {
+            double v = t + 1 < r->n ? (double)((i * 7 + t) % 5 - 2) : 0;
+            op_set(r->x[t], i, v);
+            op_set(r->real[t], i, v);
         }
     }
-    double *sum = calloc((size_t)n[2], sizeof *sum);
-    assert_non_null(sum);
-    for (;;) {
-        int64_t offset[3] = {0};
-        for (int t = 0; t < 3; t++)
-            for (int d = 0; d < rank[t]; d++) {
-                int64_t i = at[term[t][d] - 'a'];
-                offset[t] = offset[t] * dims[t][d] + (dims[t][d] == 1 ? 0 : i);
-            }
-        sum[offset[2]] += ((double *)real[0]->data)[offset[0]] * ((double *)real[1]->data)[offset[1]];
-        int k = 0;
-        for (; k < 26; k++) {
-            if (!memchr(equation, 'a' + k, (size_t)(term[2] - equation) - 2)) continue;
-            if (++at[k] < size[k]) break;
-            at[k] = 0;
+}
+
+/* The definition: one loop over the indices of all letters. */
+static void reference_run(reference *r) {
+    int64_t at[26] = {0};
+    for (int k = 0; k < 26;) {
+        int64_t offset[TERMS] = {0};
+        double product = 1;
+        for (int t = 0; t < r->n; t++) {
+            for (int d = 0; d < r->rank[t]; d++)
+                offset[t] = offset[t] * r->dims[t][d] + (r->dims[t][d] == 1 ? 0 : at[r->term[t][d] - 'a']);
+            double *data = r->real[t]->data;
+            if (t + 1 < r->n)
+                product *= data[offset[t]];
+            else
+                data[offset[t]] += product;
         }
-        if (k == 26) break;
+        for (k = 0; k < 26; at[k++] = 0)
+            if (r->size[k] && ++at[k] < r->size[k]) break;
     }
-    for (int64_t i = 0; i < n[2]; i++) op_set(x[2], i, sum[i]);
-    free(sum);
-    tn_tensor_unref(real[0]);
-    tn_tensor_unref(real[1]);
+    for (int64_t i = 0; i < r->count[r->n - 1]; i++) op_set(r->x[r->n - 1], i, ((double *)r->real[r->n - 1]->data)[i]);
+}
+
+/* Runs `equation` (NULL: `letters`) on operands large enough for matrix products, against the definition. */
+static void product_case(const char *equation, const char *letters, tern_dtype dtype) {
+    reference r;
+    reference_init(&r, letters, dtype);
+    reference_run(&r);
     op_test t;
-    begin(&t, equation);
-    op_in(&t, x[0]);
-    op_in(&t, x[1]);
-    op_out(&t, x[2]);
+    begin(&t, equation ? equation : letters);
+    for (int i = 0; i < r.n; i++) {
+        tn_tensor_unref(r.real[i]);
+        if (i + 1 < r.n)
+            op_in(&t, r.x[i]);
+        else
+            op_out(&t, r.x[i]);
+    }
     op_run_exact(&t);
 }
 
@@ -116,12 +140,68 @@ static void test_einsum_products(void **state) {
         "h,l->hl",         /* nothing is summed */
         "hj,hj->h",        /* no matrix: plain loops */
         "hh,hl->l",        /* a diagonal */
-        "hij,hl->jl",      /* i is in one operand alone: plain loops */
+        "hij,hl->jl",      /* i is in one operand alone: summed there first */
+        "hij,khl->jl",     /* one such in each */
     };
     static const tern_dtype types[] = {TERN_FLOAT, TERN_FLOAT16, TERN_DOUBLE};
     for (size_t i = 0; i < TN_COUNT(equations); i++)
-        for (size_t k = 0; k < TN_COUNT(types); k++) product_case(equations[i], types[k], 0);
-    product_case("fhj,fjl->fhl", TERN_FLOAT, 1); /* a is repeated along f */
+        for (size_t k = 0; k < TN_COUNT(types); k++) product_case(NULL, equations[i], types[k]);
+    product_case("fhj,fjl->fhl", "Fhj,fjl->fhl", TERN_FLOAT); /* a is repeated along f */
+}
+
+/* Three and four operands. */
+static void test_einsum_pairs(void **state) {
+    (void)state;
+    static const char *const equations[][2] = {
+        {NULL, "fg,gh,hi->fi"},                         /* a chain */
+        {NULL, "fg,hi,gh->if"},                         /* out of order, transposed */
+        {NULL, "bc,cd,de,ef->bf"},                      /* four */
+        {NULL, "bc,cd,de,ef->"},                        /* a scalar */
+        {NULL, "cd,cd,cd->cd"},                         /* elementwise */
+        {NULL, "ce,de,fe->cdf"},                        /* a label that all have */
+        {NULL, "c,d,e,f->fdce"},                        /* nothing is summed */
+        {NULL, "hhi,ij,jj->hj"},                        /* diagonals */
+        {NULL, "fgb,gh,ch->f"},                         /* labels of one operand alone */
+        {NULL, "cde,cf,dg,eh->fgh"},                    /* a Tucker decomposition */
+        {"bfg,bgh,hi->bfi", "Bfg,bgh,hi->bfi"},         /* a dim of size 1 */
+        {"...fg,...gh,hi->...fi", "bcfg,Cgh,hi->bcfi"}, /* broadcast ellipses */
+        {"...fg,gh,...h->...", "bcfg,gh,bCh->bc"},      /* that of the last one too */
+    };
+    static const tern_dtype types[] = {TERN_FLOAT, TERN_FLOAT16, TERN_BFLOAT16, TERN_DOUBLE, TERN_INT32, TERN_INT64};
+    for (size_t i = 0; i < TN_COUNT(equations); i++)
+        for (size_t k = 0; k < TN_COUNT(types); k++) product_case(equations[i][0], equations[i][1], types[k]);
+}
+
+/* Loops of a chain ij,jk,kl->il of n x n matrices. */
+static tn_einsum_loops chain(int64_t n) {
+    return (tn_einsum_loops){.n_out = 2, /* i, l, j, k */
+                             .n_all = 4,
+                             .size = {n, n, n, n},
+                             .stride = {{n, 0, 1, 0}, {0, 0, n, 1}, {0, 1, 0, n}}};
+}
+
+static void test_einsum_path(void **state) {
+    (void)state;
+    tn_einsum_path p;
+    tn_einsum_loops l = chain(256);
+    tn_einsum_path_find(&l, 3, &p);
+    assert_int_equal(p.n, 2);
+    for (int i = 0; i < 2; i++) assert_int_equal(p.moves[i].macs, 256 * 256 * 256);
+    for (int i = 0; i < 2; i++) assert_int_equal(p.moves[i].count, 256 * 256);
+    assert_int_equal(p.moves[1].b, 3);
+    l = chain((int64_t)1 << 40); /* saturates */
+    tn_einsum_path_find(&l, 3, &p);
+    assert_int_equal(p.n, 0);
+    l = chain(0);
+    tn_einsum_path_find(&l, 3, &p);
+    assert_int_equal(p.n, 0);
+    /* ax,bx,cx->abc: the pair would hold far more than operands and output do */
+    l = (tn_einsum_loops){.n_out = 3,
+                          .n_all = 4,
+                          .size = {256, 256, 256, 1 << 20},
+                          .stride = {{1 << 20, 0, 0, 1}, {0, 1 << 20, 0, 1}, {0, 0, 1 << 20, 1}}};
+    tn_einsum_path_find(&l, 3, &p);
+    assert_int_equal(p.n, 0);
 }
 
 static void test_einsum_many(void **state) {
@@ -133,7 +213,19 @@ static void test_einsum_many(void **state) {
     op_in(&t, op_num(TERN_FLOAT, DIMS(2), VALS(1, 10)));
     op_out(&t, op_num(TERN_FLOAT, DIMS(2), VALS(302, 689)));
     op_run_exact(&t);
-    begin(&t, "ab->a"); /* empty sums */
+    begin(&t, "ab,bc,c->a"); /* empty sums */
+    op_in(&t, op_num(TERN_FLOAT, DIMS(2, 0), NO_VALS));
+    op_in(&t, op_num(TERN_FLOAT, DIMS(0, 2), NO_VALS));
+    op_in(&t, op_num(TERN_FLOAT, DIMS(2), VALS(1, 10)));
+    op_out(&t, op_num(TERN_FLOAT, DIMS(2), VALS(0, 0)));
+    op_run_exact(&t);
+    begin(&t, "ab,bc,c->a"); /* no output */
+    op_in(&t, op_num(TERN_FLOAT, DIMS(0, 3), NO_VALS));
+    op_in(&t, op_num(TERN_FLOAT, B32));
+    op_in(&t, op_num(TERN_FLOAT, DIMS(2), VALS(1, 10)));
+    op_out(&t, op_num(TERN_FLOAT, DIMS(0), NO_VALS));
+    op_run_exact(&t);
+    begin(&t, "ab->a");
     op_in(&t, op_num(TERN_FLOAT, DIMS(2, 0), NO_VALS));
     op_out(&t, op_num(TERN_FLOAT, DIMS(2), VALS(0, 0)));
     op_run_exact(&t);
@@ -196,8 +288,9 @@ static void test_max_unpool(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_einsum),     cmocka_unit_test(test_einsum_products), cmocka_unit_test(test_einsum_many),
-        cmocka_unit_test(test_einsum_bad), cmocka_unit_test(test_max_unpool),
+        cmocka_unit_test(test_einsum),      cmocka_unit_test(test_einsum_products), cmocka_unit_test(test_einsum_pairs),
+        cmocka_unit_test(test_einsum_path), cmocka_unit_test(test_einsum_many),     cmocka_unit_test(test_einsum_bad),
+        cmocka_unit_test(test_max_unpool),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
