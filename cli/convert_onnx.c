@@ -84,9 +84,19 @@ static void drop_unused_inputs(tn_graph *g) {
     g->n_inputs = kept;
 }
 
+static tern_status check_once(const cli_strings *list, const char *option, tern_error *err) {
+    for (size_t i = 0; i < list->count; i++)
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(list->items[i], list->items[k]) == 0)
+                return tn_fail(err, TERN_INVALID_ARGUMENT, "%s %s: is given twice", option, list->items[i]);
+    return TERN_OK;
+}
+
 static tern_status extract(const cli_onnx_options *o, tern_model *m, tern_error *err) {
     tn_graph *g = m->graph;
     if (!o->inputs->count && !o->outputs->count) return TERN_OK;
+    TN_TRY(check_once(o->inputs, "--extract-inputs", err));
+    TN_TRY(check_once(o->outputs, "--extract-outputs", err));
     TN_TRY(tn_opt_infer(m, err));
     if (o->outputs->count) g->n_outputs = 0;
     for (size_t i = 0; i < o->outputs->count; i++) {

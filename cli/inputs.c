@@ -72,8 +72,9 @@ static bool parse_file_name(const char *path, file_name *out) {
         tern_dtype dtype;
     } types[] = {{"fp64", TERN_DOUBLE}, {"fp32", TERN_FLOAT}, {"fp16", TERN_FLOAT16}, {"int32", TERN_INT32},
                  {"int64", TERN_INT64}, {"int8", TERN_INT8},  {"uint8", TERN_UINT8},  {"bool", TERN_BOOL}};
-    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path, *end = base + strlen(base) - 4;
+    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path;
     if (!ends_with(base, ".dat")) return false;
+    const char *end = base + strlen(base) - 4;
     const char *type = end, *dims;
     while (type > base && type[-1] != '-') type--;
     for (dims = type > base ? type - 1 : base; dims > base && dims[-1] != '-';) dims--;

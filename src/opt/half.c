@@ -17,7 +17,7 @@ typedef struct halver {
 
 static bool is_float(const tn_value *v) { return v && v->type.kind == TERN_KIND_TENSOR && v->type.dtype == TERN_FLOAT; }
 
-/* Constants that would become infinite, or vanish although they were none of the smallest. */
+/* Whether no finite element would become infinite. */
 static bool fits(const halver *h, const tern_tensor *t) {
     if (t->dtype != TERN_FLOAT || h->half == TERN_BFLOAT16) return true;
     const float *x = t->data;

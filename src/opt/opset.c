@@ -167,9 +167,28 @@ bool tn_opset_allows(const tn_node *node, bool output, int i, tern_dtype dtype) 
 
 /* ---- steps ----------------------------------------------------------------------------------------------------- */
 
+/* Adapters count on a first output, which a file may leave out. */
+static tern_status name_first_output(tn_adapt *a) {
+    tn_node *n = a->node;
+    if (n->out[0]) return TERN_OK;
+    n->out[0] = tn_adapt_value(a, n->op_type, NULL);
+    if (!n->out[0]) return TERN_OUT_OF_MEMORY;
+    n->out[0]->producer = n;
+    return TERN_OK;
+}
+
+/* Adapters count on the inputs that every node of the operator has, and on the first one being given. */
+static tern_status check_inputs(tn_adapt *a, const schema *from) {
+    const tn_node *n = a->node;
+    const schema *s = from ? from : find_schema(n->op_type, a->target);
+    if (!s || (n->n_in >= s->min_in && (s->min_in == 0 || n->in[0]))) return TERN_OK;
+    return tn_adapt_fail(a, "it lacks an input that the operator needs");
+}
+
 static tern_status step(tn_adapt *a, bool up) {
     for (size_t i = 0; i < TN_COUNT(adapters); i++) {
         if (adapters[i].version != a->version || strcmp(adapters[i].op, a->node->op_type) != 0) continue;
+        TN_TRY(name_first_output(a));
         return up ? adapters[i].up(a) : adapters[i].down(a);
     }
     return TERN_OK;
@@ -192,6 +211,7 @@ static tern_status convert_node(tn_adapt *a) {
     const schema *from = find_schema(n->op_type, n->opset);
     bool up = n->opset < a->target;
     a->origin = n->opset;
+    TN_TRY(check_inputs(a, from));
     while (n->opset != a->target && !a->gone) {
         a->version = up ? n->opset + 1 : n->opset;
         a->at = up ? n->opset + 1 : n->opset - 1;

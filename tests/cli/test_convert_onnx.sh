@@ -30,6 +30,9 @@ expect "convert: in a loop, too" 0 'opset 28' - convert $cases/loop/model.onnx -
 expect "convert: the loop still runs" 0 'min 32 max 32' - run "$o" --fill ones
 expect "convert: an operator that tern lacks" 0 'opset 18' - convert $cases/unknown_op/model.onnx --opset 18 -o "$o"
 expect "convert: a part that is refused names node and reason" 1 - "(NonZero, opset 13): can not be written in opset 8: the operator is not there yet" convert $cases/nonzero/model.onnx --opset 8 -o "$o"
+expect "convert: a node without its first input" 1 - "lacks an input that the operator needs" convert $cases/no_input/model.onnx --opset 11 -o "$o"
+expect "convert: a node without its first output" 0 "opset 11" - convert $cases/no_output/model.onnx --opset 11 -o "$o"
+expect "convert: still computes the second" 0 "^mean: float32.2,1. min 1 max 1 " - run "$o" --fill ones
 
 # ---- shapes, folding -------------------------------------------------------------------------------------------------
 
@@ -74,6 +77,8 @@ good_file "convert: the second part keeps to the rules" "$scratch/tail.onnx"
 outputs "$scratch/tail.onnx" --input "$scratch/middle/_net_MaxPool_output_0.npy" && cmp -s "$scratch/numbers" "$scratch/first"
 result $? "convert: one after the other they compute the whole"
 expect "convert: a part that needs more" 1 - 'needs more inputs' convert $model --extract-inputs prob --extract-outputs $mid -o "$o"
+expect "convert: the same input twice" 1 - "extract-inputs $mid: is given twice" convert $model --extract-inputs $mid --extract-inputs $mid -o "$o"
+expect "convert: the same output twice" 1 - "extract-outputs $mid: is given twice" convert $model --extract-outputs $mid --extract-outputs $mid -o "$o"
 expect "convert: no such value" 1 - "no value 'nothing'" convert $model --extract-outputs nothing -o "$o"
 expect "convert: other names" 0 '(19 before)' - convert $model --rename "$input=picture" --rename prob=score -o "$o"
 expect "convert: are the names" 0 '^score: float32' - run "$o" --fill zeros --shape picture=2x1x28x28

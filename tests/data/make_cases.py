@@ -76,3 +76,10 @@ text = helper.make_graph([helper.make_node("Identity", ["s"], ["t"])], "text",
                          [helper.make_tensor_value_info("t", TensorProto.STRING, [2])])
 words = helper.make_tensor("s", TensorProto.STRING, [2], [b"one", "zwei \u00e4".encode()])
 write("good/strings", text, [([words], [words])])
+# Nodes that leave out an input that the operator must have, or an output before one that is used.
+into = [helper.make_tensor_value_info("a", F, [2, 3])]
+hole = helper.make_graph([helper.make_node("OneHot", ["", "a"], ["c"])], "hole", into, [helper.make_tensor_value_info("c", F, None)])
+write("no_input", hole, [], opset=10)
+hole = helper.make_graph([helper.make_node("LayerNormalization", ["a", "scale"], ["", "mean"])], "hole", into,
+                         [helper.make_tensor_value_info("mean", F, [2, 1])], [helper.make_tensor("scale", F, [3], [1, 1, 1])])
+write("no_output", hole, [], opset=17)
