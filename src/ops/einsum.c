@@ -263,21 +263,92 @@ static bool step_loops(const tn_einsum_step *s, int from, int to, int64_t *at, i
     return false;
 }
 
-/* Outputs [begin, end). The last summed label is the inner loop. */
+/* Indices and offsets of output `begin`. */
+static void start_loops(const tn_einsum_step *s, int64_t begin, int64_t *at, int64_t *offset) {
+    for (int64_t d = s->l.n_out - 1, rest = begin; d >= 0; rest /= s->l.size[d], d--) {
+        at[d] = rest % s->l.size[d];
+        for (int i = 0; i < s->n_in; i++) offset[i] += at[d] * s->l.stride[i][d];
+    }
+}
+
+static bool sums_nothing(const loops *l) {
+    for (int d = l->n_out; d < l->n_all; d++)
+        if (l->size[d] == 0) return true;
+    return false;
+}
+
+/* Outputs along the last label that are summed side by side, where operands lie densely along it or lack it. */
+#define TILE 64
+
+static bool by_tiles(const tn_einsum_step *s) {
+    int last = s->l.n_out - 1;
+    if (last < 0 || s->l.size[last] < 8) return false;
+    for (int i = 0; i < s->n_in; i++)
+        if (s->l.stride[i][last] != 0 && s->l.stride[i][last] != 1) return false;
+    return true;
+}
+
+/* Moves the last label of the output on by `by` indices, and what is before it where that is its end. */
+static void step_tile(const tn_einsum_step *s, int64_t by, int64_t *at, int64_t *offset) {
+    int last = s->l.n_out - 1;
+    at[last] += by - 1;
+    for (int i = 0; i < s->n_in; i++) offset[i] += (by - 1) * s->l.stride[i][last];
+    step_loops(s, 0, s->l.n_out, at, offset);
+}
+
+/* NAME: outputs [begin, end). Otherwise than in tiles, the last summed label is the inner loop.
+ * NAME_add: sum[t] += the product of the operands at t along the last label of the output. */
 #define EINSUM(NAME, T, ACC)                                                                                        \
+    static void NAME##_add(const einsum_args *r, const int64_t *offset, ACC *sum, int64_t n) {                      \
+        const tn_einsum_step *s = r->s;                                                                             \
+        const T *row[MAX_OPERANDS];                                                                                 \
+        ACC factor = 1, product[TILE];                                                                              \
+        int rows = 0;                                                                                               \
+        for (int i = 0; i < s->n_in; i++) {                                                                         \
+            const T *x = (const T *)r->in[i] + offset[i];                                                           \
+            if (s->l.stride[i][s->l.n_out - 1])                                                                     \
+                row[rows++] = x;                                                                                    \
+            else                                                                                                    \
+                factor *= (ACC)*x;                                                                                  \
+        }                                                                                                           \
+        if (rows == 1) {                                                                                            \
+            for (int64_t t = 0; t < n; t++) sum[t] += factor * (ACC)row[0][t];                                      \
+            return;                                                                                                 \
+        }                                                                                                           \
+        for (int64_t t = 0; t < n; t++) product[t] = factor;                                                        \
+        for (int i = 0; i < rows; i++)                                                                              \
+            for (int64_t t = 0; t < n; t++) product[t] *= (ACC)row[i][t];                                           \
+        for (int64_t t = 0; t < n; t++) sum[t] += product[t];                                                       \
+    }                                                                                                               \
+    static void NAME##_tiles(const einsum_args *r, int64_t begin, int64_t end) {                                    \
+        const tn_einsum_step *s = r->s;                                                                             \
+        int last = s->l.n_out - 1;                                                                                  \
+        int64_t at[MAX_LABELS] = {0}, offset[MAX_OPERANDS] = {0}, n;                                                \
+        bool empty = sums_nothing(&s->l);                                                                           \
+        start_loops(s, begin, at, offset);                                                                          \
+        for (int64_t o = begin; o < end; o += n) {                                                                  \
+            ACC sum[TILE] = {0};                                                                                    \
+            n = TN_MIN(TN_MIN(end - o, s->l.size[last] - at[last]), (int64_t)TILE);                                 \
+            if (!empty) do                                                                                          \
+                    NAME##_add(r, offset, sum, n);                                                                  \
+                while (step_loops(s, s->l.n_out, s->l.n_all, at, offset));                                          \
+            for (int64_t t = 0; t < n; t++) ((T *)r->y)[o + t] = (T)sum[t];                                         \
+            step_tile(s, n, at, offset);                                                                            \
+        }                                                                                                           \
+    }                                                                                                               \
     static void NAME(void *context, int64_t begin, int64_t end, int worker) {                                       \
         (void)worker;                                                                                               \
         const einsum_args *r = context;                                                                             \
         const tn_einsum_step *s = r->s;                                                                             \
         const loops *l = &s->l;                                                                                     \
-        bool sums = l->n_all > l->n_out;                                                                            \
+        bool sums = l->n_all > l->n_out, empty = sums_nothing(l);                                                   \
         int last = l->n_all - 1, n_in = s->n_in;                                                                    \
-        int64_t at[MAX_LABELS] = {0}, offset[MAX_OPERANDS] = {0}, n = sums ? l->size[last] : 1, empty = 0;          \
-        for (int d = l->n_out; d < l->n_all; d++) empty |= l->size[d] == 0;                                         \
-        for (int64_t d = l->n_out - 1, rest = begin; d >= 0; rest /= l->size[d], d--) {                             \
-            at[d] = rest % l->size[d];                                                                              \
-            for (int i = 0; i < n_in; i++) offset[i] += at[d] * l->stride[i][d];                                    \
+        int64_t at[MAX_LABELS] = {0}, offset[MAX_OPERANDS] = {0}, n = sums ? l->size[last] : 1;                     \
+        if (by_tiles(s)) {                                                                                          \
+            NAME##_tiles(r, begin, end);                                                                            \
+            return;                                                                                                 \
         }                                                                                                           \
+        start_loops(s, begin, at, offset);                                                                          \
         for (int64_t o = begin; o < end; o++) {                                                                     \
             ACC sum = 0;                                                                                            \
             if (!empty) do {                                                                                        \

@@ -130,13 +130,19 @@ static void add_label(tn_einsum_step *s, int64_t size, int64_t a, int64_t b) {
     s->l.stride[1][k] = b;
 }
 
-/* The result of a move in the order in which a product leaves it: labels of both, of a, of b. */
+/* The result of a move in the order in which a product leaves it: labels of both, of a, of b; that of one operand in
+ * the order in which it lies. */
 static void add_result(tn_einsum_step *s, const tn_einsum_loops *l, const tn_einsum_move *m, const int64_t *a,
                        const int64_t *b) {
     int label[TN_EINSUM_LABELS], n = 0;
     for (int part = 0; part < 3; part++)
         for (int d = 0; d < l->n_all; d++)
             if (m->has[d] && part == (!b[d] ? 1 : !a[d] ? 2 : 0)) label[n++] = d;
+    for (int i = 1; i < n && m->b < 0; i++) {
+        int d = label[i], k = i;
+        for (; k > 0 && a[d] > a[label[k - 1]]; k--) label[k] = label[k - 1];
+        label[k] = d;
+    }
     for (int i = 0; i < n; i++) add_label(s, l->size[label[i]], a[label[i]], b[label[i]]);
     for (int64_t i = n - 1, step = 1; i >= 0; step *= l->size[label[i]], i--) s->stride[label[i]] = step;
 }

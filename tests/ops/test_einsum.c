@@ -142,10 +142,14 @@ static void test_einsum_products(void **state) {
         "hh,hl->l",        /* a diagonal */
         "hij,hl->jl",      /* i is in one operand alone: summed there first */
         "hij,khl->jl",     /* one such in each */
+        "ijh,hl->jl",      /* and one that lies outermost */
+        "jih,jih->jh",     /* sums of rows */
     };
     static const tern_dtype types[] = {TERN_FLOAT, TERN_FLOAT16, TERN_DOUBLE};
     for (size_t i = 0; i < TN_COUNT(equations); i++)
         for (size_t k = 0; k < TN_COUNT(types); k++) product_case(NULL, equations[i], types[k]);
+    product_case(NULL, "cz,zy->cy", TERN_DOUBLE); /* rows of 26 */
+    product_case("czy,zy->cy", "cZy,zy->cy", TERN_INT32);
     product_case("fhj,fjl->fhl", "Fhj,fjl->fhl", TERN_FLOAT); /* a is repeated along f */
 }
 
@@ -202,6 +206,27 @@ static void test_einsum_path(void **state) {
                           .stride = {{1 << 20, 0, 0, 1}, {0, 1 << 20, 0, 1}, {0, 0, 1 << 20, 1}}};
     tn_einsum_path_find(&l, 3, &p);
     assert_int_equal(p.n, 0);
+}
+
+/* Rows longer than a tile, over all threads. */
+static void test_einsum_rows(void **state) {
+    (void)state;
+    enum { ROWS = 5, LENGTH = 203 };
+    static const tern_dtype types[] = {TERN_FLOAT, TERN_DOUBLE, TERN_UINT8, TERN_INT16, TERN_INT32, TERN_INT64};
+    for (size_t k = 0; k < TN_COUNT(types); k++) {
+        tern_tensor *x = op_tensor(types[k], 3, (int64_t[]){2, ROWS, LENGTH}),
+                    *w = op_num(types[k], DIMS(ROWS), VALS(1, 0, 2, 1, 3));
+        tern_tensor *y = op_tensor(types[k], 2, (int64_t[]){2, LENGTH});
+        for (int64_t i = 0; i < 2 * ROWS * LENGTH; i++) op_set(x, i, (double)(i % 11));
+        for (int64_t i = 0; i < 2 * LENGTH; i++) {
+            int64_t at = i / LENGTH * ROWS * LENGTH + i % LENGTH;
+            static const int weight[ROWS] = {1, 0, 2, 1, 3};
+            double sum = 0;
+            for (int r = 0; r < ROWS; r++) sum += weight[r] * (double)((at + r * LENGTH) % 11);
+            op_set(y, i, sum);
+        }
+        binary("bij,i->bj", x, w, y);
+    }
 }
 
 static void test_einsum_many(void **state) {
@@ -289,8 +314,8 @@ static void test_max_unpool(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_einsum),      cmocka_unit_test(test_einsum_products), cmocka_unit_test(test_einsum_pairs),
-        cmocka_unit_test(test_einsum_path), cmocka_unit_test(test_einsum_many),     cmocka_unit_test(test_einsum_bad),
-        cmocka_unit_test(test_max_unpool),
+        cmocka_unit_test(test_einsum_path), cmocka_unit_test(test_einsum_rows),     cmocka_unit_test(test_einsum_many),
+        cmocka_unit_test(test_einsum_bad),  cmocka_unit_test(test_max_unpool),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
