@@ -369,13 +369,14 @@ static void test_group_norms(void **state) {
     op_error(&t, TERN_SHAPE_MISMATCH, STRS("6 channels", "4 groups"));
 }
 
-static void test_lrn_lp(void **state) {
-    (void)state;
+/* size 4: one channel before, two after. */
+static void check_lrn(tern_dtype dtype, float beta) {
     op_test t;
     op_begin(&t, "LRN", 13);
     op_attr_i(&t, "size", 4);
     op_attr_f(&t, "alpha", 0.5f);
-    tern_tensor *x = op_rand(TERN_FLOAT, DIMS(2, 7, 3), -3, 3, 1), *y = op_tensor(TERN_FLOAT, DIMS(2, 7, 3));
+    op_attr_f(&t, "beta", beta);
+    tern_tensor *x = op_rand(dtype, DIMS(2, 7, 3), -3, 3, 1), *y = op_tensor(dtype, DIMS(2, 7, 3));
     for (int64_t i = 0; i < 42; i++) {
         double sum = 0;
         for (int64_t c = i / 3 % 7 - 1; c <= i / 3 % 7 + 2; c++) {
@@ -383,11 +384,18 @@ static void test_lrn_lp(void **state) {
             double v = tn_tensor_get_f64(x, i / 21 * 21 + c * 3 + i % 3);
             sum += v * v;
         }
-        op_set(y, i, tn_tensor_get_f64(x, i) / pow(1 + 0.5 / 4 * sum, 0.75));
+        op_set(y, i, tn_tensor_get_f64(x, i) / pow(1 + 0.5 / 4 * sum, (double)beta));
     }
     op_in(&t, x);
     op_out(&t, y);
-    op_run(&t, 0x1p-22, 0);
+    op_run(&t, dtype == TERN_DOUBLE ? 0x1p-50 : 0x1p-22, 0);
+}
+
+static void test_lrn_lp(void **state) {
+    (void)state;
+    static const float betas[] = {0.75f, 0.5f, 1, 0.6f};
+    for (size_t i = 0; i < TN_COUNT(betas); i++) check_lrn(TERN_FLOAT, betas[i]), check_lrn(TERN_DOUBLE, betas[i]);
+    op_test t;
     op_begin(&t, "LpNormalization", 1);
     op_attr_i(&t, "axis", 0);
     op_in(&t, op_num(TERN_FLOAT, DIMS(2, 2), VALS(3, 0, 4, 0)));
