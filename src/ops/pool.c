@@ -1,5 +1,7 @@
 /* Pools over windows and over everything, any spatial rank. Values are combined in double (maximum: as they are); a
- * window that lies in padding alone gives -inf (integers: the lowest) or 0. */
+ * window that lies in padding alone gives -inf (integers: the lowest) or 0. Windows are separable: a row of outputs
+ * first combines the input rows of its windows column by column, then the columns. Only the maximum with its position
+ * goes over whole windows, in their order. */
 #include "kernels/pool.h"
 
 #include <math.h>
@@ -8,6 +10,8 @@
 
 #define MAX_TYPES (TN_TYPES_FLOAT | TN_T(INT8) | TN_T(UINT8))
 
+#define SEGMENT 1024 /* outputs of a task, so that its sums stay in the first-level cache */
+
 typedef enum pool_kind { POOL_MAX, POOL_AVERAGE, POOL_LP } pool_kind;
 
 typedef struct pool_state {
@@ -15,11 +19,16 @@ typedef struct pool_state {
     pool_kind kind;
     tern_dtype dtype;
     tn_window w;
-    int64_t planes, channels, in_sp, out_sp;
-    double p; /* of the Lp norm */
+    int64_t planes, in_sp, out_sp;
+    int64_t segment, segments, width; /* outputs of a task, tasks of a row, columns that a task reads at most */
+    int64_t tap_low, tap_high;        /* taps of the last dim that read inside the input */
+    bool by_tap;                      /* several outputs for each of them */
+    const double *counted;            /* per output of the last dim, see counted_taps */
+    size_t scratch;                   /* bytes per thread */
+    double p;                         /* of the Lp norm */
     bool count_pad, column_major, global;
     bool wide; /* float16, bfloat16: computed on float32 copies */
-    size_t at_x, at_y;
+    size_t at_x, at_y, at_scratch;
     tn_pool2d blocked;
 } pool_state;
 
@@ -128,6 +137,42 @@ static tern_status prepare_blocked(tn_prepare *c, pool_state *s, const tn_shape 
     return TERN_OK;
 }
 
+static double counted_taps(const pool_state *s, int d, int64_t o);
+
+/* Trailing dims that nothing happens in make short rows. */
+static void drop_unit_dims(tn_window *w) {
+    for (int d = w->rank - 1; d > 0; d--, w->rank--)
+        if (w->in[d] != 1 || w->out[d] != 1 || w->kernel[d] != 1 || w->pad[d] || w->pad_end[d]) return;
+}
+
+/* How the last dim is walked. */
+static tern_status prepare_rows(tn_prepare *c, pool_state *s) {
+    drop_unit_dims(&s->w);
+    const tn_window *w = &s->w;
+    int last = w->rank - 1;
+    int64_t out = w->out[last], extent = tn_window_extent(w, last), taps = 0;
+    double *counted = s->out_sp ? tn_arena_alloc(c->arena, (size_t)out * sizeof *counted) : NULL;
+    if (s->out_sp && !counted) return tn_fail_oom(c->err, (size_t)out * sizeof *counted);
+    s->counted = counted;
+    s->tap_low = w->kernel[last];
+    for (int64_t o = 0; s->out_sp && o < out; o++) {
+        int64_t low, high;
+        tn_ops_window_taps(w, last, o, &low, &high);
+        counted[o] = counted_taps(s, last, o);
+        if (low >= high) continue;
+        taps += high - low;
+        s->tap_low = TN_MIN(s->tap_low, low);
+        s->tap_high = TN_MAX(s->tap_high, high);
+    }
+    s->by_tap = s->tap_high > s->tap_low && taps / (s->tap_high - s->tap_low) >= 4;
+    s->segment = TN_MAX((int64_t)1, TN_MIN(out, TN_MAX((int64_t)SEGMENT, extent / w->stride[last])));
+    s->segments = tn_ceil_div(out, s->segment);
+    s->width = TN_MIN(w->in[last], (s->segment - 1) * w->stride[last] + extent);
+    s->scratch = (size_t)tn_round_up((s->width + s->segment) * (int64_t)sizeof(double), 64);
+    bool ok = tn_ops_reserve(&c->workspace, TN_MAX(c->threads, 1), s->scratch, &s->at_scratch);
+    return ok ? TERN_OK : tn_fail_oom(c->err, SIZE_MAX);
+}
+
 static tern_status pool_prepare(tn_prepare *c) {
     pool_state *s = tn_prepare_state(c, sizeof *s);
     if (!s) return TERN_OUT_OF_MEMORY;
@@ -143,58 +188,121 @@ static tern_status pool_prepare(tn_prepare *c) {
     int64_t count;
     if (!tn_shape_count_checked(&c->out[0].shape, &count))
         return tn_fail(c->err, TERN_LIMIT_EXCEEDED, "the output is too large");
-    s->channels = x->dims[1];
     s->planes = x->dims[0] * x->dims[1];
     s->in_sp = tn_shape_count_range(x, 2, x->rank);
     s->out_sp = tn_shape_count_range(&c->out[0].shape, 2, x->rank);
     s->wide = s->dtype == TERN_FLOAT16 || s->dtype == TERN_BFLOAT16;
     bool ok = tn_ops_reserve(&c->workspace, s->wide ? s->planes * s->in_sp : 0, sizeof(float), &s->at_x) &&
               tn_ops_reserve(&c->workspace, s->wide ? count : 0, sizeof(float), &s->at_y);
-    return ok ? TERN_OK : tn_fail_oom(c->err, SIZE_MAX);
+    return ok ? prepare_rows(c, s) : tn_fail_oom(c->err, SIZE_MAX);
 }
 
-/* ---- windows ------------------------------------------------------------------------------------------------- */
+/* ---- rows ---------------------------------------------------------------------------------------------------- */
 
-/* The part of one window that lies inside the input: `lines` runs along the last dim. */
-typedef struct view {
-    int64_t first[TN_MAX_SPATIAL], last[TN_MAX_SPATIAL]; /* taps */
-    int64_t start[TN_MAX_SPATIAL];                       /* coordinate of tap 0 */
-    double counted;                                      /* taps inside the padded input */
+/* A segment of one output row: outputs [from, to) of the last dim read columns [low, high) of the input. */
+typedef struct segment {
+    int64_t from, to, low, high;
+    int64_t at[TN_MAX_SPATIAL];                          /* of the row; the last dim is not used */
+    int64_t start[TN_MAX_SPATIAL];                       /* coordinate of tap 0, all dims but the last */
+    int64_t first[TN_MAX_SPATIAL], last[TN_MAX_SPATIAL]; /* taps inside the input, the same dims */
+    double counted;                                      /* taps that an average counts, the same dims */
     bool empty;
-} view;
+} segment;
 
-static void view_dim(const pool_state *s, int d, int64_t o, view *v) {
+/* Taps of output `o` in dim d that an average divides by. */
+static double counted_taps(const pool_state *s, int d, int64_t o) {
     const tn_window *w = &s->w;
-    v->start[d] = o * w->stride[d] - w->pad[d];
-    tn_ops_window_taps(w, d, o, &v->first[d], &v->last[d]);
+    int64_t first, last;
+    tn_ops_window_taps(w, d, o, &first, &last);
+    if (!s->count_pad) return (double)TN_MAX(last - first, (int64_t)0);
+    int64_t taps = tn_ceil_div(w->in[d] + w->pad_end[d] + w->pad[d] - o * w->stride[d], w->dilation[d]);
+    return (double)TN_MIN(taps, w->kernel[d]);
 }
 
-static void view_finish(const pool_state *s, view *v) {
+/* Segment `number` of row `row` of a plane. */
+static void segment_of(const pool_state *s, int64_t row, int64_t number, segment *g) {
     const tn_window *w = &s->w;
-    v->empty = false;
-    v->counted = 1;
-    for (int d = 0; d < w->rank; d++) {
-        if (v->first[d] >= v->last[d]) v->empty = true;
-        int64_t taps = tn_ceil_div(w->in[d] + w->pad_end[d] - v->start[d], w->dilation[d]);
-        v->counted *=
-            (double)(s->count_pad ? TN_MIN(taps, w->kernel[d]) : TN_MAX(v->last[d] - v->first[d], (int64_t)0));
+    int last = w->rank - 1;
+    g->empty = false;
+    g->counted = 1;
+    for (int d = last - 1; d >= 0; d--) {
+        int64_t o = row % w->out[d];
+        row /= w->out[d];
+        g->start[d] = o * w->stride[d] - w->pad[d];
+        tn_ops_window_taps(w, d, o, &g->first[d], &g->last[d]);
+        g->empty = g->empty || g->first[d] >= g->last[d];
+        g->counted *= counted_taps(s, d, o);
     }
+    g->from = number * s->segment;
+    g->to = TN_MIN(g->from + s->segment, w->out[last]);
+    int64_t low = g->from * w->stride[last] - w->pad[last];
+    int64_t high = (g->to - 1) * w->stride[last] - w->pad[last] + tn_window_extent(w, last);
+    g->low = TN_MIN(TN_MAX(low, (int64_t)0), w->in[last]);
+    g->high = TN_MAX(TN_MIN(high, w->in[last]), g->low);
 }
 
-/* Offset of the first element of the run that `tap` names (all dims but the last). */
-static int64_t run_offset(const tn_window *w, const view *v, const int64_t *tap) {
+/* Offset of the input row that `tap` names. */
+static int64_t row_offset(const tn_window *w, const segment *g, const int64_t *tap) {
     int64_t at = 0;
-    for (int d = 0; d < w->rank; d++) at = at * w->in[d] + v->start[d] + tap[d] * w->dilation[d];
-    return at;
+    for (int d = 0; d < w->rank - 1; d++) at = at * w->in[d] + g->start[d] + tap[d] * w->dilation[d];
+    return at * w->in[w->rank - 1];
 }
 
-static bool next_run(const tn_window *w, const view *v, int64_t *tap) {
+static bool next_row(const tn_window *w, const segment *g, int64_t *tap) {
     for (int d = w->rank - 2; d >= 0; d--) {
-        if (++tap[d] < v->last[d]) return true;
-        tap[d] = v->first[d];
+        if (++tap[d] < g->last[d]) return true;
+        tap[d] = g->first[d];
     }
     return false;
 }
+
+/* BODY sees the offset `row` of every input row that the segment's windows cover. */
+#define EACH_ROW(BODY)                           \
+    if (!g->empty) {                             \
+        int64_t tap[TN_MAX_SPATIAL];             \
+        memcpy(tap, g->first, sizeof tap);       \
+        do {                                     \
+            int64_t row = row_offset(w, g, tap); \
+            BODY;                                \
+        } while (next_row(w, g, tap));           \
+    }
+
+/* Taps of the last dim over a segment: BODY combines element `i` of the input row into output `o`. The inner loop runs
+ * over outputs where a tap has several of them, over taps elsewhere. */
+#define EACH_TAP(BODY)                                                            \
+    if (s->by_tap) {                                                              \
+        for (int64_t k = s->tap_low; k < s->tap_high; k++) {                      \
+            int64_t from, to;                                                     \
+            tn_ops_window_span(w, last, k, &from, &to);                           \
+            from = TN_MAX(from, g->from);                                         \
+            to = TN_MIN(to, g->to);                                               \
+            int64_t offset = k * w->dilation[last] - w->pad[last];                \
+            if (w->stride[last] == 1)                                             \
+                for (int64_t o = from; o < to; o++) {                             \
+                    int64_t i = o + offset;                                       \
+                    BODY;                                                         \
+                }                                                                 \
+            else                                                                  \
+                for (int64_t o = from, i = from * stride + offset; o < to; o++) { \
+                    BODY;                                                         \
+                    i += stride;                                                  \
+                }                                                                 \
+        }                                                                         \
+    } else {                                                                      \
+        for (int64_t o = g->from; o < g->to; o++) {                               \
+            int64_t k, end, start = o * stride - w->pad[last];                    \
+            tn_ops_window_taps(w, last, o, &k, &end);                             \
+            for (; k < end; k++) {                                                \
+                int64_t i = start + k * w->dilation[last];                        \
+                BODY;                                                             \
+            }                                                                     \
+        }                                                                         \
+    }
+
+#define LAST_DIM                \
+    const tn_window *w = &s->w; \
+    int last = w->rank - 1;     \
+    int64_t stride = w->stride[last]
 
 /* Position in a plane whose first spatial dim varies fastest. */
 static int64_t to_column_major(const tn_window *w, int64_t at) {
@@ -207,73 +315,78 @@ static int64_t to_column_major(const tn_window *w, int64_t at) {
     return out;
 }
 
-/* One plane: PLANE_FN(state, x, y, index or NULL, offset of the plane). BODY sees run `xr` of n elements, `step` apart.
- */
-#define EACH_WINDOW(BEFORE, BODY, AFTER)                                                \
-    const tn_window *w = &s->w;                                                         \
-    int last = w->rank - 1;                                                             \
-    int64_t step = w->dilation[last], at[TN_MAX_SPATIAL] = {0}, tap[TN_MAX_SPATIAL];    \
-    view v;                                                                             \
-    for (int64_t o = 0; o < s->out_sp; o++) {                                           \
-        for (int d = last, carry = 1; d >= 0 && (carry || o == 0); d--) {               \
-            if (o > 0) {                                                                \
-                carry = ++at[d] == w->out[d];                                           \
-                if (carry) at[d] = 0;                                                   \
-            }                                                                           \
-            view_dim(s, d, at[d], &v);                                                  \
-        }                                                                               \
-        view_finish(s, &v);                                                             \
-        memcpy(tap, v.first, sizeof tap);                                               \
-        BEFORE;                                                                         \
-        if (!v.empty) do {                                                              \
-                int64_t run = run_offset(w, &v, tap), n = v.last[last] - v.first[last]; \
-                BODY;                                                                   \
-            } while (next_run(w, &v, tap));                                             \
-        AFTER;                                                                          \
-    }
+/* Whether E comes before BEST: a NaN wins over everything, the first of equals stays. Without branches. */
+#define BEATS(E, BEST) (!((E) <= (BEST)) & ((BEST) == (BEST)))
 
-/* The first of equal elements wins; a NaN wins over everything. */
-#define MAX_PLANE(NAME, T, LOWEST)                                                                     \
-    static void NAME(const pool_state *s, const T *x, T *y, int64_t *index, int64_t offset) {          \
-        EACH_WINDOW(                                                                                   \
-            T best = LOWEST; int64_t best_at = -1,                                                     \
-                             for (int64_t i = 0; i < n; i++) {                                         \
-                                 T e = x[run + i * step];                                              \
-                                 if (best_at >= 0 && !(e > best) && e == e) continue;                  \
-                                 if (best_at >= 0 && best != best) continue;                           \
-                                 best = e;                                                             \
-                                 best_at = run + i * step;                                             \
-                             },                                                                        \
-                             y[o] = best;                                                              \
-            if (index) index[o] =                                                                      \
-                best_at < 0 ? -1 : offset + (s->column_major ? to_column_major(w, best_at) : best_at)) \
+/* Maximum with its position: NAME(state, segment, plane x, row y, row index, offset of the plane). Maximum alone:
+ * first the rows of a window, then its columns (`scratch`: one segment of the input's width). */
+#define MAX_SEGMENT(T, LOWEST, SUFFIX)                                                                              \
+    static void max_at_##SUFFIX(const pool_state *s, const segment *g, const T *x, T *y, int64_t *index,            \
+                                int64_t plane) {                                                                    \
+        LAST_DIM;                                                                                                   \
+        for (int64_t o = g->from; o < g->to; o++) y[o] = LOWEST, index[o] = -1;                                     \
+        EACH_ROW(const T *e = x + row; EACH_TAP(bool take = (index[o] < 0) | BEATS(e[i], y[o]);                     \
+                                                y[o] = take ? e[i] : y[o]; index[o] = take ? row + i : index[o]))   \
+        for (int64_t o = g->from; o < g->to; o++)                                                                   \
+            if (index[o] >= 0) index[o] = plane + (s->column_major ? to_column_major(w, index[o]) : index[o]);      \
+    }                                                                                                               \
+    static void max_##SUFFIX(const pool_state *s, const segment *g, const T *x, T *restrict y, void *scratch) {     \
+        LAST_DIM;                                                                                                   \
+        T *restrict column = scratch;                                                                               \
+        int64_t low = g->low, n = g->high - low;                                                                    \
+        for (int64_t i = 0; i < n; i++) column[i] = LOWEST;                                                         \
+        EACH_ROW(const T *e = x + row + low;                                                                        \
+                 for (int64_t i = 0; i < n; i++) column[i] = BEATS(e[i], column[i]) ? e[i] : column[i])             \
+        for (int64_t o = g->from; o < g->to; o++) y[o] = LOWEST;                                                    \
+        EACH_TAP(T e = column[i - low]; y[o] = BEATS(e, y[o]) ? e : y[o])                                           \
+    }                                                                                                               \
+    static void max_segment_##SUFFIX(const pool_state *s, const segment *g, const void *x, void *y, int64_t *index, \
+                                     int64_t plane, void *scratch) {                                                \
+        if (index)                                                                                                  \
+            max_at_##SUFFIX(s, g, x, y, index, plane);                                                              \
+        else                                                                                                        \
+            max_##SUFFIX(s, g, x, y, scratch);                                                                      \
     }
-MAX_PLANE(max_f32, float, -INFINITY)
-MAX_PLANE(max_f64, double, -INFINITY)
-MAX_PLANE(max_i8, int8_t, INT8_MIN)
-MAX_PLANE(max_u8, uint8_t, 0)
-#undef MAX_PLANE
+MAX_SEGMENT(float, -INFINITY, f32)
+MAX_SEGMENT(double, -INFINITY, f64)
+MAX_SEGMENT(int8_t, INT8_MIN, i8)
+MAX_SEGMENT(uint8_t, 0, u8)
+#undef MAX_SEGMENT
 
-#define SUM_PLANE(NAME, T)                                                                            \
-    static void NAME(const pool_state *s, const T *x, T *y) {                                         \
-        EACH_WINDOW(double sum = 0, for (int64_t i = 0; i < n; i++) sum += (double)x[run + i * step], \
-                    y[o] = (T)(v.counted > 0 ? sum / v.counted : 0))                                  \
-    }
-SUM_PLANE(average_f32, float)
-SUM_PLANE(average_f64, double)
-#undef SUM_PLANE
-
-static double power(double v, double p) { return p == 1 ? fabs(v) : p == 2 ? v * v : pow(fabs(v), p); }
 static double root(double sum, double p) { return p == 1 ? sum : p == 2 ? sqrt(sum) : pow(sum, 1 / p); }
 
-#define LP_PLANE(NAME, T)                                                                                          \
-    static void NAME(const pool_state *s, const T *x, T *y) {                                                      \
-        EACH_WINDOW(double sum = 0, for (int64_t i = 0; i < n; i++) sum += power((double)x[run + i * step], s->p), \
-                    y[o] = (T)root(sum, s->p))                                                                     \
+/* out[o] = the windows' sums from those of their columns; scratch: `width` columns, then the sums of a segment. */
+static double *sum_columns(const pool_state *s, const segment *g, double *scratch) {
+    LAST_DIM;
+    const double *restrict column = scratch;
+    double *restrict sum = scratch + s->width;
+    int64_t low = g->low, first = g->from;
+    memset(sum, 0, (size_t)(g->to - first) * sizeof *sum);
+    EACH_TAP(sum[o - first] += column[i - low])
+    return sum;
+}
+
+/* Averages and Lp norms: first the rows of a window, then its columns. */
+#define SUM_SEGMENT(NAME, T)                                                                                        \
+    static void NAME(const pool_state *s, const segment *g, const T *x, T *restrict y, double *scratch) {           \
+        const tn_window *w = &s->w;                                                                                 \
+        double *restrict column = scratch;                                                                          \
+        int64_t low = g->low, n = g->high - low;                                                                    \
+        memset(column, 0, (size_t)n * sizeof *column);                                                              \
+        double p = s->kind == POOL_LP ? s->p : 0;                                                                   \
+        EACH_ROW(const T *e = x + row + low; if (p == 0) for (int64_t i = 0; i < n; i++) column[i] += (double)e[i]; \
+                 else if (p == 1) for (int64_t i = 0; i < n; i++) column[i] += fabs((double)e[i]);                  \
+                 else if (p == 2) for (int64_t i = 0; i < n; i++) column[i] += (double)e[i] * (double)e[i];         \
+                 else for (int64_t i = 0; i < n; i++) column[i] += pow(fabs((double)e[i]), p))                      \
+        const double *sum = sum_columns(s, g, scratch);                                                             \
+        for (int64_t o = g->from; o < g->to; o++) {                                                                 \
+            double counted = g->counted * s->counted[o], total = sum[o - g->from];                                  \
+            y[o] = (T)(p > 0 ? root(total, p) : counted > 0 ? total / counted : 0);                                 \
+        }                                                                                                           \
     }
-LP_PLANE(lp_f32, float)
-LP_PLANE(lp_f64, double)
-#undef LP_PLANE
+SUM_SEGMENT(sum_f32, float)
+SUM_SEGMENT(sum_f64, double)
+#undef SUM_SEGMENT
 
 /* ---- run ----------------------------------------------------------------------------------------------------- */
 
@@ -283,39 +396,46 @@ typedef struct pool_args {
     const char *x;
     char *y;
     int64_t *index;
+    char *scratch; /* per thread */
 } pool_args;
 
-static void max_plane(const pool_args *r, const void *x, void *y, int64_t plane) {
-    int64_t *index = r->index ? r->index + plane * r->s->out_sp : NULL, offset = plane * r->s->in_sp;
+/* x, y and index: of the plane, of the row. */
+static void max_segment(const pool_args *r, const segment *g, const void *x, void *y, int64_t *index, int64_t plane,
+                        void *scratch) {
     switch (r->dtype) {
     case TERN_DOUBLE:
-        max_f64(r->s, x, y, index, offset);
+        max_segment_f64(r->s, g, x, y, index, plane, scratch);
         break;
     case TERN_INT8:
-        max_i8(r->s, x, y, index, offset);
+        max_segment_i8(r->s, g, x, y, index, plane, scratch);
         break;
     case TERN_UINT8:
-        max_u8(r->s, x, y, index, offset);
+        max_segment_u8(r->s, g, x, y, index, plane, scratch);
         break;
     default:
-        max_f32(r->s, x, y, index, offset);
+        max_segment_f32(r->s, g, x, y, index, plane, scratch);
     }
 }
 
-static void pool_planes(void *context, int64_t begin, int64_t end, int worker) {
-    (void)worker;
+/* A task is one segment of one row of one plane. */
+static void pool_segments(void *context, int64_t begin, int64_t end, int worker) {
     const pool_args *r = context;
     const pool_state *s = r->s;
     size_t size = tern_dtype_size(r->dtype);
-    for (int64_t plane = begin; plane < end; plane++) {
+    void *scratch = r->scratch + (size_t)worker * s->scratch;
+    int64_t width = s->w.out[s->w.rank - 1], rows = s->out_sp / width;
+    for (int64_t task = begin; task < end; task++) {
+        int64_t row = task / s->segments, plane = row / rows;
+        segment g;
+        segment_of(s, row % rows, task % s->segments, &g);
         const void *x = r->x + (size_t)(plane * s->in_sp) * size;
-        void *y = r->y + (size_t)(plane * s->out_sp) * size;
+        void *y = r->y + (size_t)(row * width) * size;
         if (s->kind == POOL_MAX)
-            max_plane(r, x, y, plane);
+            max_segment(r, &g, x, y, r->index ? r->index + row * width : NULL, plane * s->in_sp, scratch);
         else if (r->dtype == TERN_DOUBLE)
-            (s->kind == POOL_LP ? lp_f64 : average_f64)(s, x, y);
+            sum_f64(s, &g, x, y, scratch);
         else
-            (s->kind == POOL_LP ? lp_f32 : average_f32)(s, x, y);
+            sum_f32(s, &g, x, y, scratch);
     }
 }
 
@@ -337,7 +457,8 @@ static tern_status pool_run(tn_run *c) {
     }
     if (s->planes == 0 || s->out_sp == 0) return TERN_OK;
     if (!y) return tn_run_fail(c, TERN_UNSUPPORTED, "Indices are wanted, but not the pooled values");
-    pool_args r = {s, s->dtype, c->in[0]->data, y->data, index ? index->data : NULL};
+    pool_args r = {
+        s, s->dtype, c->in[0]->data, y->data, index ? index->data : NULL, (char *)c->workspace + s->at_scratch};
     if (s->wide) {
         float *x = (float *)((char *)c->workspace + s->at_x);
         tn_ops_to_f32(c->in[0], x);
@@ -345,7 +466,8 @@ static tern_status pool_run(tn_run *c) {
         r.x = (char *)x;
         r.y = (char *)c->workspace + s->at_y;
     }
-    tn_parallel_for(c->threads, s->planes, pool_planes, &r);
+    int64_t rows = s->planes * (s->out_sp / s->w.out[s->w.rank - 1]);
+    tn_parallel_for(c->threads, rows * s->segments, pool_segments, &r);
     if (s->wide) tn_ops_from_f32((float *)r.y, y);
     return TERN_OK;
 }

@@ -17,6 +17,16 @@ static const pool_case pool_cases[] = {
     {2, {4, 4}, {5, 5}, {1, 1}, {1, 1}, {2, 2}, {2, 2}, 0},
     {3, {4, 5, 6}, {2, 3, 2}, {2, 1, 2}, {1, 1, 2}, {0, 1, 1}, {1, 1, 1}, 0},
     {3, {4, 5, 5}, {3, 2, 2}, {2, 2, 2}, {1, 1, 1}, {1, 0, 0}, {1, 0, 0}, 1},
+    {1, {2600}, {5}, {1}, {3}, {6}, {6}, 0}, /* several segments of a row */
+    {1, {5200}, {4}, {2}, {1}, {1}, {2}, 1}, /* and every other output */
+    {1, {3}, {9}, {1}, {1}, {8}, {8}, 0},    /* windows larger than the input */
+    {1, {40}, {3}, {11}, {4}, {2}, {2}, 1},  /* gaps between windows */
+    {2, {3, 2}, {7, 6}, {1, 1}, {1, 1}, {5, 4}, {5, 4}, 0},
+    {2, {17, 19}, {14, 15}, {1, 1}, {1, 1}, {7, 7}, {6, 7}, 0},
+    {2, {12, 13}, {3, 4}, {1, 2}, {4, 3}, {2, 3}, {2, 3}, 1},
+    {2, {30, 1}, {3, 1}, {2, 1}, {1, 1}, {1, 0}, {1, 0}, 0}, /* a sequence with a dim that nothing happens in */
+    {3, {9, 1, 1}, {4, 1, 1}, {1, 1, 1}, {2, 1, 1}, {3, 0, 0}, {3, 0, 0}, 0},
+    {3, {3, 2, 9}, {4, 4, 5}, {1, 2, 1}, {2, 1, 2}, {3, 2, 4}, {3, 2, 4}, 1},
 };
 
 static int64_t pool_out(const pool_case *c, int i) {
@@ -75,13 +85,14 @@ static double expected(const char *op, int count_pad, const window_result *r) {
     return r->sum / (double)(count_pad ? r->padded : r->inside);
 }
 
-static void check_pool(const pool_case *c, const char *op, tern_dtype dtype, int count_pad) {
+/* `flag`: count_include_pad; of MaxPool: whether indices are wanted. */
+static void check_pool(const pool_case *c, const char *op, tern_dtype dtype, int flag) {
     op_test t;
     begin_pool(&t, c, op, dtype);
     bool max = strcmp(op, "MaxPool") == 0;
-    if (!max && strcmp(op, "LpPool") != 0) op_attr_i(&t, "count_include_pad", count_pad);
+    if (!max && strcmp(op, "LpPool") != 0) op_attr_i(&t, "count_include_pad", flag);
     op_out_any(&t);
-    if (max) op_out_any(&t);
+    if (max && flag) op_out_any(&t);
     op_eval(&t);
     int64_t out[3];
     for (int i = 0; i < c->rank; i++) {
@@ -98,11 +109,11 @@ static void check_pool(const pool_case *c, const char *op, tern_dtype dtype, int
         int64_t at[3];
         coordinates(i % sp, c->rank, out, at);
         window_result r = window_at(c, t.in[0], i / sp, at);
-        double want = expected(op, count_pad, &r), got = tn_tensor_get_f64(t.result[0], i);
+        double want = expected(op, flag, &r), got = tn_tensor_get_f64(t.result[0], i);
         if (!op_close(want, got, max ? 0 : eps, max ? 0 : eps))
             fail_msg("%s, case %d, %s, element %lld: %.9g, expected %.9g", op, (int)(c - pool_cases),
                      tern_dtype_name(dtype), (long long)i, got, want);
-        if (max) assert_int_equal(tn_tensor_get_i64(t.result[1], i), r.max_at);
+        if (max && flag) assert_int_equal(tn_tensor_get_i64(t.result[1], i), r.max_at);
     }
     op_check_infer(&t);
     op_end(&t);
@@ -114,6 +125,7 @@ static void test_pools_by_definition(void **state) {
     for (size_t i = 0; i < TN_COUNT(pool_cases); i++)
         for (size_t d = 0; d < TN_COUNT(types); d++) {
             check_pool(&pool_cases[i], "MaxPool", types[d], 0);
+            check_pool(&pool_cases[i], "MaxPool", types[d], 1);
             if (d >= 4) continue;
             check_pool(&pool_cases[i], "LpPool", types[d], 0);
             check_pool(&pool_cases[i], "AveragePool", types[d], 0);
@@ -131,6 +143,15 @@ static void test_max_pool_details(void **state) {
     op_out(&t, op_num(TERN_FLOAT, DIMS(1, 1, 1, 3), VALS(5, NAN, NAN)));
     op_out(&t, op_int(TERN_INT64, DIMS(1, 1, 1, 3), INTS(2, 5, 6)));
     op_run_exact(&t);
+    for (int rows = 0; rows < 2; rows++) { /* a NaN wins over what comes before and after, in rows and columns */
+        op_begin(&t, "MaxPool", 12);
+        op_attr_ints(&t, "kernel_shape", INTS(3, 2));
+        op_in(&t, op_num(TERN_DOUBLE, DIMS(1, 1, 3, 5),
+                         VALS(1, 2, -INFINITY, 3, 4, 9, rows ? NAN : 0, 9, 1, 0, 5, 6, 7, 8, rows ? 1 : NAN)));
+        const double *want = rows ? (const double[]){NAN, NAN, 9, 8} : (const double[]){9, 9, 9, NAN};
+        op_out(&t, op_num(TERN_DOUBLE, DIMS(1, 1, 1, 4), 4, want));
+        op_run_exact(&t);
+    }
     op_begin(&t, "MaxPool", 12); /* windows in padding alone */
     op_attr_ints(&t, "kernel_shape", INTS(1));
     op_attr_ints(&t, "pads", INTS(1, 0));
