@@ -198,8 +198,9 @@ static tern_status halve(const cli_onnx_options *o, tern_model *m, int *changed,
             return tn_fail(err, TERN_NOT_FOUND, "--keep-float %s: no node that could change has this operator or name",
                            o->keep->items[i]);
     if (*changed == 0)
-        return tn_fail(err, TERN_UNSUPPORTED, "no operator of this model takes %s in its opset; --opset may help",
-                       o->bf16 ? "bfloat16" : "float16");
+        return tn_fail(err, TERN_UNSUPPORTED, "no node of this model can be in %s%s; --opset may help",
+                       o->bf16 ? "bfloat16" : "float16",
+                       o->bf16 ? "" : ", by its operator or because a constant is too large or too small");
     return TERN_OK;
 }
 

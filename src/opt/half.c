@@ -17,13 +17,14 @@ typedef struct halver {
 
 static bool is_float(const tn_value *v) { return v && v->type.kind == TERN_KIND_TENSOR && v->type.dtype == TERN_FLOAT; }
 
-/* Whether no finite element would become infinite. */
+/* Whether no finite element would become infinite, and a single one (an epsilon, a divisor) not zero. */
 static bool fits(const halver *h, const tern_tensor *t) {
     if (t->dtype != TERN_FLOAT || h->half == TERN_BFLOAT16) return true;
     const float *x = t->data;
     for (int64_t i = 0, n = tn_shape_count(&t->shape); i < n; i++) {
         float a = fabsf(x[i]);
         if (isfinite(a) && a > 65504.0f) return false;
+        if (n == 1 && a > 0 && tn_f32_to_f16(a) == 0) return false;
     }
     return true;
 }

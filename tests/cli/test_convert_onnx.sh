@@ -62,6 +62,8 @@ expect "convert: bfloat16" 0 'of them in half precision' - convert $model --bf16
 expect "convert: bfloat16 computes nearly the same" 0 ' 0 part' - run "$o" --fill random --compare "$scratch/want" --rtol 0.1
 expect "convert: all but" 0 '"half_nodes": ' - convert $model --fp16 --keep-float Conv --keep-float Softmax -o "$o" --json
 expect "convert: an exclusion of nothing" 1 - 'no node that could change' convert $model --fp16 --keep-float Convv -o "$o"
+expect "convert: a divisor that would be zero" 1 - 'a constant is too large or too small' convert $cases/tiny_divisor/model.onnx --fp16 -o "$o"
+expect "convert: bfloat16 holds it" 0 '1 of them in half precision' - convert $cases/tiny_divisor/model.onnx --bf16 -o "$o"
 "$tern" convert $model --opset 12 -o "$scratch/twelve.onnx" >/dev/null
 expect "convert: bfloat16 before opset 13" 1 - 'opset may help' convert "$scratch/twelve.onnx" --bf16 -o "$o"
 expect "convert: both" 2 - 'exclude each other' convert $model --fp16 --bf16 -o "$o"

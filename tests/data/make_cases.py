@@ -83,3 +83,7 @@ write("no_input", hole, [], opset=10)
 hole = helper.make_graph([helper.make_node("LayerNormalization", ["a", "scale"], ["", "mean"])], "hole", into,
                          [helper.make_tensor_value_info("mean", F, [2, 1])], [helper.make_tensor("scale", F, [3], [1, 1, 1])])
 write("no_output", hole, [], opset=17)
+# A divisor that float16 can not hold.
+tiny = helper.make_graph([helper.make_node("Div", ["a", "little"], ["b"])], "tiny", into, [helper.make_tensor_value_info("b", F, [2, 3])],
+                         [helper.make_tensor("little", F, [], [1e-8])])
+write("tiny_divisor", tiny, [])
