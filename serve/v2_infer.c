@@ -1,41 +1,68 @@
 /* POST /v2/models/{m}[/versions/{v}]/infer */
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "serve/infer.h"
+#include "tensor/tensor.h"
 
 /* Answers above this are not written by the executor, which has batches to run. */
 #define LARGE_ANSWER 65536
 
 /* ---- the answer --------------------------------------------------------------------------------------------- */
 
-/* The classification extension: of each row the best classes, as "score:index:label" in a BYTES tensor. */
+typedef struct ranked {
+    double score;
+    size_t index;
+} ranked;
+
+/* The highest first, NaN last, equals by index. */
+static int by_score(const void *a, const void *b) {
+    const ranked *x = a, *y = b;
+    bool no_x = isnan(x->score), no_y = isnan(y->score);
+    if (no_x != no_y) return no_x ? 1 : -1;
+    if (x->score != y->score && !no_x) return x->score > y->score ? -1 : 1;
+    return x->index < y->index ? -1 : 1;
+}
+
+static bool has_scores(const tern_tensor *t) {
+    if (tern_tensor_kind(t) != TERN_KIND_TENSOR) return false;
+    tern_dtype dtype = tern_tensor_dtype(t);
+    return serve_datatype(dtype) && dtype != TERN_STRING && dtype != TERN_BOOL;
+}
+
+static tern_status put_class(const serve_infer *q, const ranked *r, bool whole, tern_tensor *out, int64_t at,
+                             tern_error *err) {
+    const char *label = tern_labels_get(&q->version->labels, r->index);
+    char text[800]; /* a double has up to 309 digits before its point */
+    snprintf(text, sizeof text, "%.*f:%zu%s%.300s", whole ? 0 : 6, r->score, r->index, label ? ":" : "",
+             label ? label : "");
+    return tern_tensor_set_string(out, at, text, strlen(text), err);
+}
+
+/* The classification extension: of each row the best classes, as "score:index:label" in a BYTES tensor. Rows are
+ * sorted as a whole: their length and the number of classes are the client's to choose. */
 static tern_status classes_of(const serve_infer *q, const tern_tensor *t, int64_t k, tern_tensor **out,
                               tern_error *err) {
-    const serve_version *v = q->version;
-    if (tern_tensor_kind(t) != TERN_KIND_TENSOR || tern_tensor_dtype(t) != TERN_FLOAT) {
-        return tn_fail(err, TERN_UNSUPPORTED, "classification is for outputs of datatype FP32");
-    }
-    int64_t rows = v->batchable && tern_tensor_rank(t) > 0 ? tern_tensor_dims(t)[0] : 1;
+    if (!has_scores(t)) return tn_fail(err, TERN_UNSUPPORTED, "classification is for outputs that are numbers");
+    bool batch = q->version->batchable;
+    int64_t rows = batch && tern_tensor_rank(t) > 0 ? tern_tensor_dims(t)[0] : 1;
     size_t n = rows > 0 ? (size_t)(tern_tensor_count(t) / rows) : 0;
     k = TN_MIN(k, (int64_t)n);
     int64_t dims[2] = {rows, k};
-    bool batch = v->batchable;
     TN_TRY(tern_tensor_create(out, TERN_STRING, batch ? 2 : 1, batch ? dims : dims + 1, err));
-    tern_score *best = tn_alloc_array((size_t)k + 1, sizeof *best);
-    if (!best) return tn_fail_oom(err, (size_t)k * sizeof *best);
-    const float *data = tern_tensor_const_data(t);
+    ranked *all = tn_alloc_array(n + 1, sizeof *all);
+    if (!all) return tn_fail_oom(err, n * sizeof *all);
+    tern_dtype dtype = tern_tensor_dtype(t);
+    bool whole = dtype != TERN_FLOAT && dtype != TERN_DOUBLE && dtype != TERN_FLOAT16 && dtype != TERN_BFLOAT16;
     tern_status status = TERN_OK;
     for (int64_t i = 0; i < rows && status == TERN_OK; i++) {
-        size_t have = tern_top_k(data + (size_t)i * n, n, best, (size_t)k);
-        for (size_t j = 0; j < have && status == TERN_OK; j++) {
-            const char *label = tern_labels_get(&v->labels, best[j].index);
-            char text[400];
-            snprintf(text, sizeof text, "%f:%zu%s%.300s", (double)best[j].score, best[j].index, label ? ":" : "",
-                     label ? label : "");
-            status = tern_tensor_set_string(*out, i * k + (int64_t)j, text, strlen(text), err);
-        }
+        for (size_t j = 0; j < n; j++) all[j] = (ranked){tn_tensor_get_f64(t, i * (int64_t)n + (int64_t)j), j};
+        qsort(all, n, sizeof *all, by_score);
+        for (int64_t j = 0; j < k && status == TERN_OK; j++)
+            status = put_class(q, &all[j], whole, *out, i * k + j, err);
     }
-    tn_free(best);
+    tn_free(all);
     return status;
 }
 

@@ -140,6 +140,14 @@ void st_add_types(const st_server *s, const char *name) {
     save(s, g, name, 1);
 }
 
+void st_add_same(const st_server *s, const char *name, tern_dtype dtype) {
+    tern_graph *g = begin();
+    input(g, "x", dtype, 2, -1);
+    node(g, "Identity", "x", NULL, "y");
+    output(g, "y");
+    save(s, g, name, 1);
+}
+
 void st_add_slow(const st_server *s, const char *name, int products) {
     tern_graph *g = begin();
     input(g, "x", TERN_FLOAT, 2, 256);

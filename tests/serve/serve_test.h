@@ -26,6 +26,8 @@ void st_add_rows(const st_server *s, const char *name, int version, float factor
 void st_add_mixed(const st_server *s, const char *name);
 /*   types    in_<TYPE>[n] -> out_<TYPE>[n] for every datatype */
 void st_add_types(const st_server *s, const char *name);
+/*   same     y[n,m] = x[n,m], of a datatype */
+void st_add_same(const st_server *s, const char *name, tern_dtype dtype);
 /*   slow     y[n,4] = x through so many matrix products of 256 x 256 */
 void st_add_slow(const st_server *s, const char *name, int products);
 

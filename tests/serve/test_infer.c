@@ -9,8 +9,13 @@ static int set_up(void **unused) {
     st_add_rows(&server, "rows", 1, 1);
     st_add_mixed(&server, "mixed");
     st_add_types(&server, "types");
+    st_add_same(&server, "doubles", TERN_DOUBLE);
+    st_add_same(&server, "longs", TERN_INT64);
     const char config[] = "{\"labels\": [\"ant\", \"bee\", \"cat\"], \"max_batch\": 8}";
     st_write(&server, "rows/config.json", config, strlen(config));
+    const char batched[] = "{\"max_batch\": 8}";
+    st_write(&server, "doubles/config.json", batched, strlen(batched));
+    st_write(&server, "longs/config.json", batched, strlen(batched));
     st_start(&server);
     return 0;
 }
@@ -64,6 +69,19 @@ static void classification(void **unused) {
     assert_true(best > 0.3f);
     assert_string_equal(label, index == 0 ? "ant" : index == 1 ? "bee" : "cat");
     st_release(&a);
+}
+
+/* Any number can be a score, and equals keep their order. */
+static void classification_of_types(void **unused) {
+    (void)unused;
+    st_expect(&server, 200, "\"data\":[\"7:1\",\"7:3\",\"-2:0\",\"9:2\",\"5:0\",\"1:1\"]", "POST",
+              "/v2/models/longs/infer",
+              "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"INT64\",\"shape\":[2,4],\"data\":[-2,7,-3,7,5,1,9,0]}],"
+              "\"outputs\":[{\"name\":\"y\",\"parameters\":{\"classification\":3}}]}");
+    st_expect(&server, 200, "\"shape\":[1,3],\"data\":[\"1.500000:2\",\"1.250000:0\",\"-1.000000:1\"]", "POST",
+              "/v2/models/doubles/infer",
+              "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP64\",\"shape\":[1,3],\"data\":[1.25,-1,1.5]}],"
+              "\"outputs\":[{\"name\":\"y\",\"parameters\":{\"classification\":1000000}}]}");
 }
 
 static void wrong_requests(void **unused) {
@@ -344,6 +362,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers),
         cmocka_unit_test(classification),
+        cmocka_unit_test(classification_of_types),
         cmocka_unit_test(wrong_requests),
         cmocka_unit_test(deep_nesting),
         cmocka_unit_test(paths),
