@@ -24,14 +24,17 @@ static tern_status infer_unique(tn_infer *c) {
     return TERN_OK;
 }
 
-/* A slice along the axis, with what is needed to compare it. */
+/* The slices along the axis, with what is needed to compare them. */
 typedef struct slices {
     const tern_tensor *x;
     tn_rows r;
 } slices;
 
 typedef struct slice_ref {
-    const slices *of;
+    union {
+        const slices *of;
+        uint64_t key; /* of a slice that is one number: in the order of the numbers, equal for equal ones */
+    };
     int64_t at; /* position along the axis */
 } slice_ref;
 
@@ -83,33 +86,108 @@ static int compare_refs(const void *x, const void *y) {
     return order ? order : a->at < b->at ? -1 : a->at > b->at;
 }
 
-typedef struct group {
-    int64_t first, count, sorted; /* sorted: its number in the order of contents */
-} group;
+/* ---- slices of one number -------------------------------------------------------------------------------------- */
 
-static int compare_groups(const void *x, const void *y) {
-    const group *a = x, *b = y;
-    return a->first < b->first ? -1 : a->first > b->first;
+static bool has_keys(const slices *s) {
+    tern_dtype t = s->x->dtype;
+    return s->r.outer == 1 && s->r.inner == 1 && t != TERN_STRING && t != TERN_COMPLEX64 && t != TERN_COMPLEX128;
 }
 
-/* Fills groups (in the order of the result) and of[position] = number of its group; returns how many groups. */
-static int64_t make_groups(const slices *s, bool sorted, slice_ref *refs, group *groups, int64_t *of) {
-    int64_t n = s->r.dim, count = 0;
-    for (int64_t i = 0; i < n; i++) refs[i] = (slice_ref){s, i};
-    qsort(refs, (size_t)n, sizeof *refs, compare_refs);
-    for (int64_t i = 0; i < n; i++) {
-        if (i == 0 || compare_slices(s, refs[i - 1].at, refs[i].at) != 0) {
-            groups[count] = (group){refs[i].at, 0, count};
-            count++;
+/* NaN last, all alike; -0 equals 0. */
+static uint64_t key_of_double(double v) {
+    const uint64_t sign = (uint64_t)1 << 63;
+    uint64_t bits;
+    if (v != v) return UINT64_MAX;
+    v += 0.0; /* -0 becomes 0 */
+    memcpy(&bits, &v, sizeof bits);
+    return bits & sign ? ~bits : bits | sign;
+}
+
+static void load_keys(const tern_tensor *x, int64_t n, slice_ref *refs) {
+    enum { CHUNK = 256 };
+    for (int64_t i = 0; i < n; i += CHUNK) {
+        int64_t m = TN_MIN((int64_t)CHUNK, n - i), whole[CHUNK];
+        double real[CHUNK];
+        bool is_real = tn_type_in(x->dtype, TN_TYPES_FLOAT), is_u64 = x->dtype == TERN_UINT64;
+        if (is_real)
+            tn_row_load_f64(x->dtype, x->data, i, m, real);
+        else if (!is_u64)
+            tn_row_load_i64(x->dtype, x->data, i, m, whole);
+        for (int64_t k = 0; k < m; k++) {
+            uint64_t key = is_real  ? key_of_double(real[k])
+                           : is_u64 ? ((const uint64_t *)x->data)[i + k]
+                                    : (uint64_t)whole[k] ^ (uint64_t)1 << 63;
+            refs[i + k] = (slice_ref){.key = key, .at = i + k};
         }
-        groups[count - 1].count++;
+    }
+}
+
+/* By key; equal keys keep their order. A pass for each byte in which the keys differ, least significant first (Knuth,
+ * The Art of Computer Programming 3, 5.2.5). `spare`: n elements, too. */
+static void sort_keys(slice_ref *refs, int64_t n, slice_ref *spare) {
+    int64_t start[8][256] = {{0}};
+    slice_ref *from = refs, *to = spare;
+    for (int64_t i = 0; i < n; i++)
+        for (int b = 0; b < 8; b++) start[b][refs[i].key >> 8 * b & 255]++;
+    for (int b = 0; b < 8; b++) {
+        int64_t *at = start[b], sum = 0;
+        if (n == 0 || at[refs[0].key >> 8 * b & 255] == n) continue;
+        for (int v = 0; v < 256; v++) {
+            int64_t count = at[v];
+            at[v] = sum;
+            sum += count;
+        }
+        for (int64_t i = 0; i < n; i++) to[at[from[i].key >> 8 * b & 255]++] = from[i];
+        slice_ref *swap = from;
+        from = to;
+        to = swap;
+    }
+    if (from != refs) memcpy(refs, from, (size_t)n * sizeof *refs);
+}
+
+/* ---- groups ---------------------------------------------------------------------------------------------------- */
+
+typedef struct group {
+    int64_t first, count;
+} group;
+
+/* of[position] = number of its group in the order of contents; returns how many groups. */
+static int64_t group_by_content(const slices *s, slice_ref *refs, slice_ref *spare, int64_t *of) {
+    int64_t n = s->r.dim, count = 0;
+    bool keys = has_keys(s);
+    if (keys) {
+        load_keys(s->x, n, refs);
+        sort_keys(refs, n, spare);
+    } else {
+        for (int64_t i = 0; i < n; i++) refs[i] = (slice_ref){.of = s, .at = i};
+        qsort(refs, (size_t)n, sizeof *refs, compare_refs);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        bool same = i > 0 && (keys ? refs[i - 1].key == refs[i].key : !compare_slices(s, refs[i - 1].at, refs[i].at));
+        count += !same;
         of[refs[i].at] = count - 1;
     }
-    if (sorted) return count;
-    qsort(groups, (size_t)count, sizeof *groups, compare_groups);
+    return count;
+}
+
+/* Fills groups (n elements; in the order of the result) and of[position] = number of its group; returns how many. */
+static int64_t make_groups(const slices *s, bool sorted, slice_ref *refs, group *groups, int64_t *of) {
+    _Static_assert(sizeof(group) == sizeof(slice_ref), "groups are the spare memory of the sort");
+    int64_t n = s->r.dim, count = group_by_content(s, refs, (slice_ref *)groups, of), seen = 0;
+    for (int64_t g = 0; g < count; g++) {
+        groups[g] = (group){0, 0};
+        refs[g].at = -1;
+    }
     /* refs is free now: it maps numbers in the order of contents to those in the order of appearance. */
-    for (int64_t g = 0; g < count; g++) refs[groups[g].sorted].at = g;
-    for (int64_t i = 0; i < n; i++) of[i] = refs[of[i]].at;
+    for (int64_t i = 0; i < n; i++) {
+        if (!sorted) {
+            slice_ref *number = &refs[of[i]];
+            if (number->at < 0) number->at = seen++;
+            of[i] = number->at;
+        }
+        group *g = &groups[of[i]];
+        if (g->count++ == 0) g->first = i;
+    }
     return count;
 }
 

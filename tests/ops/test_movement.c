@@ -559,6 +559,70 @@ static void test_selection(void **state) {
     op_run_exact(&t);
 }
 
+/* ---- Unique -------------------------------------------------------------------------------------------------- */
+
+/* Every output against all pairs of elements. NaNs are alike and last, -0 equals 0. */
+static void check_unique(tern_dtype dtype, double low, double high, int64_t n, bool sorted) {
+    op_test t;
+    op_begin(&t, "Unique", 11);
+    op_attr_i(&t, "sorted", sorted);
+    tern_tensor *x = op_rand(dtype, DIMS(n), low, high, 5);
+    if (n > 9 && tn_type_in(dtype, TN_TYPES_FLOAT)) {
+        static const double special[] = {NAN, -0.0, INFINITY, 0.0, -NAN, -INFINITY};
+        for (int64_t i = 0; i < 6; i++) op_set(x, i + 3, special[i]);
+    }
+    op_in(&t, x);
+    for (int i = 0; i < 4; i++) op_out_any(&t);
+    op_eval(&t);
+    const tern_tensor *y = t.result[0], *first = t.result[1], *inverse = t.result[2], *counts = t.result[3];
+    int64_t groups = tern_tensor_count(y), total = 0, seen = 0;
+    for (int64_t g = 0; g < groups; g++) {
+        double v = tn_tensor_get_f64(y, g), before = g ? tn_tensor_get_f64(y, g - 1) : 0;
+        if (sorted && g) assert_true(before < v || (v != v && before == before));
+        if (!sorted && g) assert_true(tn_tensor_get_i64(first, g - 1) < tn_tensor_get_i64(first, g));
+        total += tn_tensor_get_i64(counts, g);
+    }
+    assert_int_equal(total, n);
+    for (int64_t i = 0; i < n; i++) {
+        double v = tn_tensor_get_f64(x, i);
+        int64_t g = tn_tensor_get_i64(inverse, i), same = i, count = 0;
+        double u = tn_tensor_get_f64(y, g);
+        assert_true(u == v || (u != u && v != v));
+        for (int64_t j = n - 1; j >= 0; j--) {
+            double w = tn_tensor_get_f64(x, j);
+            if (w == v || (w != w && v != v)) same = j, count++;
+        }
+        seen += same == i;
+        assert_int_equal(tn_tensor_get_i64(first, g), same);
+        assert_int_equal(tn_tensor_get_i64(counts, g), count);
+    }
+    assert_int_equal(seen, groups);
+    op_end(&t);
+}
+
+static void test_unique_numbers(void **state) {
+    (void)state;
+    static const tern_dtype types[] = {TERN_FLOAT, TERN_DOUBLE, TERN_FLOAT16, TERN_BFLOAT16, TERN_INT8,  TERN_INT16,
+                                       TERN_INT32, TERN_INT64,  TERN_UINT8,   TERN_UINT16,   TERN_UINT32};
+    for (size_t i = 0; i < TN_COUNT(types); i++)
+        for (int sorted = 0; sorted < 2; sorted++) {
+            double low = i < 8 ? -100 : 0;
+            check_unique(types[i], low, 100, 700, sorted);
+            check_unique(types[i], low, 100, 1, sorted);
+            check_unique(types[i], low, 100, 0, sorted);
+        }
+    check_unique(TERN_INT64, -0x1p52, 0x1p52, 500, true);
+    check_unique(TERN_DOUBLE, -1, 1, 500, true);
+    op_test t; /* beyond what an int64 holds */
+    op_begin(&t, "Unique", 11);
+    tern_tensor *x = op_tensor(TERN_UINT64, DIMS(3)), *y = op_tensor(TERN_UINT64, DIMS(2));
+    memcpy(x->data, (const uint64_t[]){UINT64_MAX, 1, UINT64_MAX}, 3 * sizeof(uint64_t));
+    memcpy(y->data, (const uint64_t[]){1, UINT64_MAX}, 2 * sizeof(uint64_t));
+    op_in(&t, x);
+    op_out(&t, y);
+    op_run_exact(&t);
+}
+
 /* ---- blocked layout ------------------------------------------------------------------------------------------ */
 
 static tern_tensor *blocked_of(const tern_tensor *x, int block) {
@@ -641,6 +705,7 @@ static void test_dropout(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_unique_numbers),
         cmocka_unit_test(test_transpose),
         cmocka_unit_test(test_reshape),
         cmocka_unit_test(test_squeeze_and_flatten),
