@@ -315,20 +315,35 @@ static int64_t to_column_major(const tn_window *w, int64_t at) {
     return out;
 }
 
+/* From positions in the plane at offset `plane` to what MaxPool says. A window without a value above the lowest one has
+ * none yet: it is that of its first element. */
+static void finish_index(const pool_state *s, const segment *g, int64_t *index, int64_t plane) {
+    LAST_DIM;
+    int64_t row = g->empty ? 0 : row_offset(w, g, g->first);
+    for (int64_t o = g->from; o < g->to; o++) {
+        if (index[o] < 0) {
+            int64_t k, end;
+            tn_ops_window_taps(w, last, o, &k, &end);
+            if (g->empty || k >= end) continue;
+            index[o] = row + o * stride - w->pad[last] + k * w->dilation[last];
+        }
+        index[o] = plane + (s->column_major ? to_column_major(w, index[o]) : index[o]);
+    }
+}
+
 /* Whether E comes before BEST: a NaN wins over everything, the first of equals stays. Without branches. */
 #define BEATS(E, BEST) (!((E) <= (BEST)) & ((BEST) == (BEST)))
 
 /* Maximum with its position: NAME(state, segment, plane x, row y, row index, offset of the plane). Maximum alone:
  * first the rows of a window, then its columns (`scratch`: one segment of the input's width). */
 #define MAX_SEGMENT(T, LOWEST, SUFFIX)                                                                              \
-    static void max_at_##SUFFIX(const pool_state *s, const segment *g, const T *x, T *y, int64_t *index,            \
-                                int64_t plane) {                                                                    \
+    static void max_at_##SUFFIX(const pool_state *s, const segment *g, const T *x, T *restrict y,                   \
+                                int64_t *restrict index, int64_t plane) {                                           \
         LAST_DIM;                                                                                                   \
         for (int64_t o = g->from; o < g->to; o++) y[o] = LOWEST, index[o] = -1;                                     \
-        EACH_ROW(const T *e = x + row; EACH_TAP(bool take = (index[o] < 0) | BEATS(e[i], y[o]);                     \
-                                                y[o] = take ? e[i] : y[o]; index[o] = take ? row + i : index[o]))   \
-        for (int64_t o = g->from; o < g->to; o++)                                                                   \
-            if (index[o] >= 0) index[o] = plane + (s->column_major ? to_column_major(w, index[o]) : index[o]);      \
+        EACH_ROW(const T *e = x + row; EACH_TAP(bool take = BEATS(e[i], y[o]); y[o] = take ? e[i] : y[o];           \
+                                                index[o] = take ? row + i : index[o]))                              \
+        finish_index(s, g, index, plane);                                                                           \
     }                                                                                                               \
     static void max_##SUFFIX(const pool_state *s, const segment *g, const T *x, T *restrict y, void *scratch) {     \
         LAST_DIM;                                                                                                   \

@@ -152,6 +152,17 @@ static void test_max_pool_details(void **state) {
         op_out(&t, op_num(TERN_DOUBLE, DIMS(1, 1, 1, 4), 4, want));
         op_run_exact(&t);
     }
+    for (int i = 0; i < 2; i++) { /* the lowest value has a position, too */
+        tern_dtype dtype = i ? TERN_INT8 : TERN_FLOAT;
+        double v = i ? INT8_MIN : -INFINITY;
+        op_begin(&t, "MaxPool", 12);
+        op_attr_ints(&t, "kernel_shape", INTS(2, 2));
+        op_attr_ints(&t, "pads", INTS(2, 1, 0, 0));
+        op_in(&t, op_num(dtype, DIMS(1, 2, 2, 2), VALS(v, v, v, v, v, v, v, v)));
+        op_out(&t, op_num(dtype, DIMS(1, 2, 3, 2), VALS(v, v, v, v, v, v, v, v, v, v, v, v)));
+        op_out(&t, op_int(TERN_INT64, DIMS(1, 2, 3, 2), INTS(-1, -1, 0, 0, 0, 0, -1, -1, 4, 4, 4, 4)));
+        op_run_exact(&t);
+    }
     op_begin(&t, "MaxPool", 12); /* windows in padding alone */
     op_attr_ints(&t, "kernel_shape", INTS(1));
     op_attr_ints(&t, "pads", INTS(1, 0));
