@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "cli/cli.h"
+#include "cli/dataset.h"
 #include "cli/inputs.h"
 #include "cli/json.h"
 #include "runtime/runtime.h"
@@ -85,6 +86,10 @@ static int run(void *args, char **operands, int n) {
     if (!a->output) return cli_usage_error(&cli_cmd_compile, "compile needs -o FILE.tern");
     int code = read_tiers(a->tiers, tiers, &count);
     if (code != CLI_OK) return code;
+    if (cli_same_file(operands[0], a->output)) {
+        cli_error("%s: the output would replace the input; give another name with -o", a->output);
+        return CLI_FAILED;
+    }
     tern_model *model;
     tern_session *sessions[MAX_TIERS] = {NULL};
     tern_error err;

@@ -53,7 +53,7 @@ tern_status tn_adapt_broadcast_down(tn_adapt *a) {
 
 tern_status tn_adapt_same_shapes_down(tn_adapt *a) {
     for (int i = 1; i < a->node->n_in; i++)
-        if (!same_shape(&a->node->in[0]->type, &a->node->in[i]->type))
+        if (!a->node->in[i] || !same_shape(&a->node->in[0]->type, &a->node->in[i]->type))
             return tn_adapt_fail(a, "its inputs must have one shape there");
     return TERN_OK;
 }

@@ -81,6 +81,10 @@ else
     cmp -s "$scratch/first" "$scratch/out"
     result $? "compile: with the same result"
 fi
+cp $model "$scratch/self.onnx"
+expect "compile: over its input" 1 - 'would replace the input' compile "$scratch/self.onnx" -o "$scratch/self.onnx"
+cmp -s $model "$scratch/self.onnx"
+result $? "compile: leaves the input as it was"
 expect "compile: no output" 2 - 'needs -o' compile $model
 expect "compile: a tier that there is not" 2 - 'each once' compile $model -o "$o" --tiers fast
 expect "compile: a tier twice" 2 - 'each once' compile $model -o "$o" --tiers scalar,scalar

@@ -31,6 +31,7 @@ expect "convert: the loop still runs" 0 'min 32 max 32' - run "$o" --fill ones
 expect "convert: an operator that tern lacks" 0 'opset 18' - convert $cases/unknown_op/model.onnx --opset 18 -o "$o"
 expect "convert: a part that is refused names node and reason" 1 - "(NonZero, opset 13): can not be written in opset 8: the operator is not there yet" convert $cases/nonzero/model.onnx --opset 8 -o "$o"
 expect "convert: a node without its first input" 1 - "lacks an input that the operator needs" convert $cases/no_input/model.onnx --opset 11 -o "$o"
+expect "convert: a node without an input between others" 1 - "its inputs must have one shape" convert $cases/no_middle_input/model.onnx --opset 6 -o "$o"
 expect "convert: a node without its first output" 0 "opset 11" - convert $cases/no_output/model.onnx --opset 11 -o "$o"
 expect "convert: still computes the second" 0 "^mean: float32.2,1. min 1 max 1 " - run "$o" --fill ones
 

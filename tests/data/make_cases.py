@@ -80,6 +80,8 @@ write("good/strings", text, [([words], [words])])
 into = [helper.make_tensor_value_info("a", F, [2, 3])]
 hole = helper.make_graph([helper.make_node("OneHot", ["", "a"], ["c"])], "hole", into, [helper.make_tensor_value_info("c", F, None)])
 write("no_input", hole, [], opset=10)
+hole = helper.make_graph([helper.make_node("Min", ["a", "", "a"], ["b"])], "hole", into, [helper.make_tensor_value_info("b", F, [2, 3])])
+write("no_middle_input", hole, [])
 hole = helper.make_graph([helper.make_node("LayerNormalization", ["a", "scale"], ["", "mean"])], "hole", into,
                          [helper.make_tensor_value_info("mean", F, [2, 1])], [helper.make_tensor("scale", F, [3], [1, 1, 1])])
 write("no_output", hole, [], opset=17)
