@@ -22,6 +22,7 @@ typedef enum tn_act_kind {
     TN_ACT_SOFTPLUS,  /* log(1 + exp(x)) */
     TN_ACT_EXP,
     TN_ACT_ERF,
+    TN_ACT_LOG, /* -infinity for zeros, NaN below */
     TN_ACT_COUNT
 } tn_act_kind;
 

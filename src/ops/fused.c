@@ -5,7 +5,7 @@
 
 static const char *const act_names[] = {"none",        "relu",      "clip", "leaky", "sigmoid",   "silu",
                                         "hardsigmoid", "hardswish", "tanh", "gelu",  "gelu_tanh", "mish",
-                                        "elu",         "softplus",  "exp",  "erf"};
+                                        "elu",         "softplus",  "exp",  "erf",   "log"};
 _Static_assert(TN_COUNT(act_names) == TN_ACT_COUNT, "a name for every activation");
 
 const char *tn_op_act_name(tn_act_kind kind) { return act_names[kind]; }

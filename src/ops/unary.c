@@ -23,7 +23,6 @@
     }                                                                                                              \
     LOOP(DOUBLE, double, double, F, __VA_ARGS__)
 
-FLOAT_LOOPS(log, log(x))
 FLOAT_LOOPS(sqrt, sqrt(x))
 FLOAT_LOOPS(reciprocal, 1 / x)
 FLOAT_LOOPS(sin, sin(x))
@@ -46,6 +45,7 @@ FLOAT_LOOPS(celu, x < 0 ? alpha * expm1(x / alpha) : x)
 FLOAT_LOOPS(thresholded_relu, x > alpha ? x : 0)
 
 ACTIVATION(exp, TN_ACT_EXP, exp(x))
+ACTIVATION(log, TN_ACT_LOG, log(x))
 ACTIVATION(tanh, TN_ACT_TANH, tanh(x))
 ACTIVATION(sigmoid, TN_ACT_SIGMOID, 1 / (1 + exp(-x)))
 ACTIVATION(softplus, TN_ACT_SOFTPLUS, (x > 0 ? x : 0) + log1p(exp(-fabs(x))))

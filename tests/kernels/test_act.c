@@ -32,6 +32,8 @@ static const bound bounds[] = {
     {{TN_ACT_SOFTPLUS, 0, 0}, 4, 0, -104, 40},
     {{TN_ACT_EXP, 0, 0}, 2, 0, -110, 90},
     {{TN_ACT_ERF, 0, 0}, 3, 0, -5, 5},
+    {{TN_ACT_LOG, 0, 0}, 2, 0, 0, 2}, /* around 1, where the result is small */
+    {{TN_ACT_LOG, 0, 0}, 2, 0, 0, 1000},
 };
 
 static double worst_of(tern_cpu_tier tier, const bound *b, const float *x, float *y, size_t n, float *where) {

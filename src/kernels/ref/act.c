@@ -44,6 +44,8 @@ double tn_ref_act(const tn_act *act, double x) {
         return exp(x);
     case TN_ACT_ERF:
         return erf(x);
+    case TN_ACT_LOG:
+        return log(x);
     case TN_ACT_COUNT:
         break;
     }

@@ -74,6 +74,8 @@ TN_INLINE vf vf_copysign(vf mag, vf sign) {
 }
 TN_INLINE vf vf_round(vf a) { return (vf){f4_round(a.lo), f4_round(a.hi)}; }
 TN_INLINE vf vf_scale(vf p, vf n) { return (vf){f4_scale(p.lo, n.lo), f4_scale(p.hi, n.hi)}; }
+TN_INLINE f4 f4_exponent(f4 a) { return __builtin_convertvector(((i4)a >> 23) - 127, f4); }
+TN_INLINE vf vf_exponent(vf a) { return (vf){f4_exponent(a.lo), f4_exponent(a.hi)}; }
 typedef struct vl {
     int32_t at[VEC_W];
 } vl;

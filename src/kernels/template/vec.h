@@ -14,7 +14,8 @@
  *   vf_round        to nearest even, for |x| < 2^22
  *   vl, vl_load     a vector of VEC_W 32-bit integers
  *   vf_pick(acc, v, lane)  lane i becomes v[lane[i]] where that is not negative, and stays acc[i] elsewhere
- *   vf_scale(p, n)  p * 2^n, n integral in [-150, 128], with one rounding at the end */
+ *   vf_scale(p, n)  p * 2^n, n integral in [-150, 128], with one rounding at the end
+ *   vf_exponent(x)  floor(log2 x) of a positive normal x */
 #ifndef TN_KERNELS_VEC_H
 #define TN_KERNELS_VEC_H
 

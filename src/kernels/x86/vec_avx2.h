@@ -49,6 +49,9 @@ TN_INLINE vf vf_scale(vf p, vf n) {
     __m256 s2 = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23));
     return _mm256_mul_ps(_mm256_mul_ps(p, s1), s2);
 }
+TN_INLINE vf vf_exponent(vf a) {
+    return _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_srli_epi32(_mm256_castps_si256(a), 23), _mm256_set1_epi32(127)));
+}
 typedef __m256i vl;
 TN_INLINE vl vl_load(const int32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
 TN_INLINE vf vf_pick(vf acc, vf v, vl lane) {

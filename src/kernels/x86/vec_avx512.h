@@ -40,6 +40,7 @@ TN_INLINE vm vf_isnan(vf a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
 TN_INLINE vf vf_sel(vm m, vf yes, vf no) { return _mm512_mask_blend_ps(m, no, yes); }
 TN_INLINE vf vf_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 TN_INLINE vf vf_scale(vf p, vf n) { return _mm512_scalef_ps(p, n); }
+TN_INLINE vf vf_exponent(vf a) { return _mm512_getexp_ps(a); }
 typedef __m512i vl;
 TN_INLINE vl vl_load(const int32_t *p) { return _mm512_loadu_si512(p); }
 TN_INLINE vf vf_pick(vf acc, vf v, vl lane) {
