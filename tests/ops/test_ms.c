@@ -28,7 +28,7 @@ typedef struct spec {
 typedef struct built {
     tern_graph *graph;
     tern_feed feeds[MAX];
-    char names[MAX][8];
+    char names[MAX][16];
     size_t n_feeds;
 } built;
 
