@@ -69,6 +69,8 @@ haproxy         command:/usr/sbin/haproxy three servers behind a proxy, one kill
 iproute2        command:ip          network namespaces of that test
 python3         command:python3     load for that test
 python3-yaml    file:/usr/lib/python3/dist-packages/yaml reads the manifests of deploy/ in their test
+python3-onnx    python:onnx         ONNX's checker, for what tern convert writes
+python3-opencv  python:cv2          OpenCV's resize and DNN module, as a reference
 "
 packages_fuzz="
 clang           command:clang       compiler with libFuzzer
@@ -85,6 +87,7 @@ present() { # PROBE
         ;;
     pkg:*) command -v pkg-config >/dev/null 2>&1 && pkg-config --exists "${1#pkg:}" ;;
     file:*) [ -e "${1#file:}" ] ;;
+    python:*) /usr/bin/python3 -c "import ${1#python:}" >/dev/null 2>&1 ;;
     libfuzzer)
         command -v clang >/dev/null 2>&1 &&
             [ -e "$(clang -print-file-name="libclang_rt.fuzzer-$(uname -m).a" 2>/dev/null)" ]
