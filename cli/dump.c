@@ -55,16 +55,29 @@ static tern_status to_plain(const tern_tensor *t, tern_tensor **out, tern_error 
 
 /* ---- writing --------------------------------------------------------------------------------------------------- */
 
+/* A file for that value. Names that differ only in characters that file names do not have get a number, and the index
+ * says whose file is whose. */
+static const char *new_path(cli_dump *d, const char *name, cli_format format) {
+    char *path = cli_tensor_path(d->options.folder, name, format);
+    size_t n = strlen(name) + 16;
+    char *numbered = cli_must(malloc(n));
+    for (int i = 2; tn_map_get(&d->files, tn_str_c(path)); i++) {
+        snprintf(numbered, n, "%s.%d", name, i);
+        free(path);
+        path = cli_tensor_path(d->options.folder, numbered, format);
+    }
+    free(numbered);
+    if (!tn_grow(&d->paths, &d->cap_paths, d->n_paths + 1, sizeof *d->paths)) cli_must(NULL);
+    d->paths[d->n_paths++] = path;
+    if (!tn_map_put(&d->files, tn_str_c(path), path)) cli_must(NULL);
+    return path;
+}
+
 static tern_status write_one(cli_dump *d, const char *name, const tn_node *node, const tern_tensor *t) {
     bool plain = tern_tensor_kind(t) == TERN_KIND_TENSOR && tern_tensor_dtype(t) != TERN_STRING;
     bool fits = d->options.format == CLI_FORMAT_NPY ? cli_fits_npy(t) : plain;
     cli_format format = fits ? d->options.format : CLI_FORMAT_PB;
-    char *path = cli_tensor_path(d->options.folder, name, format);
-    if (!tn_grow(&d->paths, &d->cap_paths, d->n_paths + 1, sizeof *d->paths)) cli_must(NULL);
-    d->paths[d->n_paths++] = path;
-    if (tn_map_get(&d->files, tn_str_c(path)))
-        return tn_fail(&d->err, TERN_IO, "%s: two values of the model would be written to this file", path);
-    if (!tn_map_put(&d->files, tn_str_c(path), path)) cli_must(NULL);
+    const char *path = new_path(d, name, format);
     TN_TRY(cli_tensor_write(t, name, path, format, &d->err));
     cJSON *o = cli_json_object(d->list, NULL);
     cli_json_string(o, "name", name);

@@ -386,7 +386,7 @@ tern_status tn_adapt_inputs(tn_adapt *a, tn_value *const *in, int n_in) {
 }
 
 tern_status tn_adapt_set_input(tn_adapt *a, int i, tn_value *v) {
-    if (!v) return a->o.err && a->o.err->status != TERN_OK ? a->o.err->status : TERN_OUT_OF_MEMORY;
+    if (!v) return a->o.err ? a->o.err->status : TERN_OUT_OF_MEMORY; /* whoever made no value has said why */
     tn_value *list[MAX_IN] = {0};
     int n = TN_MAX(a->node->n_in, i + 1);
     if (n > MAX_IN) return tn_adapt_fail(a, "it has too many inputs");

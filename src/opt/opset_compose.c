@@ -2,12 +2,16 @@
  * standard defines them as functions. */
 #include "opt/opset_internal.h"
 
-/* A chain of nodes that is being written; `failed` is sticky. */
+/* A chain of nodes that is being written; `failed` is sticky, and then the error is set. */
 typedef struct chain {
     tn_adapt *a;
     tern_dtype dtype; /* of constants */
     bool failed;
 } chain;
+
+static tern_status failed(const chain *c) { 
+    return c->a->o.err ? c->a->o.err->status : TERN_OUT_OF_MEMORY;
+}
 
 static tern_status start(chain *c, tn_adapt *a) {
     const tn_value *x = tn_adapt_in(a, 0);
@@ -18,8 +22,11 @@ static tern_status start(chain *c, tn_adapt *a) {
 }
 
 static tn_value *put(chain *c, const char *op, tn_value *const *in, int n, tn_value *out, tn_node **made) {
-    for (int i = 0; i < n; i++)
-        if (!in[i]) c->failed = true;
+    for (int i = 0; i < n && !c->failed; i++)
+        if (!in[i]) {
+            tn_adapt_fail(c->a, "it lacks an input that the operator needs");
+            c->failed = true;
+        }
     tn_type type = {.kind = TERN_KIND_TENSOR, .dtype = c->dtype};
     if (!c->failed && !out) out = tn_adapt_value(c->a, c->a->node->out[0]->name, &type);
     tn_value *v = c->failed || !out ? NULL : tn_adapt_node(c->a, op, in, n, out, made);
@@ -40,8 +47,7 @@ static tn_value *number(chain *c, double value) {
 /* The last node gives what the replaced one gave. */
 static tern_status finish(chain *c, const char *op, tn_value *x, tn_value *y) {
     put(c, op, (tn_value *[]){x, y}, y ? 2 : 1, c->a->node->out[0], NULL);
-    if (!c->failed) return tn_adapt_remove(c->a);
-    return c->a->o.err && c->a->o.err->status != TERN_OK ? c->a->o.err->status : TERN_OUT_OF_MEMORY;
+    return c->failed ? failed(c) : tn_adapt_remove(c->a);
 }
 
 /* x * max(0, min(1, x / 6 + 1 / 2)) */
@@ -213,7 +219,7 @@ tern_status tn_adapt_group_norm_up(tn_adapt *a) {
         tn_value *column = two(&c, "Reshape", a->node->in[i], tn_adapt_i64(a, tall, 2, 1));
         tn_value *all = two(&c, "Expand", column, tn_adapt_i64(a, wide, 2, 1));
         tn_value *list = two(&c, "Reshape", all, tn_adapt_i64(a, &flat, 1, 1));
-        if (c.failed) return TERN_OUT_OF_MEMORY;
+        if (c.failed) return failed(&c);
         TN_TRY(tn_adapt_set_input(a, i, list));
     }
     return TERN_OK;
@@ -250,7 +256,7 @@ static tern_status one_hot(tn_adapt *a, bool add) {
         if (below) below->type.dtype = TERN_BOOL;
         indices = put(&c, "Where", (tn_value *[]){below, instead, indices}, 3, NULL, NULL);
     }
-    return c.failed ? TERN_OUT_OF_MEMORY : tn_adapt_set_input(a, 0, indices);
+    return c.failed ? failed(&c) : tn_adapt_set_input(a, 0, indices);
 }
 
 tern_status tn_adapt_one_hot_up(tn_adapt *a) { return one_hot(a, false); }

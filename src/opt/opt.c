@@ -44,8 +44,11 @@ bool tn_opt_scalar(const tn_value *v, float *out) {
     return true;
 }
 
+bool tn_opt_may_write(const tn_opt *o, int first) { return !o->opset || o->opset >= first; }
+
 tn_node *tn_opt_replace(tn_opt *o, int at, const char *domain, const char *op_type, int opset, int n_in, tn_node *old) {
     tn_graph *g = o->graph;
+    if (o->opset && !*domain) opset = o->opset;
     tn_node *n = tn_graph_add_node(g, domain, op_type, opset, n_in, old ? old->n_out : 1);
     if (!n) {
         tn_fail_oom(o->err, sizeof *n);
@@ -256,8 +259,11 @@ tern_status tn_opt_infer(tern_model *model, tern_error *err) {
 
 tern_status tn_opt_simplify(tern_model *model, tern_error *err) {
     /* The passes whose results are standard operators of the same opset. */
-    static tern_status (*const standard[])(tn_opt * o) = {tn_pass_fold, tn_pass_identity, tn_pass_batchnorm};
+    static tern_status (*const standard[])(tn_opt * o) = {tn_pass_fold, tn_pass_identity, tn_pass_activation,
+                                                          tn_pass_layernorm, tn_pass_batchnorm};
     tn_opt o = {.model = model, .graph = model->graph, .tier = tn_cpu_tier(), .err = err};
+    for (size_t i = 0; i < model->n_opsets; i++)
+        if (!*model->opsets[i].domain) o.opset = model->opsets[i].version;
     TN_TRY(tn_opt_infer(model, err));
     /* What one pass leaves may be work for another; every round that goes on has removed a node. */
     for (int before = o.graph->n_nodes + 1; o.graph->n_nodes < before;) {

@@ -14,6 +14,7 @@ typedef struct tn_opt {
     tern_model *model;
     tn_graph *graph;
     tern_cpu_tier tier;
+    int opset;           /* simplifying: the version that the model imports, which new nodes have to be of; else 0 */
     bool subgraphs;      /* passes run in them, too, and the types that the file declares there are forgotten */
     tn_arena scratch;    /* released after each pass */
     tn_node **sole_user; /* by value id: the one node that reads it once, NULL when there are more readers or none */
@@ -35,8 +36,9 @@ tern_status tn_opset_convert(tern_model *model, int opset, tern_error *err);
 /* Resolves all operators and gives every value of the main graph its type, as far as it can be told. */
 tern_status tn_opt_infer(tern_model *model, tern_error *err);
 
-/* Folds constants and what is known of shapes, drops what does nothing, and merges scales and offsets per channel into
- * convolutions: the result has standard operators only. */
+/* Folds constants and what is known of shapes, drops what does nothing, merges scales and offsets per channel into
+ * convolutions, and writes activations and LayerNormalization as one node where the model's opset has it: the result
+ * has standard operators of that opset only. */
 tern_status tn_opt_simplify(tern_model *model, tern_error *err);
 
 /* Weights and arithmetic in half precision: float32 values become `half` (FLOAT16 or BFLOAT16) where the operators of
@@ -58,6 +60,8 @@ bool tn_opt_is(const tn_node *n, const char *domain, const char *op_type);
 const tern_tensor *tn_opt_const(const tn_value *v);
 /* True and the number when v is a constant float tensor with one element. */
 bool tn_opt_scalar(const tn_value *v, float *out);
+/* Whether a pass may write an operator that the standard has had since opset `first`. */
+bool tn_opt_may_write(const tn_opt *o, int first);
 /* A new node at position `at` of the list, in place of what was there; outputs are taken over from `old` when given.
  * Inputs are set by the caller. NULL: out of memory (err is set). */
 tn_node *tn_opt_replace(tn_opt *o, int at, const char *domain, const char *op_type, int opset, int n_in, tn_node *old);

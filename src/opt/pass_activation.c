@@ -29,19 +29,23 @@ static bool divides_by_6(const tn_node *n, tn_value **other) {
     return tn_opt_is(n, "", "Mul") && near(number, 1.0 / 6);
 }
 
-static tern_status become(tn_opt *o, int at, const char *op_type, int opset, tn_value *x, const char *note,
+/* `first`: the version in which the operator came. Where the model has an older one, nothing changes. */
+static tern_status become(tn_opt *o, int at, const char *op_type, int first, tn_value *x, const char *note,
                           tn_node **made) {
-    tn_node *n = tn_opt_replace(o, at, "", op_type, opset, 1, o->graph->nodes[at]);
+    if (made) *made = NULL;
+    if (!tn_opt_may_write(o, first)) return TERN_OK;
+    tn_node *n = tn_opt_replace(o, at, "", op_type, first, 1, o->graph->nodes[at]);
     if (!n) return TERN_OUT_OF_MEMORY;
     n->in[0] = x;
-    n->since = opset;
+    n->since = first;
     if (made) *made = n;
     return tn_opt_note(o, n, note);
 }
 
 static tern_status hard_sigmoid(tn_opt *o, int at, tn_value *x) {
     tn_node *n;
-    TN_TRY(become(o, at, "HardSigmoid", 22, x, "Add, Clip, Div", &n));
+    TN_TRY(become(o, at, "HardSigmoid", 6, x, "Add, Clip, Div", &n));
+    if (!n) return TERN_OK;
     TN_TRY(tn_opt_set_f(o, n, "alpha", 1.0f / 6));
     return tn_opt_set_f(o, n, "beta", 0.5f);
 }
@@ -55,7 +59,7 @@ static tern_status match_gate(tn_opt *o, int at) {
         if (g && g->in[0] == x) return become(o, at, "Swish", 24, x, "Sigmoid, Mul", NULL);
         g = tn_opt_sole_producer(n->in[i], "", "HardSigmoid");
         if (g && g->in[0] == x && near(tn_attr_f(g, "alpha", 0.2f), 1.0 / 6) && tn_attr_f(g, "beta", 0.5f) == 0.5f)
-            return become(o, at, "HardSwish", 22, x, "HardSigmoid, Mul", NULL);
+            return become(o, at, "HardSwish", 14, x, "HardSigmoid, Mul", NULL);
     }
     return TERN_OK;
 }
@@ -68,7 +72,7 @@ static tern_status match_sixth(tn_opt *o, int at) {
     tn_node *mul = tn_opt_sole_producer(v, "", "Mul");
     for (int i = 0; mul && i < 2; i++)
         if ((x = relu6_of_x_plus_3(mul->in[i])) && mul->in[1 - i] == x)
-            return become(o, at, "HardSwish", 22, x, "Add, Clip, Mul, Div", NULL);
+            return become(o, at, "HardSwish", 14, x, "Add, Clip, Mul, Div", NULL);
     return TERN_OK;
 }
 

@@ -96,6 +96,11 @@ expect "run: what NumPy lacks is dumped as .pb" 0 '^t: ' - run $cases/good/strin
 [ -s "$scratch/s/t.pb" ]
 result $? "run: t.pb is there"
 
+"$tern" convert $add/model.onnx --rename a=v/1 --rename b=v_1 -o "$scratch/alike.onnx" >/dev/null
+expect "run: names that make one file name" 0 '^c: ' - run "$scratch/alike.onnx" --input "v/1=$a" --input "v_1=$b" --dump-all "$scratch/alike"
+[ -s "$scratch/alike/v_1.npy" ] && [ -s "$scratch/alike/v_1.2.npy" ] && grep -q '"file":.*"v_1.2.npy"' "$scratch/alike/index.json"
+result $? "run: get a number, and the index knows"
+
 # ---- the rest --------------------------------------------------------------------------------------------------------
 
 expect "run: prepare only" 0 'ready after' - run $model --no-run
