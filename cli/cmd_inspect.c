@@ -28,26 +28,33 @@ typedef struct name_count {
 } name_count;
 
 typedef struct name_counts {
-    name_count *items;
+    name_count **items;
     size_t count, cap;
+    tn_map by_name;
 } name_counts;
 
+/* A file may have as many names as nodes. */
 static void count_name(name_counts *c, const char *name) {
-    for (size_t i = 0; i < c->count; i++) {
-        if (strncmp(c->items[i].name, name, sizeof c->items[i].name - 1)) continue;
-        c->items[i].count++;
-        return;
+    name_count *n = tn_map_get(&c->by_name, tn_str_c(name));
+    if (!n) {
+        if (!tn_grow(&c->items, &c->cap, c->count + 1, sizeof *c->items)) cli_must(NULL);
+        n = c->items[c->count++] = cli_must(calloc(1, sizeof *n));
+        snprintf(n->name, sizeof n->name, "%s", name);
+        if (!tn_map_put(&c->by_name, tn_str_c(n->name), n)) cli_must(NULL);
     }
-    if (!tn_grow(&c->items, &c->cap, c->count + 1, sizeof *c->items)) cli_must(NULL);
-    name_count *n = &c->items[c->count++];
-    snprintf(n->name, sizeof n->name, "%s", name);
-    n->count = 1;
+    n->count++;
 }
 
 static int most_first(const void *a, const void *b) {
-    const name_count *x = a, *y = b;
+    const name_count *x = *(name_count *const *)a, *y = *(name_count *const *)b;
     if (x->count != y->count) return x->count < y->count ? 1 : -1;
     return strcmp(x->name, y->name);
+}
+
+static void release_counts(name_counts *c) {
+    tn_map_release(&c->by_name);
+    for (size_t i = 0; i < c->count; i++) free(c->items[i]);
+    tn_free(c->items);
 }
 
 static void sort_counts(name_counts *c) {
@@ -95,8 +102,8 @@ static graph_facts facts_of(const tn_graph *g) {
 }
 
 static void release_facts(graph_facts *f) {
-    tn_free(f->ops.items);
-    tn_free(f->fused.items);
+    release_counts(&f->ops);
+    release_counts(&f->fused);
 }
 
 /* ---- the plan -------------------------------------------------------------------------------------------------- */
@@ -156,7 +163,7 @@ static void print_counts(const char *label, const name_counts *c) {
     size_t column = 12;
     for (size_t i = 0; i < c->count; i++) {
         char item[240];
-        int n = snprintf(item, sizeof item, "%s%s %" PRId64, i ? ", " : "", c->items[i].name, c->items[i].count);
+        int n = snprintf(item, sizeof item, "%s%s %" PRId64, i ? ", " : "", c->items[i]->name, c->items[i]->count);
         if (i && column + (size_t)n > 110) {
             printf(",\n%-12s%s", "", item + 2);
             column = 12 + (size_t)n - 2;
@@ -240,7 +247,7 @@ static void print_plan(const graph_facts *f, const plan_facts *p) {
 
 static void json_counts(cJSON *parent, const char *key, const name_counts *c) {
     cJSON *o = cli_json_object(parent, key);
-    for (size_t i = 0; i < c->count; i++) cli_json_int(o, c->items[i].name, c->items[i].count);
+    for (size_t i = 0; i < c->count; i++) cli_json_int(o, c->items[i]->name, c->items[i]->count);
 }
 
 static void json_values(cJSON *parent, const char *key, const tern_model *m, int n,
@@ -319,7 +326,7 @@ static int report(const inspect_args *a, const tern_model *model, tern_session *
         print_model(model, before);
         print_plan(&after, &plan);
     }
-    tn_free(plan.kernels.items);
+    release_counts(&plan.kernels);
     release_facts(&after);
     return s == TERN_OK ? CLI_OK : cli_fail(&err);
 }

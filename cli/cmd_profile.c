@@ -82,7 +82,7 @@ static cli_profile_row *sum_types(const cli_profile *p, size_t *count) {
         sums[k].total_ns += r->total_ns;
         sums[k].macs += r->macs * r->calls;
         sums[k].bytes += r->bytes * r->calls;
-        sums[k].min_ns++; /* of a sum: how many nodes */
+        sums[k].nodes++;
     }
     for (size_t k = 0; k < *count; k++) {
         if (!sums[k].calls) continue;
@@ -120,7 +120,7 @@ static void print_types(const cli_profile *p) {
         const cli_profile_row *r = list[i];
         char name[64];
         snprintf(name, sizeof name, "%s%.30s", r->inner ? "  in a subgraph: " : "", r->node->op_type);
-        printf("%-24s %6" PRIu64 " %7.6g %9.4f %6.1f", name, r->min_ns, (double)r->calls / (double)p->runs,
+        printf("%-24s %6" PRId64 " %7.6g %9.4f %6.1f", name, r->nodes, (double)r->calls / (double)p->runs,
                cli_profile_ms(p, r), cli_profile_share(p, r));
         print_rate(p, r);
         printf("\n");
@@ -196,7 +196,7 @@ static void print_json(const profile_args *a, const char *setting, const cli_pro
         cJSON *o = cli_json_object(types, NULL);
         cli_json_string(o, "op_type", list[i]->node->op_type);
         cli_json_bool(o, "in_subgraph", list[i]->inner);
-        cli_json_int(o, "nodes", (int64_t)list[i]->min_ns);
+        cli_json_int(o, "nodes", list[i]->nodes);
         cli_json_double(o, "calls", (double)list[i]->calls / (double)p->runs);
         cli_json_double(o, "ms", cli_profile_ms(p, list[i]));
         cli_json_double(o, "percent", cli_profile_share(p, list[i]));

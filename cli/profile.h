@@ -14,6 +14,7 @@ typedef struct cli_profile_row {
     bool dynamic;
     int64_t calls, macs, bytes; /* macs and bytes of one call; 0: not known */
     uint64_t total_ns, min_ns;
+    int64_t nodes; /* of a sum over nodes: how many; else 0 */
 } cli_profile_row;
 
 typedef struct cli_profile_event {

@@ -9,9 +9,7 @@ typedef struct chain {
     bool failed;
 } chain;
 
-static tern_status failed(const chain *c) { 
-    return c->a->o.err ? c->a->o.err->status : TERN_OUT_OF_MEMORY;
-}
+static tern_status failed(const chain *c) { return c->a->o.err ? c->a->o.err->status : TERN_OUT_OF_MEMORY; }
 
 static tern_status start(chain *c, tn_adapt *a) {
     const tn_value *x = tn_adapt_in(a, 0);

@@ -66,8 +66,8 @@ static tern_status match(tn_opt *o, int at) {
     if (!(v = beside_row(tn_opt_sole_producer(v, "", "Mul"), "Mul", &scale))) return TERN_OK;
     const tn_node *div = tn_opt_sole_producer(v, "", "Div");
     tn_value *x = div && div->since >= 7 ? centered(div->in[0]) : NULL;
-    if (!x || !tn_opt_may_write(o, 17) || x->type.dtype != TERN_FLOAT || !x->type.ranked || !is_deviation(div->in[1], x, &eps) ||
-        !is_row(scale, x) || !is_row(bias, x))
+    if (!x || !tn_opt_may_write(o, 17) || x->type.dtype != TERN_FLOAT || !x->type.ranked ||
+        !is_deviation(div->in[1], x, &eps) || !is_row(scale, x) || !is_row(bias, x))
         return TERN_OK;
     tn_node *n = tn_opt_replace(o, at, "", "LayerNormalization", 17, 3, o->graph->nodes[at]);
     if (!n) return TERN_OUT_OF_MEMORY;
