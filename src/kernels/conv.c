@@ -5,6 +5,7 @@
 
 /* Best first: the first one that takes a shape is used. */
 #define CONV_METHODS(X) \
+    X(scaled)           \
     X(depthwise)        \
     X(first)            \
     X(1x1)              \
@@ -66,12 +67,19 @@ static bool is_sane(const tn_conv *c) {
     return row <= 0x1p28 && (double)c->ic * (double)c->oc * c->kh * c->kw <= 0x1p40;
 }
 
+/* What only one method can do, leaves only that one. */
+static bool does_all(const tn_conv_method *m, const tn_conv *c) {
+    return c->scaled == (m == &tn_conv_scaled) && (!c->n_picks || m == &tn_conv_1x1) &&
+           (!c->means || m == &tn_conv_depthwise);
+}
+
 int tn_conv_candidates(tern_cpu_tier tier, const tn_conv *c, const tn_conv_algo **out, int max) {
     const tn_kernels *k = tn_kernels_get(tier);
     int found = 0;
     if (!is_sane(c)) return 0;
     for (size_t i = 0; i < TN_COUNT(entries) && found < max; i++)
-        if (tn_kernels_get(entries[i].tier) == k && entries[i].method->takes(k, c)) out[found++] = &entries[i].algo;
+        if (tn_kernels_get(entries[i].tier) == k && does_all(entries[i].method, c) && entries[i].method->takes(k, c))
+            out[found++] = &entries[i].algo;
     return found;
 }
 

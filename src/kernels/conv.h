@@ -9,6 +9,13 @@
 
 #include "kernels/act.h"
 
+/* Neighbouring channels that a convolution reads from one of several maps; all lie in one block. */
+typedef struct tn_conv_pick {
+    int map;
+    int64_t map_channels; /* of that map */
+    int64_t first, count;
+} tn_conv_pick;
+
 typedef struct tn_conv {
     int64_t n, ic, ih, iw, oc, oh, ow;
     int64_t groups; /* what of the rest has a kernel, tn_conv_select says: 1, depthwise (== ic == oc), wide groups */
@@ -17,6 +24,14 @@ typedef struct tn_conv {
     bool in_plain;              /* x is NCHW (first layers); y is always blocked */
     bool residual;              /* y = act(conv + bias + residual) */
     tn_act act;
+    /* What the 1x1 kernel and the depthwise one can do besides. Pointers are set for each run. */
+    const tn_conv_pick *picks; /* 1x1, stride 1: x is these channels of `maps`, one after the other */
+    int64_t n_picks;           /* 0: x is one map */
+    const float *const *maps;  /* blocked; what x is then does not matter */
+    bool scaled;               /* 1x1: x is multiplied first by */
+    const float *scale;        /* (n, ceil(ic / B), B): a factor for each sample and channel */
+    bool means;                /* depthwise: the mean over each map of y goes to */
+    float *mean;               /* (n, ceil(oc / B), B) */
 } tn_conv;
 
 /* A way to compute it; static, chosen by shape and tier. */

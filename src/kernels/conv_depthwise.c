@@ -7,6 +7,7 @@ typedef struct dw_job {
     const tn_conv *c;
     const float *x, *w, *bias, *residual;
     float *y;
+    float *parts; /* (n, blocks, strips, B): sums over the rows of each strip; NULL: not wanted */
     int64_t blocks, strip, strips;
 } dw_job;
 
@@ -26,11 +27,17 @@ static void pack(const tn_kernels *k, const tn_conv *c, const float *w, float *d
             for (int64_t l = cb; l < cb + k->width; l++) *dst++ = l < c->oc ? w[l * taps + t] : 0.0f;
 }
 
+/* Rows of a task. */
+static int64_t strip_rows(const tn_kernels *k, const tn_conv *c) {
+    double row_work = (double)c->ow * c->kh * c->kw * k->width;
+    return TN_MIN(TN_MAX((int64_t)(CONV_TASK_WORK / 4 / row_work), 1), c->oh);
+}
+
 static size_t workspace(const tn_kernels *k, const tn_conv *c, int threads) {
-    (void)k;
-    (void)c;
     (void)threads;
-    return 0;
+    if (!c->means || c->oh == 0 || c->ow == 0) return 0;
+    int64_t strips = tn_ceil_div(c->oh, strip_rows(k, c));
+    return (size_t)tn_round_up(c->n * strips * tn_round_up(c->oc, k->width) * (int64_t)sizeof(float), 64);
 }
 
 /* The kernel rows of output row oy that lie inside x, as [*begin, *end). */
@@ -44,7 +51,7 @@ static void inside_rows(const tn_conv *c, int64_t oy, int64_t *begin, int64_t *e
 
 /* `r` has what the rows of a plane share; the rest is filled in here, in place: copying it would take as long as a
  * short row. */
-static void dw_row(const dw_job *j, tn_dwconv_row *r, int64_t plane, int64_t oy) {
+static void dw_row(const dw_job *j, tn_dwconv_row *r, int64_t plane, int64_t oy, float *sum) {
     const tn_conv *c = j->c;
     int64_t b = j->k->width, ky0, ky1, cb = plane % j->blocks;
     inside_rows(c, oy, &ky0, &ky1);
@@ -58,6 +65,7 @@ static void dw_row(const dw_job *j, tn_dwconv_row *r, int64_t plane, int64_t oy)
     r->residual = j->residual ? j->residual + at : NULL;
     j->k->dwconv_row_f32(r);
     tn_conv_finish(j->k, &c->act, r->y, c->ow, r->lanes);
+    if (sum) j->k->pool_sum_f32(r->y, sum, c->ow);
 }
 
 /* Shapes that the strip kernel takes. */
@@ -68,11 +76,12 @@ static bool is_strip(const dw_job *j) {
            c->ow >= TN_DWCONV_TILE && c->pad_left <= c->kw / 2 && right <= c->kw / 2 && j->residual != j->y;
 }
 
-/* Rows [y0, y1) of a plane. What the clamp does not do follows while they are in L1. */
-static void dw_strip(const dw_job *j, int64_t plane, int64_t y0, int64_t y1, const float *bias, int64_t lanes) {
+/* Rows [y0, y1) of a plane. What the clamp does not do, and sums, follow while they are in L1. */
+static void dw_strip(const dw_job *j, int64_t plane, int64_t y0, int64_t y1, const float *bias, int64_t lanes,
+                     float *sum) {
     const tn_conv *c = j->c;
     int64_t b = j->k->width, cb = plane % j->blocks, out = plane * c->oh * c->ow * b;
-    int64_t step = tn_act_is_clamp(c->act.kind) ? y1 - y0 : 4;
+    int64_t step = tn_act_is_clamp(c->act.kind) && !sum ? y1 - y0 : 4;
     tn_dwconv_strip a = {.x = j->x + plane * c->ih * c->iw * b,
                          .w = j->w + cb * c->kh * c->kw * b,
                          .bias = bias,
@@ -93,6 +102,7 @@ static void dw_strip(const dw_job *j, int64_t plane, int64_t y0, int64_t y1, con
         a.y1 = TN_MIN(y + step, y1);
         j->k->dwconv_strip_f32(&a);
         tn_conv_finish(j->k, &c->act, a.y + y * c->ow * b, (a.y1 - y) * c->ow, lanes);
+        if (sum) j->k->pool_sum_f32(a.y + y * c->ow * b, sum, (a.y1 - y) * c->ow);
     }
 }
 
@@ -115,23 +125,36 @@ static void dw_task(void *context, int64_t begin, int64_t end, int worker) {
         r.bias = bias;
         if (j->bias) memcpy(bias, j->bias + cb * b, (size_t)r.lanes * sizeof(float));
         int64_t y0 = s * j->strip, y1 = TN_MIN(y0 + j->strip, c->oh);
+        float *sum = j->parts ? j->parts + task * b : NULL;
+        if (sum) memset(sum, 0, (size_t)b * sizeof *sum);
         if (by_strip)
-            dw_strip(j, plane, y0, y1, bias, r.lanes);
+            dw_strip(j, plane, y0, y1, bias, r.lanes, sum);
         else
-            for (int64_t oy = y0; oy < y1; oy++) dw_row(j, &r, plane, oy);
+            for (int64_t oy = y0; oy < y1; oy++) dw_row(j, &r, plane, oy, sum);
+    }
+}
+
+/* Strip after strip, whoever made them. */
+static void dw_means(const dw_job *j) {
+    int64_t b = j->k->width;
+    float hw = (float)(j->c->oh * j->c->ow), *y = j->c->mean;
+    for (int64_t plane = 0; plane < j->c->n * j->blocks; plane++, y += b) {
+        memset(y, 0, (size_t)b * sizeof *y);
+        j->k->pool_sum_f32(j->parts + plane * j->strips * b, y, j->strips);
+        for (int64_t l = 0; l < b; l++) y[l] /= hw;
     }
 }
 
 static void run(const tn_kernels *k, const tn_conv *c, const float *x, const float *packed, const float *bias,
                 const float *residual, float *y, void *ws, int threads) {
-    (void)ws;
     if (c->n == 0 || c->oh == 0 || c->ow == 0) return;
     dw_job j = {.k = k, .c = c, .x = x, .w = packed, .bias = bias, .residual = c->residual ? residual : NULL, .y = y};
     j.blocks = tn_ceil_div(c->oc, k->width);
-    double row_work = (double)c->ow * c->kh * c->kw * k->width;
-    j.strip = TN_MIN(TN_MAX((int64_t)(CONV_TASK_WORK / 4 / row_work), 1), c->oh);
+    j.strip = strip_rows(k, c);
     j.strips = tn_ceil_div(c->oh, j.strip);
+    j.parts = c->means ? ws : NULL;
     tn_parallel_for(threads, c->n * j.blocks * j.strips, dw_task, &j);
+    if (c->means) dw_means(&j);
 }
 
 const tn_conv_method tn_conv_depthwise = {takes, packed_bytes, pack, workspace, run};

@@ -7,7 +7,8 @@
  * copied into the thread's workspace with padding, and columns sorted by their remainder modulo the stride ("phases"),
  * so that neighbours in the output are neighbours in the strip.
  *
- * A 1x1 kernel with stride 1 sees all pixels of a sample as one row. Tasks are (sample, group, strip, range of output
+ * A 1x1 kernel with stride 1 sees all pixels of a sample as one row; its input channels may then be picked from several
+ * maps, each run of neighbours in a block being a tap of its own. Tasks are (sample, group, strip, range of output
  * channels); the strip is copied once for consecutive ranges. All of it depends on the shape only. */
 #include "kernels/conv_internal.h"
 
@@ -83,7 +84,7 @@ static direct_plan make_plan(const tn_kernels *k, const tn_conv *c) {
     p.panels = tn_ceil_div(p.ocg, 2 * k->width);
     p.lines = p.flat ? 1 : c->oh;
     p.length = p.flat ? c->oh * c->ow : c->ow;
-    p.taps = (size_t)(p.icb * c->kh * c->kw);
+    p.taps = (size_t)(c->n_picks ? c->n_picks : p.icb * c->kh * c->kw);
     plan_strip_layout(&p);
     plan_tasks(&p);
     return p;
@@ -98,6 +99,7 @@ static bool takes_first(const tn_kernels *k, const tn_conv *c) {
 }
 
 static bool takes_1x1(const tn_kernels *k, const tn_conv *c) {
+    if (c->n_picks && (c->groups > 1 || c->sh > 1 || c->sw > 1 || has_padding(c))) return false;
     return !c->in_plain && conv_join(k, c) && c->kh == 1 && c->kw == 1;
 }
 
@@ -122,8 +124,11 @@ static void direct_pack(const tn_kernels *k, const tn_conv *c, const float *w, f
         tn_conv_pack_panels(k, c, join, g * oc, w, dst + (size_t)g * group_floats(k, c));
 }
 
+/* Offsets of the taps; where channels are picked, of each sample, and their numbers of lanes. */
 static size_t tap_floats(const direct_plan *p) {
-    return (size_t)tn_round_up((int64_t)(p->taps * (sizeof(ptrdiff_t) / sizeof(float))), 16);
+    size_t per = sizeof(ptrdiff_t) / sizeof(float);
+    size_t floats = p->c->n_picks ? p->taps * (per * (size_t)p->c->n + 1) : p->taps * per;
+    return (size_t)tn_round_up((int64_t)floats, 16);
 }
 
 static size_t direct_workspace(const tn_kernels *k, const tn_conv *c, int threads) {
@@ -173,8 +178,28 @@ static void copy_strip(const direct_plan *p, const float *x, int64_t l0, int64_t
     }
 }
 
+/* The tap is the distance from the first map, which is one of memory, not of elements of an array. */
+static void fill_picks(const direct_plan *p, ptrdiff_t *tap) {
+    const tn_conv *c = p->c;
+    int64_t b = p->block, hw = c->ih * c->iw;
+    int32_t *lanes = (int32_t *)(tap + (int64_t)p->taps * c->n);
+    for (int64_t n = 0; n < c->n; n++) {
+        for (int64_t i = 0; i < c->n_picks; i++) {
+            const tn_conv_pick *a = &c->picks[i];
+            int64_t block = n * tn_ceil_div(a->map_channels, b) + a->first / b;
+            uintptr_t at = (uintptr_t)(c->maps[a->map] + block * hw * b + a->first % b);
+            *tap++ = (ptrdiff_t)(at - (uintptr_t)c->maps[0]) / (ptrdiff_t)sizeof(float);
+            lanes[i] = (int32_t)a->count;
+        }
+    }
+}
+
 static void fill_taps(const direct_plan *p, ptrdiff_t *tap) {
     const tn_conv *c = p->c;
+    if (c->n_picks) {
+        fill_picks(p, tap);
+        return;
+    }
     for (int64_t cb = 0; cb < p->icb; cb++) {
         for (int64_t ky = 0; ky < c->kh; ky++) {
             for (int64_t kx = 0; kx < c->kw; kx++) {
@@ -222,6 +247,11 @@ static tn_tile tile_of(const direct_job *j) {
     t.last_lanes = last;
     t.last_taps = last ? window : 0;
     tn_act_clamp(&p->c->act, &t.lo, &t.hi);
+    if (p->c->n_picks) {
+        t.taps = (int64_t)p->taps;
+        t.last_taps = 0;
+        t.tap_lanes = (const int32_t *)(j->tap + t.taps * p->c->n);
+    }
     return t;
 }
 
@@ -234,6 +264,7 @@ static void run_block(const direct_job *j, int64_t n, int64_t g, int64_t u0, int
     int64_t length = p->flat ? u1 - u0 : p->length, lines = p->flat ? 1 : u1 - u0, first = p->flat ? u0 : u0 * c->ow;
     const float *w = j->w + (size_t)g * group_floats(p->k, c);
     tn_tile t = tile_of(j);
+    if (c->n_picks) t.tap += n * t.taps;
     for (int64_t panel = p0; panel < p1;) {
         int64_t o = panel * 2 * b, left = TN_MIN(p->ocg, c->oc - g * p->ocg) - o, width = left > b ? 2 * b : b;
         int nv = (int)(width / b);
@@ -264,7 +295,8 @@ static void direct_task(void *context, int64_t begin, int64_t end, int worker) {
     for (int64_t task = begin; task < end; task++) {
         int64_t chunk = task % p->oc_chunks, s = task / p->oc_chunks % p->strips, ng = task / p->oc_chunks / p->strips;
         int64_t n = ng / p->groups, g = ng % p->groups, u0 = s * p->strip, u1 = TN_MIN(u0 + p->strip, total);
-        const float *x = j->x + n * sample + g * p->icb * c->ih * c->iw * p->block, *src = strip;
+        const float *x = c->n_picks ? c->maps[0] : j->x + n * sample + g * p->icb * c->ih * c->iw * p->block,
+                    *src = strip;
         if (!p->copied)
             src = x + (p->flat ? u0 * p->block : u0 * c->sh * p->row);
         else if (copied != task / p->oc_chunks)

@@ -58,7 +58,7 @@ typedef struct tn_conv_method {
                 const float *residual, float *y, void *workspace, int threads);
 } tn_conv_method;
 
-extern const tn_conv_method tn_conv_1x1, tn_conv_direct, tn_conv_first, tn_conv_depthwise, tn_conv_winograd2,
-    tn_conv_winograd4;
+extern const tn_conv_method tn_conv_1x1, tn_conv_scaled, tn_conv_direct, tn_conv_first, tn_conv_depthwise,
+    tn_conv_winograd2, tn_conv_winograd4;
 
 #endif

@@ -23,6 +23,7 @@ typedef struct tn_tile {
     const ptrdiff_t *tap;          /* offsets in floats */
     int64_t taps, lanes;           /* so many taps of so many lanes, */
     int64_t last_taps, last_lanes; /* then so many of so many (the last, partial channel block) */
+    const int32_t *tap_lanes;      /* or each of the `taps` has its own number of lanes; NULL: not so */
     int64_t lane_step;             /* PANEL kinds only */
     const float *w;        /* (taps * lanes + last_taps * last_lanes, w_step); nv vectors of each row are used */
     const float *w2;       /* nv == 4: vectors 2 and 3 come from here, likewise */

@@ -7,9 +7,8 @@
 
 #define WIDEST_BLOCK 16
 
-/* Where channel `c` of the inputs one after the other is. False: there is none. */
-static bool find_channel(const tn_type *const *in, int n_in, int64_t c, int *input, int64_t *channel) {
-    for (int i = 0; i < n_in; i++) {
+bool tn_op_find_channel(const tn_type *const *in, int n_in, int more, int64_t c, int *input, int64_t *channel) {
+    for (int i = 0; i < n_in; i = i ? i + 1 : more) {
         int64_t channels = in[i]->shape.dims[1];
         if (c >= 0 && c < channels) {
             *input = i;
@@ -21,12 +20,12 @@ static bool find_channel(const tn_type *const *in, int n_in, int64_t c, int *inp
     return false;
 }
 
-static tern_status channels_infer(tn_infer *c) {
+tern_status tn_op_picked_shape(tn_infer *c, int more, tn_shape *shape) {
     size_t count;
     const int64_t *map = tn_attr_ints(c->node, "map", &count);
     bool known = true;
     tn_shape out = {.rank = 4, .dims = {TN_DIM_UNKNOWN, (int64_t)count, TN_DIM_UNKNOWN, TN_DIM_UNKNOWN}};
-    for (int i = 0; i < c->node->n_in; i++) {
+    for (int i = 0; i < c->node->n_in; i = i ? i + 1 : more) {
         const tn_type *x = c->in[i];
         TN_TRY(tn_infer_want(c, i, TN_T(FLOAT)));
         if (!x || !x->ranked) {
@@ -48,10 +47,17 @@ static tern_status channels_infer(tn_infer *c) {
     for (size_t k = 0; known && k < count; k++) {
         int input;
         int64_t channel;
-        if (!find_channel(c->in, c->node->n_in, map[k], &input, &channel))
+        if (!tn_op_find_channel(c->in, c->node->n_in, more, map[k], &input, &channel))
             return tn_infer_fail(c, TERN_INVALID_MODEL, "map[%zu] is %lld: there is no such channel", k,
                                  (long long)map[k]);
     }
+    *shape = out;
+    return TERN_OK;
+}
+
+static tern_status channels_infer(tn_infer *c) {
+    tn_shape out;
+    TN_TRY(tn_op_picked_shape(c, 1, &out));
     tn_infer_out(c, 0, TERN_FLOAT, &out);
     return TERN_OK;
 }
@@ -104,7 +110,7 @@ static tern_status channels_prepare(tn_prepare *c) {
     for (size_t k = 0; k < n; k++) {
         int64_t unit = block ? (int64_t)k / block : (int64_t)k, channel;
         int lane = block ? (int)(k % (size_t)block) : 0, input;
-        if (!find_channel(c->in, c->node->n_in, map[k], &input, &channel))
+        if (!tn_op_find_channel(c->in, c->node->n_in, 1, map[k], &input, &channel))
             return tn_fail(c->err, TERN_INVALID_MODEL, "map[%zu] is %lld: there is no such channel", k,
                            (long long)map[k]);
         if (lane == 0) s->first[unit] = count;

@@ -1,3 +1,5 @@
+#include <math.h>
+
 #include "kernels/conv.h"
 #include "ops/conv_internal.h"
 #include "ops/fused.h"
@@ -15,6 +17,9 @@ typedef struct conv_state {
     tn_conv conv;
     const void *packed;
 } conv_state;
+
+/* Inputs of tern:Conv: the factors of X, and the first of the maps after X that channels are picked from. */
+enum { SCALE = 4, MORE_MAPS = 5 };
 
 /* ---- infer --------------------------------------------------------------------------------------------------- */
 
@@ -45,12 +50,40 @@ static tern_status check_residual(tn_infer *c, const tn_shape *y) {
                          tn_shape_text(&z->shape, a, sizeof a), tn_shape_text(y, b, sizeof b));
 }
 
+static tern_status check_scale(tn_infer *c, const tn_shape *x) {
+    const tn_type *s = input(c->in, c->node, SCALE);
+    if (!s || !s->ranked) return TERN_OK;
+    bool ok = s->shape.rank == 4;
+    for (int i = 0; ok && i < 4; i++) {
+        int64_t want = i < 2 ? x->dims[i] : 1;
+        ok = !tn_dim_known(s->shape.dims[i]) || !tn_dim_known(want) || s->shape.dims[i] == want;
+    }
+    if (ok) return TERN_OK;
+    char a[TN_SHAPE_TEXT], b[TN_SHAPE_TEXT];
+    return tn_infer_fail(c, TERN_SHAPE_MISMATCH, "the factors have shape %s, the input %s",
+                         tn_shape_text(&s->shape, a, sizeof a), tn_shape_text(x, b, sizeof b));
+}
+
+static tern_status infer_means(tn_infer *c, const tn_shape *y) {
+    if (c->node->n_out < 2) return TERN_OK;
+    if (y->rank != 4) return tn_infer_fail(c, TERN_INVALID_MODEL, "means over maps of rank %d, not 4", y->rank);
+    tn_infer_out(c, 1, TERN_FLOAT, &(tn_shape){.rank = 4, .dims = {y->dims[0], y->dims[1], 1, 1}});
+    return TERN_OK;
+}
+
 static tern_status infer_conv(tn_infer *c, uint32_t types, bool transposed) {
     for (int i = 0; i < c->node->n_in; i++) {
         TN_TRY(tn_infer_want(c, i, types));
         if (i > 0) TN_TRY(tn_infer_same_type(c, 0, i));
     }
     const tn_type *x = c->in[0], *w = c->in[1];
+    tn_type picked;
+    if (x && c->node->n_in > MORE_MAPS) {
+        picked = *x;
+        picked.ranked = true;
+        TN_TRY(tn_op_picked_shape(c, MORE_MAPS, &picked.shape));
+        x = &picked;
+    }
     if (!x || !w || !x->ranked || !w->ranked) {
         tn_infer_out(c, 0, x ? x->dtype : TERN_UNDEFINED, NULL);
         return TERN_OK;
@@ -60,8 +93,9 @@ static tern_status infer_conv(tn_infer *c, uint32_t types, bool transposed) {
     TN_TRY(check_bias(c, 2, &d));
     tn_shape y = tn_ops_conv_out_shape(&d);
     TN_TRY(check_residual(c, &y));
+    TN_TRY(check_scale(c, &x->shape));
     tn_infer_out(c, 0, x->dtype, &y);
-    return TERN_OK;
+    return infer_means(c, &y);
 }
 
 static tern_status conv_infer(tn_infer *c) { return infer_conv(c, TN_TYPES_FLOAT, false); }
@@ -136,6 +170,35 @@ static void pack_blocked(const void *context, const tern_tensor *value, void *ds
     p->algo->pack(p->conv, value->data, dst);
 }
 
+/* The attribute map as runs of channels in blocks of the maps. */
+static tern_status prepare_picks(tn_prepare *c, tn_conv *conv) {
+    size_t count;
+    const int64_t *map = tn_attr_ints(c->node, "map", &count);
+    int block = c->out_block[0];
+    tn_conv_pick *picks = tn_arena_array(c->arena, count + 1, sizeof *picks), *last = NULL;
+    if (!picks) return tn_fail_oom(c->err, count * sizeof *picks);
+    for (int i = MORE_MAPS; i < c->node->n_in; i++)
+        if (c->in_block[i] != block || i - MORE_MAPS + 2 > TN_CONV_MAPS)
+            return tn_fail(c->err, TERN_INTERNAL, "map %d in blocks of %d", i, c->in_block[i]);
+    for (size_t k = 0; k < count; k++) {
+        int from;
+        int64_t channel;
+        if (!tn_op_find_channel(c->in, c->node->n_in, MORE_MAPS, map[k], &from, &channel))
+            return tn_fail(c->err, TERN_INVALID_MODEL, "map[%zu] is %lld: there is no such channel", k,
+                           (long long)map[k]);
+        int at = from ? from - MORE_MAPS + 1 : 0;
+        if (last && last->map == at && last->first + last->count == channel && channel % block) {
+            last->count++;
+            continue;
+        }
+        last = last ? last + 1 : picks;
+        *last = (tn_conv_pick){at, c->in[from]->shape.dims[1], channel, 1};
+        conv->n_picks++;
+    }
+    conv->picks = picks;
+    return TERN_OK;
+}
+
 static tern_status prepare_blocked(tn_prepare *c, conv_state *s, const tn_conv_dims *d) {
     bool residual = input(c->in, c->node, 3) != NULL, plain_input = c->in_block[0] == 0;
     int block = c->out_block[0];
@@ -143,7 +206,13 @@ static tern_status prepare_blocked(tn_prepare *c, conv_state *s, const tn_conv_d
         (residual && c->in_block[3] != block))
         return tn_fail(c->err, TERN_INTERNAL, "blocked convolution with X in blocks of %d, Y in blocks of %d",
                        c->in_block[0], block);
-    if (to_blocked(d, plain_input, residual, &s->act, &s->conv)) s->algo = tn_conv_select(c->tier, &s->conv);
+    bool fits = to_blocked(d, plain_input, residual, &s->act, &s->conv);
+    s->conv.scaled = input(c->in, c->node, SCALE) != NULL;
+    s->conv.means = c->node->n_out > 1 && c->node->out[1];
+    if (s->conv.scaled && c->in_block[SCALE] != block)
+        return tn_fail(c->err, TERN_INTERNAL, "factors in blocks of %d", c->in_block[SCALE]);
+    if (c->node->n_in > MORE_MAPS) TN_TRY(prepare_picks(c, &s->conv));
+    if (fits) s->algo = tn_conv_select(c->tier, &s->conv);
     if (!s->algo) return tn_fail(c->err, TERN_INTERNAL, "no blocked algorithm takes this convolution");
     s->kernel = s->algo->name;
     pack_context p = {s->algo, &s->conv};
@@ -182,10 +251,16 @@ static tern_status conv_prepare(tn_prepare *c) {
     conv_state *s = tn_prepare_state(c, sizeof *s);
     if (!s) return TERN_OUT_OF_MEMORY;
     tn_conv_dims d;
-    TN_TRY(tn_ops_conv_dims(c->node, &c->in[0]->shape, &c->in[1]->shape, false, &d, c->err));
+    tn_shape x = c->in[0]->shape;
+    size_t count;
+    tn_attr_ints(c->node, "map", &count);
+    if (c->node->n_in > MORE_MAPS && x.rank == 4) x.dims[1] = (int64_t)count;
+    TN_TRY(tn_ops_conv_dims(c->node, &x, &c->in[1]->shape, false, &d, c->err));
     s->dtype = c->in[0]->dtype;
     if (!tn_op_act(c->node, &s->act)) return tn_fail(c->err, TERN_INVALID_MODEL, "attribute 'act' names no activation");
     if (c->out_block[0]) return prepare_blocked(c, s, &d);
+    if (c->node->n_in > SCALE || c->node->n_out > 1)
+        return tn_fail(c->err, TERN_INTERNAL, "factors, picked channels or means in plain layout");
     tn_conv_plain_options options = {.wide = s->dtype == TERN_DOUBLE, .residual = input(c->in, c->node, 3) != NULL};
     TN_TRY(tn_ops_conv_plain_init(&s->plain, &d, &options, c->tier, c->threads, c->err));
     size_t total = 0;
@@ -210,15 +285,38 @@ static void run_wide(tn_run *c, const conv_state *s) {
     tn_ops_from_f32(y, c->out[0]);
 }
 
+/* Means of nothing. */
+static void run_empty_means(const tern_tensor *mean) {
+    float *y = mean->data;
+    int64_t c = mean->shape.dims[1], stored = tn_round_up(c, mean->block);
+    for (int64_t i = 0; i < mean->shape.dims[0] * stored; i++) y[i] = i % stored < c ? NAN : 0.0f;
+}
+
+static void run_blocked(tn_run *c, const conv_state *s, const void *bias, const void *residual) {
+    const tn_node *n = c->node;
+    const float *maps[TN_CONV_MAPS];
+    tn_conv conv = s->conv;
+    for (int i = 0; conv.n_picks && i < n->n_in; i = i ? i + 1 : MORE_MAPS)
+        maps[i ? i - MORE_MAPS + 1 : 0] = c->in[i]->data;
+    conv.maps = maps;
+    if (conv.scaled) conv.scale = c->in[SCALE]->data;
+    if (conv.means) conv.mean = c->out[1]->data;
+    s->algo->run(&conv, c->in[0]->data, s->packed, bias, residual, c->out[0]->data, c->workspace, c->threads);
+}
+
 static tern_status conv_run(tn_run *c) {
     const conv_state *s = c->state;
-    if (!c->out[0] || tn_shape_count(&c->out[0]->shape) == 0) return TERN_OK;
+    if (!c->out[0]) return TERN_OK;
+    if (tn_shape_count(&c->out[0]->shape) == 0) {
+        if (s->algo && s->conv.means) run_empty_means(c->out[1]);
+        return TERN_OK;
+    }
     const void *x = c->in[0]->data, *w = c->in[1]->data;
     const void *bias = c->node->n_in > 2 && c->in[2] ? c->in[2]->data : NULL;
     const void *residual = c->node->n_in > 3 && c->in[3] ? c->in[3]->data : NULL;
     void *y = c->out[0]->data;
     if (s->algo)
-        s->algo->run(&s->conv, x, s->packed, bias, residual, y, c->workspace, c->threads);
+        run_blocked(c, s, bias, residual);
     else if (s->dtype == TERN_DOUBLE)
         tn_ops_conv_plain_f64(&s->plain, x, w, bias, y);
     else if (s->dtype == TERN_FLOAT)
@@ -252,8 +350,8 @@ const tn_op tn_op_fused_conv = {.infer = fused_infer,
                                 .prepare = conv_prepare,
                                 .run = conv_run,
                                 .min_in = 2,
-                                .max_in = 4,
+                                .max_in = -1,
                                 .min_out = 1,
-                                .max_out = 1,
+                                .max_out = 2,
                                 .flags = TN_OP_KERNEL_NAME | TN_OP_INPLACE_RESIDUAL,
                                 .macs = tn_ops_conv_macs};

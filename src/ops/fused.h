@@ -1,7 +1,10 @@
 /* tern's own operators, domain "tern": what fusion and the layout pass make out of standard ones. All take float32.
  *
  *   Conv     X, W, B (optional), Z (optional, added before the activation; shaped like Y). Attributes of the standard's
- * Conv with explicit pads, and act, act_alpha, act_beta: see tn_op_act. X may be plain where Y is blocked.
+ * Conv with explicit pads, and act, act_alpha, act_beta: see tn_op_act. X may be plain where Y is blocked. In blocked
+ * layout also, for 1x1 kernels of one group: S (n, c, 1, 1), input 4, by which X is multiplied; or, with stride 1, more
+ * inputs from 5 on, and the attribute map: what is convolved is Channels(X, inputs from 5 on). For depthwise ones a
+ * second output: the means over the maps of Y (n, c, 1, 1).
  *
  *   Gemm     A, B, C (optional). Attributes of the standard's Gemm, and act, act_alpha, act_beta.
  *
@@ -37,6 +40,12 @@
 bool tn_op_act(const tn_node *node, tn_act *out);
 /* The name that tn_op_act understands: "none", "relu", "hardswish", "gelu_tanh" ... */
 const char *tn_op_act_name(tn_act_kind kind);
+/* The most maps that a tern:Conv picks channels from. */
+#define TN_CONV_MAPS 16
+/* Where channel `c` is of inputs 0, more, more + 1 ... < n_in one after the other. False: there is none. */
+bool tn_op_find_channel(const tn_type *const *in, int n_in, int more, int64_t c, int *input, int64_t *channel);
+/* The shape of Channels of those inputs by the attribute map. */
+tern_status tn_op_picked_shape(tn_infer *c, int more, tn_shape *shape);
 /* True when a Conv (standard or tern's) can have a blocked output: float32, rank 4, constant weights, and a fast
  * algorithm for whatever height and width. `plain_input`: with X in plain layout. Uses the types of node->in. */
 bool tn_op_conv_blocked_ok(const tn_node *node, tern_cpu_tier tier, bool plain_input);

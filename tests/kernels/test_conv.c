@@ -2,16 +2,23 @@
  *
  * Tolerance: the sum of one output is a chain of K fused multiply-adds, at most K roundings of partial sums that are at
  * most sum |a b|; the scalar tier rounds products too; bias and residual add two. So (K + 4) eps (sum |a b| + |bias| +
- * |residual|). */
+ * |residual|). Factors of the input are rounded once into it or into the weights, here into the input: two more. */
 #include "kernels/check.h"
 
 #include "kernels/conv.h"
 #include "kernels/ref/ref.h"
 
+enum { MAPS = 4, CHANNELS = 40 };
+
 typedef struct problem {
     tn_conv c;
     float *x, *w, *bias, *res; /* plain; bias may be NULL */
     double *sum, *mag;         /* from the reference */
+    const float *raw, *scale;  /* with c.scaled: x is raw (n, ic, ...) times scale (n, ic) */
+    /* With maps: channel i of x is channel `channel[i]` of map `from[i]`. */
+    int maps, from[CHANNELS];
+    int64_t map_channels[MAPS], channel[CHANNELS];
+    const float *map[MAPS];
 } problem;
 
 static size_t outputs(const tn_conv *c) { return (size_t)(c->n * c->oc * c->oh * c->ow); }
@@ -47,11 +54,71 @@ static size_t blocked_count(const tn_conv *c, int64_t channels, int64_t hw, int 
     return (size_t)(c->n * tn_round_up(channels, b) * hw);
 }
 
+/* The channels of x as runs of neighbours in blocks of the maps. */
+static void set_picks(problem *p, int b, tn_conv_pick *picks) {
+    tn_conv *c = &p->c;
+    c->picks = picks;
+    c->n_picks = 0;
+    for (int64_t i = 0; p->maps && i < c->ic; i++) {
+        bool joins = i && p->from[i] == p->from[i - 1] && p->channel[i] == p->channel[i - 1] + 1 && p->channel[i] % b;
+        if (joins)
+            picks[c->n_picks - 1].count++;
+        else
+            picks[c->n_picks++] = (tn_conv_pick){p->from[i], p->map_channels[p->from[i]], p->channel[i], 1};
+    }
+}
+
+/* What is in no order of its own: maps, factors, means. */
+typedef struct extras {
+    ck_buf map[MAPS], scale, mean;
+    const float *maps[MAPS];
+} extras;
+
+static void make_extras(extras *e, const problem *p, tn_conv *c, int b) {
+    int64_t ihw = c->ih * c->iw;
+    for (int i = 0; i < p->maps; i++) {
+        e->map[i] = ck_alloc(blocked_count(c, p->map_channels[i], ihw, b), 64);
+        ck_to_blocked(p->map[i], e->map[i].p, c->n, p->map_channels[i], ihw, b);
+        e->maps[i] = e->map[i].p;
+    }
+    e->scale = ck_alloc(c->scaled ? blocked_count(c, c->ic, 1, b) : 0, 64);
+    if (c->scaled) ck_to_blocked(p->scale, e->scale.p, c->n, c->ic, 1, b);
+    e->mean = ck_alloc(c->means ? blocked_count(c, c->oc, 1, b) : 0, 64);
+    c->maps = e->maps;
+    c->scale = e->scale.p;
+    c->mean = e->mean.p;
+}
+
+/* The mean of what was written, in double; hw additions and a division. */
+static void check_means(const tn_conv *c, const float *y, const float *mean, int b) {
+    int64_t hw = c->oh * c->ow;
+    for (int64_t i = 0; i < c->n * c->oc; i++) {
+        double sum = 0, mag = 0;
+        for (int64_t j = 0; j < hw; j++) {
+            double v = (double)y[ck_at(i / c->oc, i % c->oc, j, c->oc, hw, b)];
+            sum += v;
+            mag += fabs(v);
+        }
+        double got = (double)mean[ck_at(i / c->oc, i % c->oc, 0, c->oc, 1, b)];
+        if (!(fabs(got - sum / (double)hw) <= (double)(hw + 1) * CK_EPS * mag / (double)hw))
+            fail_msg("mean of channel %ld: %.9g instead of %.9g", (long)i, got, sum / (double)hw);
+    }
+    ck_lanes_zero(mean, c->n, c->oc, 1, b);
+}
+
+static void free_extras(extras *e, const problem *p) {
+    for (int i = 0; i < p->maps; i++) ck_free(&e->map[i]);
+    ck_free(&e->scale);
+    ck_free(&e->mean);
+}
+
 /* Runs an algorithm on guarded memory, which is filled with NaN before; the residual is y itself when `in_place`. */
 static ck_buf run(const tn_conv_algo *algo, tern_cpu_tier t, const problem *p, int threads, bool in_place) {
-    const tn_conv *c = &p->c;
+    tn_conv conv = p->c, *c = &conv;
     int b = tn_conv_block(t);
     int64_t ihw = c->ih * c->iw, ohw = c->oh * c->ow;
+    extras e;
+    make_extras(&e, p, c, b);
     ck_buf x = ck_alloc(c->in_plain ? (size_t)(c->n * c->ic * ihw) : blocked_count(c, c->ic, ihw, b), 64);
     ck_buf y = ck_alloc(blocked_count(c, c->oc, ohw, b), 64), res = ck_alloc(c->residual ? y.n : 0, 64);
     ck_buf w = ck_alloc(algo->packed_bytes(c) / 4, 64), ws = ck_alloc(algo->workspace(c, threads) / 4, 64);
@@ -59,11 +126,13 @@ static ck_buf run(const tn_conv_algo *algo, tern_cpu_tier t, const problem *p, i
     if (c->in_plain)
         memcpy(x.p, p->x, x.n * 4);
     else
-        ck_to_blocked(p->x, x.p, c->n, c->ic, ihw, b);
+        ck_to_blocked(c->scaled ? p->raw : p->x, x.p, c->n, c->ic, ihw, b);
     if (c->residual) ck_to_blocked(p->res, in_place ? y.p : res.p, c->n, c->oc, ohw, b);
     if (p->bias) memcpy(bias.p, p->bias, (size_t)c->oc * 4);
     algo->pack(c, p->w, w.p);
-    algo->run(c, x.p, w.p, p->bias ? bias.p : NULL, in_place ? y.p : res.p, y.p, ws.p, threads);
+    algo->run(c, p->maps ? NULL : x.p, w.p, p->bias ? bias.p : NULL, in_place ? y.p : res.p, y.p, ws.p, threads);
+    if (c->means) check_means(c, y.p, e.mean.p, b);
+    free_extras(&e, p);
     ck_free(&x);
     ck_free(&res);
     ck_free(&w);
@@ -78,7 +147,7 @@ static void check(const tn_conv_algo *algo, tern_cpu_tier t, const problem *p, c
     int64_t hw = c->oh * c->ow;
     int m = strstr(algo->name, "winograd4") ? 4 : strstr(algo->name, "winograd2") ? 2 : 1;
     double chain = (double)(m > 1 ? c->ic : c->ic / c->groups * c->kh * c->kw);
-    double terms = chain * (t == TERN_CPU_SCALAR ? 2 : 1) + (m > 1 ? 24 : 4);
+    double terms = chain * (t == TERN_CPU_SCALAR ? 2 : 1) + (m > 1 ? 24 : 4) + (c->scaled ? 2 : 0);
     double *mag = p->mag;
     if (m > 1) {
         mag = malloc(outputs(c) * sizeof(double));
@@ -105,24 +174,36 @@ static void check(const tn_conv_algo *algo, tern_cpu_tier t, const problem *p, c
     ck_lanes_zero(y->p, c->n, c->oc, hw, b);
 }
 
-/* All algorithms of all tiers; threads and batches must not change a bit. */
-static void check_all(const problem *p) {
+/* Its last sample alone. */
+static problem last_sample(const problem *p) {
     const tn_conv *c = &p->c;
+    int64_t before = c->n - 1, ihw = c->ih * c->iw;
+    problem last = *p;
+    last.c.n = 1;
+    last.x += before * c->ic * ihw;
+    last.res += before * c->oc * c->oh * c->ow;
+    if (c->scaled) last.raw += before * c->ic * ihw, last.scale += before * c->ic;
+    for (int i = 0; i < p->maps; i++) last.map[i] += before * p->map_channels[i] * ihw;
+    return last;
+}
+
+/* All algorithms of all tiers; threads and batches must not change a bit. */
+static void check_all(problem *p) {
+    const tn_conv *c = &p->c;
+    tn_conv_pick picks[CHANNELS];
     for (tern_cpu_tier t = 0; t <= ck_top(); t++) {
         const tn_conv_algo *algos[8];
+        set_picks(p, tn_conv_block(t), picks);
         int count = tn_conv_candidates(t, c, algos, 8);
         if (c->groups == 1 || c->groups == c->ic) assert_true(count > 0);
         for (int i = 0; i < count; i++) {
-            ck_buf y = run(algos[i], t, p, 1, false),
-                   z = run(algos[i], t, p, ck_int(2, 7), c->residual && ck_int(0, 1));
+            ck_buf y = run(algos[i], t, p, 1, false);
+            ck_buf z = run(algos[i], t, p, ck_int(2, 7), c->residual && ck_int(0, 1));
             check(algos[i], t, p, &y);
             assert_memory_equal(y.p, z.p, y.n * 4);
             ck_free(&z);
             if (c->n > 1) {
-                problem last = *p;
-                last.c.n = 1;
-                last.x += (c->n - 1) * c->ic * c->ih * c->iw;
-                last.res += (c->n - 1) * c->oc * c->oh * c->ow;
+                problem last = last_sample(p);
                 ck_buf one = run(algos[i], t, &last, 1, false);
                 assert_memory_equal(one.p, y.p + y.n - one.n, one.n * 4);
                 ck_free(&one);
@@ -185,6 +266,63 @@ static void pointwise(void **state) {
     }
 }
 
+/* 1x1 on maps of all sizes, so that either side is scaled. */
+static void scaled(void **state) {
+    (void)state;
+    for (int i = 0; i < 60; i++) {
+        tn_conv c = random_conv(1);
+        c.pad_top = c.pad_left = 0;
+        c.sh = c.sw = i % 3 ? 1 : 2;
+        if (i % 4 == 0) c.ih = c.iw = ck_int(1, 3), c.oc = ck_int(30, 150);
+        set_output(&c, 0, 0);
+        c.scaled = true;
+        problem p = make(&c, ck_int(0, 1));
+        size_t count = (size_t)(c.n * c.ic * c.ih * c.iw);
+        float *raw = p.x, *scale = random_array((size_t)(c.n * c.ic));
+        p.x = malloc(count * sizeof(float));
+        for (size_t k = 0; k < count; k++) p.x[k] = raw[k] * scale[k / (size_t)(c.ih * c.iw)];
+        p.raw = raw, p.scale = scale;
+        tn_ref_conv(&c, p.x, p.w, p.sum, p.mag);
+        check_all(&p);
+        free(raw);
+        free(scale);
+        release(&p);
+    }
+}
+
+/* 1x1 over channels of several maps: runs of all lengths, channels in any order and twice. */
+static void picked(void **state) {
+    (void)state;
+    for (int i = 0; i < 60; i++) {
+        tn_conv c = random_conv(1);
+        c.ic = ck_int(1, CHANNELS);
+        c.pad_top = c.pad_left = 0;
+        c.sh = c.sw = 1;
+        if (i % 4 == 0) c.ih = c.iw = ck_int(1, 3), c.oc = ck_int(30, 150);
+        set_output(&c, 0, 0);
+        problem p = make(&c, ck_int(0, 1));
+        int64_t hw = c.ih * c.iw;
+        float *maps[MAPS];
+        p.maps = ck_int(1, MAPS);
+        for (int m = 0; m < p.maps; m++) {
+            p.map_channels[m] = ck_int(1, 50);
+            p.map[m] = maps[m] = random_array((size_t)(c.n * p.map_channels[m] * hw));
+        }
+        for (int64_t k = 0; k < c.ic; k++) {
+            bool next = k && p.channel[k - 1] + 1 < p.map_channels[p.from[k - 1]] && ck_int(0, i % 8);
+            p.from[k] = next ? p.from[k - 1] : ck_int(0, p.maps - 1);
+            p.channel[k] = next ? p.channel[k - 1] + 1 : ck_int(0, (int)p.map_channels[p.from[k]] - 1);
+            for (int64_t n = 0; n < c.n; n++)
+                memcpy(p.x + (n * c.ic + k) * hw, maps[p.from[k]] + (n * p.map_channels[p.from[k]] + p.channel[k]) * hw,
+                       (size_t)hw * 4);
+        }
+        tn_ref_conv(&c, p.x, p.w, p.sum, p.mag);
+        check_all(&p);
+        for (int m = 0; m < p.maps; m++) free(maps[m]);
+        release(&p);
+    }
+}
+
 static void first_layers(void **state) {
     (void)state;
     for (int i = 0; i < 60; i++) {
@@ -208,6 +346,7 @@ static void depthwise(void **state) {
             set_output(&c, c.kh / 2, c.kh / 2);
             if (c.oh < 1 || c.ow < 1) continue;
         }
+        c.means = i % 3 == 0;
         one(&c);
     }
 }
@@ -356,6 +495,7 @@ static void larger(void **state) {
         tn_conv c = shapes[i];
         c.act = acts[i % TN_COUNT(acts)];
         c.residual = i % 2;
+        c.means = c.groups > 1;
         one(&c);
     }
 }
@@ -421,10 +561,10 @@ static void refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(random_shapes), cmocka_unit_test(pointwise), cmocka_unit_test(first_layers),
-        cmocka_unit_test(depthwise),     cmocka_unit_test(grouped),   cmocka_unit_test(narrow_groups),
-        cmocka_unit_test(winograd),      cmocka_unit_test(larger),    cmocka_unit_test(not_finite),
-        cmocka_unit_test(refused),
+        cmocka_unit_test(random_shapes), cmocka_unit_test(pointwise),     cmocka_unit_test(first_layers),
+        cmocka_unit_test(scaled),        cmocka_unit_test(picked),        cmocka_unit_test(depthwise),
+        cmocka_unit_test(grouped),       cmocka_unit_test(narrow_groups), cmocka_unit_test(winograd),
+        cmocka_unit_test(larger),        cmocka_unit_test(not_finite),    cmocka_unit_test(refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

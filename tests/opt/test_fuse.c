@@ -557,11 +557,92 @@ static void test_channel_shuffle(void **state) {
         mb_output(&b, "y");
         tern_model *m = mb_end(&b);
         tern_session *s = check_equal(m, 4, DIMS(2, 3, 6, 5), 27 * 32 * 64, 1);
-        static const int picks[] = {2, 2, 1, 1};
+        /* 1x1 convolutions pick channels themselves, where nothing else reads them. */
+        static const int picks[] = {1, 1, 0, 1};
         assert_int_equal(count_ops(s, "Channels"), picks[reader]);
         assert_int_equal(count_ops(s, "Transpose") + count_ops(s, "Reshape") + count_ops(s, "Split"), 0);
         assert_int_equal(count_ops(s, "Slice"), reader == 3);
         if (reader < 3) assert_int_equal(count_ops(s, "Reorder"), 1);
+        tern_session_free(s);
+        tern_model_free(m);
+    }
+}
+
+/* Units of ShuffleNet one after the other: channels that wait for several units are read where they were made. */
+static void test_shuffle_units(void **state) {
+    (void)state;
+    for (int odd = 0; odd < 2; odd++) {
+        int64_t half = odd ? 29 : 32, channels = 2 * half;
+        enum { UNITS = 4 };
+        mb b;
+        mb_begin(&b, 13);
+        mb_input(&b, "x", TERN_FLOAT, 4, DIMS(2, 3, 6, 5));
+        add_ints(&b, "five", 5, DIMS(2, 2, half, 6, 5)), add_ints(&b, "four", 4, DIMS(2, channels, 6, 5));
+        add_conv(&b, "x", "l0", 3, half, 3, 1);
+        add_conv(&b, "x", "r0", 3, half, 3, 1);
+        for (int u = 0; u < UNITS; u++) {
+            char in[40], n[8][12];
+            static const char names[] = "defghlrc";
+            for (int k = 0; k < 8; k++) snprintf(n[k], sizeof n[k], "%c%d", names[k], u + (k == 5 || k == 6));
+            snprintf(in, sizeof in, "l%d r%d", u, u);
+            mb_int(mb_node(&b, "Concat", in, n[0]), "axis", 1);
+            snprintf(in, sizeof in, "%s five", n[0]);
+            mb_node(&b, "Reshape", in, n[1]);
+            mb_ints(mb_node(&b, "Transpose", n[1], n[2]), "perm", 5, DIMS(0, 2, 1, 3, 4));
+            snprintf(in, sizeof in, "%s four", n[2]);
+            mb_node(&b, "Reshape", in, n[3]);
+            if (u == UNITS - 1) break;
+            snprintf(in, sizeof in, "%s %s", n[5], n[7]);
+            mb_int(mb_node(&b, "Split", n[3], in), "axis", 1);
+            add_conv(&b, n[7], n[6], half, half, 1, 1);
+        }
+        mb_node(&b, "Relu", "g3", "y");
+        mb_output(&b, "y");
+        tern_model *m = mb_end(&b);
+        tern_session *s = check_equal(m, 4, DIMS(2, 3, 6, 5), 27 * 32 * 32 * 32, 2);
+        assert_int_equal(count_ops(s, "Channels"), 1);
+        assert_int_equal(count_ops(s, "Transpose") + count_ops(s, "Reshape") + count_ops(s, "Split"), 0);
+        tern_session_free(s);
+        tern_model_free(m);
+    }
+}
+
+/* Squeeze-and-excitation between a depthwise and a 1x1 convolution: no pass over the map is left. With `other`
+ * something else reads the product, or the factors are not one for each channel: then it stays. */
+static void test_squeeze_excite(void **state) {
+    (void)state;
+    for (int k = 0; k < 6; k++) {
+        int64_t c = k & 1 ? 24 : 32;
+        int other = k >> 1;
+        mb b;
+        mb_begin(&b, 13);
+        mb_input(&b, "x", TERN_FLOAT, 4, DIMS(2, c, 9, 8));
+        mb_random(&b, "wd", 4, DIMS(c, 1, 3, 3));
+        tn_node *d = mb_node(&b, "Conv", "x wd", "d");
+        mb_ints(d, "pads", 4, DIMS(1, 1, 1, 1));
+        mb_int(d, "group", c);
+        mb_node(&b, "Relu", "d", "e");
+        if (other == 2)
+            mb_node(&b, "Relu", "e", "f");
+        else
+            mb_node(&b, "GlobalAveragePool", "e", "f");
+        add_conv(&b, "f", "g", c, 8, 1, 1);
+        mb_node(&b, "Relu", "g", "h");
+        add_conv(&b, "h", "i", 8, c, 1, 1);
+        mb_node(&b, "Sigmoid", "i", "s");
+        mb_node(&b, "Mul", k & 1 ? "s e" : "e s", "m");
+        add_conv(&b, "m", "p", c, 20, 1, 1);
+        if (other == 1) {
+            add_conv(&b, "m", "q", c, 20, 1, 1);
+            mb_node(&b, "Add", "p q", "y");
+        } else {
+            mb_node(&b, "Relu", "p", "y");
+        }
+        mb_output(&b, "y");
+        tern_model *m = mb_end(&b);
+        tern_session *s = check_equal(m, 4, DIMS(2, c, 9, 8), 9 * 32, 4);
+        assert_int_equal(count_ops(s, "Mul"), other != 0);
+        assert_int_equal(count_ops(s, "GlobalAveragePool"), 0);
         tern_session_free(s);
         tern_model_free(m);
     }
@@ -734,6 +815,8 @@ int main(void) {
         cmocka_unit_test(test_empty_pad),
         cmocka_unit_test(test_layernorm),
         cmocka_unit_test(test_channel_shuffle),
+        cmocka_unit_test(test_shuffle_units),
+        cmocka_unit_test(test_squeeze_excite),
         cmocka_unit_test(test_dense_block),
         cmocka_unit_test(test_concat_parts),
         cmocka_unit_test(test_no_layernorm),

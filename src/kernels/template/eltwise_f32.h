@@ -80,3 +80,11 @@ void VEC_NAME(tn_scale_shift_f32)(const float *scale, const float *shift, float 
         vf_store_n(y + i, vf_min(vhi, vf_max(vlo, vf_fma(vf_load_n(x + i, rest), s, t))), rest);
     }
 }
+
+/* y (rows, width): row i of x times scale[i]; width is VEC_W or a multiple of it. */
+void VEC_NAME(tn_scale_rows_f32)(const float *x, const float *scale, int64_t rows, int64_t width, float *y) {
+    for (int64_t i = 0; i < rows; i++, x += width, y += width) {
+        vf s = vf_set(scale[i]);
+        for (int64_t j = 0; j < width; j += VEC_W) vf_store(y + j, vf_mul(vf_load(x + j), s));
+    }
+}

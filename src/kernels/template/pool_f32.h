@@ -11,41 +11,113 @@ TN_INLINE void tap_range(int64_t pos, int taps, int dil, int64_t lo, int64_t hi,
     *begin = TN_MIN(first, *end);
 }
 
+/* What the outputs of a row share. */
+typedef struct pool_row {
+    const tn_pool2d *p;
+    const float *x;                       /* (ih, iw, VEC_W), the row where the window begins, which may lie before x */
+    int64_t ky0, ky1;                     /* kernel rows inside x */
+    int64_t count_rows, inside0, inside1; /* rows that an average counts; outputs whose columns all lie inside */
+    int64_t lanes;
+} pool_row;
+
+TN_INLINE vf pool_one(const pool_row *r, const bool average, int64_t ix, const int kw, int64_t kx0, int64_t kx1) {
+    const tn_pool2d *p = r->p;
+    vf acc = average ? vf_zero() : vf_set(-__builtin_inff());
+    for (int64_t ky = r->ky0; ky < r->ky1; ky++) {
+        const float *row = r->x + (ky * p->dh * p->iw + ix) * VEC_W;
+        if (kw) { /* a constant, all inside, dw == 1 */
+            TN_UNROLL_FULL
+            for (int kx = 0; kx < kw; kx++) {
+                vf v = vf_load(row + kx * VEC_W);
+                acc = average ? vf_add(acc, v) : max_nan(acc, v);
+            }
+            continue;
+        }
+        for (int64_t kx = kx0; kx < kx1; kx++) {
+            vf v = vf_load(row + kx * p->dw * VEC_W);
+            acc = average ? vf_add(acc, v) : max_nan(acc, v);
+        }
+    }
+    return acc;
+}
+
+TN_INLINE void pool_edge(const pool_row *r, const bool average, float *y, int64_t ox) {
+    const tn_pool2d *p = r->p;
+    int64_t ix = ox * p->sw - p->pad_left, kx0, kx1, cx0, cx1;
+    tap_range(ix, p->kw, p->dw, 0, p->iw, &kx0, &kx1);
+    vf acc = pool_one(r, average, ix, 0, kx0, kx1);
+    if (average) {
+        int64_t columns = kx1 - kx0;
+        if (p->count_pad) {
+            tap_range(ix, p->kw, p->dw, -(int64_t)p->pad_left, p->iw + p->pad_right, &cx0, &cx1);
+            columns = cx1 - cx0;
+        }
+        acc = vf_div(acc, vf_set((float)TN_MAX(r->count_rows * columns, 1)));
+    }
+    vf_store(y + ox * VEC_W, vf_keep(acc, r->lanes));
+}
+
+/* kw: a constant, or 0 for any. */
+TN_INLINE void pool_inside(const pool_row *r, const bool average, const int kw, float *y) {
+    const tn_pool2d *p = r->p;
+    vf count = vf_set((float)TN_MAX(r->count_rows * p->kw, 1));
+    for (int64_t ox = r->inside0; ox < r->inside1; ox++) {
+        vf acc = pool_one(r, average, ox * p->sw - p->pad_left, kw, 0, p->kw);
+        if (average) acc = vf_div(acc, count);
+        vf_store(y + ox * VEC_W, vf_keep(acc, r->lanes));
+    }
+}
+
+TN_INLINE void pool_line(const pool_row *r, const bool average, float *y) {
+    for (int64_t ox = 0; ox < r->inside0; ox++) pool_edge(r, average, y, ox);
+    if (r->p->kw == 3 && r->p->dw == 1)
+        pool_inside(r, average, 3, y);
+    else if (r->p->kw == 2 && r->p->dw == 1)
+        pool_inside(r, average, 2, y);
+    else
+        pool_inside(r, average, 0, y);
+    for (int64_t ox = r->inside1; ox < r->p->ow; ox++) pool_edge(r, average, y, ox);
+}
+
 /* x: (ih, iw, VEC_W), y: (ow, VEC_W), the row oy of the result. */
 void VEC_NAME(tn_pool2d_row_f32)(const tn_pool2d *p, const float *x, float *y, int64_t oy, int64_t lanes) {
-    int64_t iy = oy * p->sh - p->pad_top, ky0, ky1, cy0, cy1;
-    tap_range(iy, p->kh, p->dh, 0, p->ih, &ky0, &ky1);
-    tap_range(iy, p->kh, p->dh, -(int64_t)p->pad_top, p->ih + p->pad_bottom, &cy0, &cy1);
-    for (int64_t ox = 0; ox < p->ow; ox++) {
-        int64_t ix = ox * p->sw - p->pad_left, kx0, kx1, cx0, cx1;
-        tap_range(ix, p->kw, p->dw, 0, p->iw, &kx0, &kx1);
-        vf acc = p->average ? vf_zero() : vf_set(-__builtin_inff());
-        for (int64_t ky = ky0; ky < ky1; ky++) {
-            const float *row = x + ((iy + ky * p->dh) * p->iw + ix) * VEC_W;
-            if (p->average)
-                for (int64_t kx = kx0; kx < kx1; kx++) acc = vf_add(acc, vf_load(row + kx * p->dw * VEC_W));
-            else
-                for (int64_t kx = kx0; kx < kx1; kx++) acc = max_nan(acc, vf_load(row + kx * p->dw * VEC_W));
-        }
-        if (p->average) {
-            int64_t count = (ky1 - ky0) * (kx1 - kx0);
-            if (p->count_pad) {
-                tap_range(ix, p->kw, p->dw, -(int64_t)p->pad_left, p->iw + p->pad_right, &cx0, &cx1);
-                count = (cy1 - cy0) * (cx1 - cx0);
-            }
-            acc = vf_div(acc, vf_set((float)TN_MAX(count, 1)));
-        }
-        vf_store(y + ox * VEC_W, vf_keep(acc, lanes));
+    int64_t iy = oy * p->sh - p->pad_top, room = p->iw + p->pad_left - (int64_t)(p->kw - 1) * p->dw - 1, cy0, cy1;
+    pool_row r = {.p = p, .x = x + iy * p->iw * VEC_W, .lanes = lanes};
+    tap_range(iy, p->kh, p->dh, 0, p->ih, &r.ky0, &r.ky1);
+    r.count_rows = r.ky1 - r.ky0;
+    if (p->count_pad) {
+        tap_range(iy, p->kh, p->dh, -(int64_t)p->pad_top, p->ih + p->pad_bottom, &cy0, &cy1);
+        r.count_rows = cy1 - cy0;
     }
+    r.inside0 = TN_MIN(((int64_t)p->pad_left + p->sw - 1) / p->sw, p->ow);
+    r.inside1 = room < 0 ? r.inside0 : TN_MAX(TN_MIN(room / p->sw + 1, p->ow), r.inside0);
+    if (p->average)
+        pool_line(&r, true, y);
+    else
+        pool_line(&r, false, y);
 }
 
 /* y[0..VEC_W) = mean of the hw vectors of x. Four partial sums, so that additions overlap. */
 void VEC_NAME(tn_pool_mean_f32)(const float *x, float *y, int64_t hw, int64_t lanes) {
     vf s[4] = {vf_zero(), vf_zero(), vf_zero(), vf_zero()};
     int64_t i = 0;
-    for (; i + 4 <= hw; i += 4)
+    for (; i + 4 <= hw; i += 4) {
+        TN_UNROLL_FULL
         for (int j = 0; j < 4; j++) s[j] = vf_add(s[j], vf_load(x + (i + j) * VEC_W));
+    }
     for (; i < hw; i++) s[0] = vf_add(s[0], vf_load(x + i * VEC_W));
     vf sum = vf_add(vf_add(s[0], s[1]), vf_add(s[2], s[3]));
     vf_store(y, vf_keep(vf_div(sum, vf_set((float)hw)), lanes));
+}
+
+/* y[0..VEC_W) += the sum of the hw vectors of x. */
+void VEC_NAME(tn_pool_sum_f32)(const float *x, float *y, int64_t hw) {
+    vf s[4] = {vf_load(y), vf_zero(), vf_zero(), vf_zero()};
+    int64_t i = 0;
+    for (; i + 4 <= hw; i += 4) {
+        TN_UNROLL_FULL
+        for (int j = 0; j < 4; j++) s[j] = vf_add(s[j], vf_load(x + (i + j) * VEC_W));
+    }
+    for (; i < hw; i++) s[0] = vf_add(s[0], vf_load(x + i * VEC_W));
+    vf_store(y, vf_add(vf_add(s[0], s[1]), vf_add(s[2], s[3])));
 }

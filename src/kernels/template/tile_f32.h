@@ -27,7 +27,7 @@ TN_INLINE void tile_sum(const tn_tile *a, const int m, const int nv, const tn_ti
     const float *w = a->w, *w2 = a->w2;
     for (int64_t t = 0; t < a->taps + a->last_taps; t++) {
         const float *x = a->x + a->tap[t];
-        for (int64_t n = t < a->taps ? a->lanes : a->last_lanes; n > 0; n--) {
+        for (int64_t n = a->tap_lanes ? a->tap_lanes[t] : t < a->taps ? a->lanes : a->last_lanes; n > 0; n--) {
             vf wv[4];
             TN_UNROLL
             for (int j = 0; j < nv; j++) wv[j] = vf_load((j < 2 ? w : w2) + (j & 1) * VEC_W);
