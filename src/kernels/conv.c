@@ -3,7 +3,7 @@
 
 #include "kernels/conv_internal.h"
 
-/* Best first: the first one that takes a shape is used. */
+/* Among methods of equal cost the first one is used. */
 #define CONV_METHODS(X) \
     X(scaled)           \
     X(depthwise)        \
@@ -75,11 +75,24 @@ static bool does_all(const tn_conv_method *m, const tn_conv *c) {
 
 int tn_conv_candidates(tern_cpu_tier tier, const tn_conv *c, const tn_conv_algo **out, int max) {
     const tn_kernels *k = tn_kernels_get(tier);
+    double costs[TN_COUNT(entries)];
+    const tn_conv_algo *algos[TN_COUNT(entries)];
     int found = 0;
     if (!is_sane(c)) return 0;
-    for (size_t i = 0; i < TN_COUNT(entries) && found < max; i++)
-        if (tn_kernels_get(entries[i].tier) == k && does_all(entries[i].method, c) && entries[i].method->takes(k, c))
-            out[found++] = &entries[i].algo;
+    for (size_t i = 0; i < TN_COUNT(entries); i++) {
+        const tn_conv_method *m = entries[i].method;
+        if (tn_kernels_get(entries[i].tier) != k || !does_all(m, c) || !m->takes(k, c)) continue;
+        double cost = m->cost ? m->cost(k, c) : 0;
+        int at = found++;
+        for (; at > 0 && cost < costs[at - 1]; at--) {
+            costs[at] = costs[at - 1];
+            algos[at] = algos[at - 1];
+        }
+        costs[at] = cost;
+        algos[at] = &entries[i].algo;
+    }
+    found = TN_MIN(found, max);
+    for (int i = 0; i < found; i++) out[i] = algos[i];
     return found;
 }
 

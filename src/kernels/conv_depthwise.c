@@ -157,4 +157,4 @@ static void run(const tn_kernels *k, const tn_conv *c, const float *x, const flo
     if (c->means) dw_means(&j);
 }
 
-const tn_conv_method tn_conv_depthwise = {takes, packed_bytes, pack, workspace, run};
+const tn_conv_method tn_conv_depthwise = {takes, NULL, packed_bytes, pack, workspace, run};

@@ -107,6 +107,13 @@ static bool takes_direct(const tn_kernels *k, const tn_conv *c) {
     return !c->in_plain && conv_join(k, c) && (c->kh > 1 || c->kw > 1);
 }
 
+/* Arithmetic or reading the weights, whichever takes longer. */
+static double cost_direct(const tn_kernels *k, const tn_conv *c) {
+    (void)k;
+    double weights = (double)(c->ic / c->groups) * (double)c->oc * c->kh * c->kw;
+    return TN_MAX(2 * (double)(c->oh * c->ow) * weights / 210, 4 * weights / 40);
+}
+
 /* Packed weights of a group as it is computed. */
 static size_t group_floats(const tn_kernels *k, const tn_conv *c) {
     int64_t join = conv_join(k, c), k_rows = c->ic / c->groups * join * c->kh * c->kw;
@@ -317,6 +324,8 @@ static void direct_run(const tn_kernels *k, const tn_conv *c, const float *x, co
     tn_parallel_for(threads, c->n * j.p.groups * j.p.strips * j.p.oc_chunks, direct_task, &j);
 }
 
-const tn_conv_method tn_conv_1x1 = {takes_1x1, direct_packed_bytes, direct_pack, direct_workspace, direct_run};
-const tn_conv_method tn_conv_direct = {takes_direct, direct_packed_bytes, direct_pack, direct_workspace, direct_run};
-const tn_conv_method tn_conv_first = {takes_first, direct_packed_bytes, direct_pack, direct_workspace, direct_run};
+const tn_conv_method tn_conv_1x1 = {takes_1x1, NULL, direct_packed_bytes, direct_pack, direct_workspace, direct_run};
+const tn_conv_method tn_conv_direct = {takes_direct, cost_direct,      direct_packed_bytes,
+                                       direct_pack,  direct_workspace, direct_run};
+const tn_conv_method tn_conv_first = {takes_first,      NULL,      direct_packed_bytes, direct_pack,
+                                      direct_workspace, direct_run};

@@ -51,6 +51,9 @@ void tn_conv_pack_panels(const tn_kernels *k, const tn_conv *c, int64_t join, in
 /* An algorithm: how it is asked and run, for the kernels of any tier. */
 typedef struct tn_conv_method {
     bool (*takes)(const tn_kernels *k, const tn_conv *c);
+    /* Estimated nanoseconds for one sample, to choose between methods that take the same shape: not of the batch, so
+     * that a sample's bits do not depend on it. NULL: it has no rival. */
+    double (*cost)(const tn_kernels *k, const tn_conv *c);
     size_t (*packed_bytes)(const tn_kernels *k, const tn_conv *c);
     void (*pack)(const tn_kernels *k, const tn_conv *c, const float *w, float *dst);
     size_t (*workspace)(const tn_kernels *k, const tn_conv *c, int threads);

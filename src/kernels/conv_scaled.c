@@ -82,4 +82,4 @@ static void run(const tn_kernels *k, const tn_conv *c, const float *x, const flo
     }
 }
 
-const tn_conv_method tn_conv_scaled = {takes, packed_bytes, pack, workspace, run};
+const tn_conv_method tn_conv_scaled = {takes, NULL, packed_bytes, pack, workspace, run};

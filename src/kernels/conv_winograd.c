@@ -50,29 +50,18 @@ static wino_plan make_plan(const tn_kernels *k, const tn_conv *c, int m) {
 /* ---- choice
  * ------------------------------------------------------------------------------------------------------------ */
 
-/* Rough cost of one sample in nanoseconds: arithmetic or reading the weights, whichever takes longer, and the
- * transforms. */
-static double cost(const tn_conv *c, int m) {
+/* Arithmetic or reading the weights, whichever takes longer, and the transforms. */
+static double wino_cost(const tn_conv *c, int m) {
     double ic = (double)c->ic, oc = (double)c->oc;
-    if (m == 1) return TN_MAX(2 * 9 * (double)(c->oh * c->ow) * ic * oc / 210, 36 * ic * oc / 40);
     double tiles = (double)(tn_ceil_div(c->oh, m) * tn_ceil_div(c->ow, m)), positions = (m + 2) * (m + 2);
     double sum = TN_MAX(2 * positions * tiles * ic * oc / 190, 4 * positions * ic * oc / 40);
     return sum + tiles * positions * (ic + oc) * 8 / 100;
 }
 
-static bool takes_any(const tn_conv *c) {
+static bool takes(const tn_kernels *k, const tn_conv *c) {
+    (void)k;
     return !c->in_plain && c->groups == 1 && c->kh == 3 && c->kw == 3 && c->sh == 1 && c->sw == 1 && c->dh == 1 &&
            c->dw == 1 && c->ic >= 8 && c->oc >= 8 && c->oh > 0 && c->ow > 0;
-}
-
-static bool takes_4(const tn_kernels *k, const tn_conv *c) {
-    (void)k;
-    return takes_any(c) && cost(c, 4) <= cost(c, 2) && cost(c, 4) < cost(c, 1);
-}
-
-static bool takes_2(const tn_kernels *k, const tn_conv *c) {
-    (void)k;
-    return takes_any(c) && cost(c, 2) < cost(c, 1);
 }
 
 /* ---- weights
@@ -247,6 +236,10 @@ static void wino_run(const tn_kernels *k, const tn_conv *c, int m, const float *
 }
 
 #define WINOGRAD_METHOD(m)                                                                                             \
+    static double cost_##m(const tn_kernels *k, const tn_conv *c) {                                                    \
+        (void)k;                                                                                                       \
+        return wino_cost(c, m);                                                                                        \
+    }                                                                                                                  \
     static size_t packed_bytes_##m(const tn_kernels *k, const tn_conv *c) { return wino_packed_bytes(k, c, m); }       \
     static void pack_##m(const tn_kernels *k, const tn_conv *c, const float *w, float *dst) {                          \
         wino_pack(k, c, w, dst, m);                                                                                    \
@@ -258,6 +251,6 @@ static void wino_run(const tn_kernels *k, const tn_conv *c, int m, const float *
                         const float *residual, float *y, void *workspace, int threads) {                               \
         wino_run(k, c, m, x, packed, bias, residual, y, workspace, threads);                                           \
     }                                                                                                                  \
-    const tn_conv_method tn_conv_winograd##m = {takes_##m, packed_bytes_##m, pack_##m, workspace_##m, run_##m};
+    const tn_conv_method tn_conv_winograd##m = {takes, cost_##m, packed_bytes_##m, pack_##m, workspace_##m, run_##m};
 WINOGRAD_METHOD(2)
 WINOGRAD_METHOD(4)
