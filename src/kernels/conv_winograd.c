@@ -100,29 +100,39 @@ typedef struct wino_job {
     int64_t tile0, count; /* the block in work when blocks follow each other */
 } wino_job;
 
-/* Tile number t: sample, and its first output row and column. */
-static void locate(const wino_plan *p, int64_t t, int64_t *n, int64_t *oy, int64_t *ox) {
-    *ox = t % p->tw * p->m;
-    *oy = t / p->tw % p->th * p->m;
-    *n = t / p->tw / p->th;
+/* A tile: its sample, and its first output row and column. */
+typedef struct wino_at {
+    int64_t n, oy, ox;
+} wino_at;
+
+static wino_at locate(const wino_plan *p, int64_t t) {
+    return (wino_at){t / p->tw / p->th, t / p->tw % p->th * p->m, t % p->tw * p->m};
 }
 
-/* Tiles [t0, t0 + count), input blocks [b0, b1) into v. */
+static void step(const wino_plan *p, wino_at *at) {
+    if ((at->ox += p->m) < p->tw * p->m) return;
+    at->ox = 0;
+    if ((at->oy += p->m) < p->th * p->m) return;
+    at->oy = 0;
+    at->n++;
+}
+
+/* Tiles [t0, t0 + count), input blocks [b0, b1) into v. Neighbours follow each other, so that memory is read in
+ * order. */
 static void transform_input(const wino_job *j, int64_t t0, int64_t count, int64_t b0, int64_t b1, float *v) {
     const wino_plan *p = &j->p;
     const tn_conv *c = p->c;
     int64_t b = p->k->width, e = p->m + 2;
-    for (int64_t t = 0; t < count; t++) {
-        int64_t n, oy, ox;
-        locate(p, t0 + t, &n, &oy, &ox);
-        int64_t iy = oy - c->pad_top, ix = ox - c->pad_left;
-        tn_winograd_tile tile = {.x_row = c->iw * b, .step = p->v_step};
-        tile.y1 = (int)TN_MAX(TN_MIN(c->ih - iy, e), 0);
-        tile.x1 = (int)TN_MAX(TN_MIN(c->iw - ix, e), 0);
-        tile.y0 = (int)TN_MIN(TN_MAX(-iy, 0), e);
-        tile.x0 = (int)TN_MIN(TN_MAX(-ix, 0), e);
-        for (int64_t cb = b0; cb < b1; cb++) {
-            tile.x = j->x + ((n * p->icb + cb) * c->ih * c->iw + iy * c->iw + ix) * b;
+    tn_winograd_tile tile = {.x_row = c->iw * b, .step = p->v_step};
+    for (int64_t cb = b0; cb < b1; cb++) {
+        wino_at at = locate(p, t0);
+        for (int64_t t = 0; t < count; t++, step(p, &at)) {
+            int64_t iy = at.oy - c->pad_top, ix = at.ox - c->pad_left;
+            tile.y1 = (int)TN_MAX(TN_MIN(c->ih - iy, e), 0);
+            tile.x1 = (int)TN_MAX(TN_MIN(c->iw - ix, e), 0);
+            tile.y0 = (int)TN_MIN(TN_MAX(-iy, 0), e);
+            tile.x0 = (int)TN_MIN(TN_MAX(-ix, 0), e);
+            tile.x = j->x + ((at.n * p->icb + cb) * c->ih * c->iw + iy * c->iw + ix) * b;
             tile.v = v + (cb * p->block + t) * b;
             p->k->winograd_input_f32(&tile, p->m);
         }
@@ -162,12 +172,11 @@ static void transform_output(const wino_job *j, int64_t t0, int64_t count, int64
         tile.lanes = TN_MIN(c->oc - cb * b, b);
         tile.bias = bias;
         if (j->bias) memcpy(bias, j->bias + cb * b, (size_t)tile.lanes * sizeof(float));
-        for (int64_t t = 0; t < count; t++) {
-            int64_t n, oy, ox;
-            locate(p, t0 + t, &n, &oy, &ox);
-            int64_t at = (((n * ocb + cb) * c->oh + oy) * c->ow + ox) * b;
-            tile.rows = (int)TN_MIN(p->m, c->oh - oy);
-            tile.cols = (int)TN_MIN(p->m, c->ow - ox);
+        wino_at place = locate(p, t0);
+        for (int64_t t = 0; t < count; t++, step(p, &place)) {
+            int64_t at = (((place.n * ocb + cb) * c->oh + place.oy) * c->ow + place.ox) * b;
+            tile.rows = (int)TN_MIN(p->m, c->oh - place.oy);
+            tile.cols = (int)TN_MIN(p->m, c->ow - place.ox);
             tile.y = j->y + at;
             tile.residual = j->residual ? j->residual + at : NULL;
             tile.v = products + ((cb - panel * 2) * p->block + t) * b;

@@ -1,6 +1,10 @@
 /* Winograd transforms for F(2x2, 3x3) and F(4x4, 3x3), interpolation points 0, 1, -1, (2, -2,) infinity. */
 #include "kernels/winograd.h"
 
+/* How far the input is fetched ahead, in columns past the tile: the map is larger than the caches, and a tile is done
+ * before a fetch is. */
+#define WINOGRAD_AHEAD 8
+
 /* One dimension of B^T d; in and out step through t by `s`. */
 TN_INLINE void input_2(const vf *d, vf *t, const int s) {
     t[0] = vf_sub(d[0], d[2 * s]);
@@ -38,36 +42,40 @@ TN_INLINE void output_4(const vf *t, vf *y, const int from, const int to) {
     y[3 * to] = vf_add(vf_fma(vf_set(8.0f), s, q), t[5 * from]);
 }
 
-TN_INLINE void winograd_input(const tn_winograd_tile *a, const int m) {
+TN_INLINE void input_1d(const vf *d, vf *t, const int m) {
+    if (m == 2)
+        input_2(d, t, 1);
+    else
+        input_4(d, t, 1);
+}
+
+TN_INLINE void winograd_input(const tn_winograd_tile *a, const int m, const bool whole) {
     const int e = m + 2;
-    const bool whole = a->y0 == 0 && a->x0 == 0 && a->y1 == e && a->x1 == e;
+    const int64_t x_row = a->x_row;
+    const float *row = a->x;
     vf d[36];
-    for (int i = 0; i < e; i++) {
-        const float *row = a->x + i * a->x_row;
+    for (int i = 0; i < e; i++, row += x_row) {
         vf in[6];
         TN_UNROLL
         for (int j = 0; j < e; j++) {
             bool inside = whole || (i >= a->y0 && i < a->y1 && j >= a->x0 && j < a->x1);
             in[j] = inside ? vf_load(row + j * VEC_W) : vf_zero();
         }
-        if (m == 2)
-            input_2(in, d + i * e, 1);
-        else
-            input_4(in, d + i * e, 1);
+        if (whole) {
+            TN_UNROLL
+            for (int j = 0; j < m; j++) __builtin_prefetch(row + (e + WINOGRAD_AHEAD + j) * VEC_W);
+        }
+        input_1d(in, d + i * e, m);
     }
     float *v = a->v;
     const int64_t step = a->step;
-    for (int j = 0; j < e; j++) {
-        vf t[6];
-        if (m == 2) {
-            vf in[4] = {d[j], d[4 + j], d[8 + j], d[12 + j]};
-            input_2(in, t, 1);
-        } else {
-            vf in[6] = {d[j], d[6 + j], d[12 + j], d[18 + j], d[24 + j], d[30 + j]};
-            input_4(in, t, 1);
-        }
+    for (int j = 0; j < e; j++, v += step) {
+        vf in[6], t[6];
         TN_UNROLL
-        for (int i = 0; i < e; i++) vf_store(v + (i * e + j) * step, t[i]);
+        for (int i = 0; i < e; i++) in[i] = d[i * e + j];
+        input_1d(in, t, m);
+        TN_UNROLL
+        for (int i = 0; i < e; i++) vf_store(v + i * e * step, t[i]);
     }
 }
 
@@ -103,10 +111,15 @@ TN_INLINE void winograd_output(const tn_winograd_tile *a, const int m) {
 }
 
 void VEC_NAME(tn_winograd_input_f32)(const tn_winograd_tile *a, int m) {
-    if (m == 2)
-        winograd_input(a, 2);
+    const bool whole = a->y0 == 0 && a->x0 == 0 && a->y1 == m + 2 && a->x1 == m + 2;
+    if (m == 2 && whole)
+        winograd_input(a, 2, true);
+    else if (m == 2)
+        winograd_input(a, 2, false);
+    else if (whole)
+        winograd_input(a, 4, true);
     else
-        winograd_input(a, 4);
+        winograd_input(a, 4, false);
 }
 
 void VEC_NAME(tn_winograd_output_f32)(const tn_winograd_tile *a, int m) {
