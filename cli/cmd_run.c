@@ -33,21 +33,53 @@ typedef struct summary {
     int64_t nan, inf; /* not part of the other three */
 } summary;
 
+static void add_element(summary *s, double x, int64_t *counted) {
+    if (isnan(x)) {
+        s->nan++;
+    } else if (isinf(x)) {
+        s->inf++;
+    } else {
+        s->min = TN_MIN(s->min, x);
+        s->max = TN_MAX(s->max, x);
+        s->mean += x;
+        ++*counted;
+    }
+}
+
+/* Eight finite elements at a time, each with sums of its own, which compilers turn into vectors: a large output must
+ * not take as long as the run. Returns how many it did. */
+static int64_t add_floats(summary *s, const float *x, int64_t n, int64_t *counted) {
+    enum { LANES = 8 };
+    double sum[LANES] = {0};
+    float least[LANES], most[LANES];
+    int64_t i = 0;
+    for (int k = 0; k < LANES; k++) least[k] = INFINITY, most[k] = -INFINITY;
+    for (; i + LANES <= n; i += LANES) {
+        float odd = 0;
+        for (int k = 0; k < LANES; k++) odd += x[i + k] - x[i + k]; /* NaN for infinities, too */
+        if (odd != 0) break;
+        for (int k = 0; k < LANES; k++) {
+            least[k] = x[i + k] < least[k] ? x[i + k] : least[k];
+            most[k] = x[i + k] > most[k] ? x[i + k] : most[k];
+            sum[k] += (double)x[i + k];
+        }
+    }
+    for (int k = 0; k < LANES && i; k++) {
+        s->min = TN_MIN(s->min, (double)least[k]);
+        s->max = TN_MAX(s->max, (double)most[k]);
+        s->mean += sum[k];
+    }
+    *counted += i;
+    return i;
+}
+
 static summary summarise(const tern_tensor *t) {
     summary s = {INFINITY, -INFINITY, 0, 0, 0};
     int64_t n = tern_tensor_count(t), counted = 0;
-    for (int64_t i = 0; i < n; i++) {
-        double x = cli_element(t, i);
-        if (isnan(x)) {
-            s.nan++;
-        } else if (isinf(x)) {
-            s.inf++;
-        } else {
-            s.min = fmin(s.min, x);
-            s.max = fmax(s.max, x);
-            s.mean += x;
-            counted++;
-        }
+    const float *floats = tern_tensor_dtype(t) == TERN_FLOAT ? tern_tensor_const_data(t) : NULL;
+    for (int64_t i = 0; i < n;) {
+        if (floats) i += add_floats(&s, floats + i, n - i, &counted);
+        for (int64_t end = TN_MIN(i + 8, n); i < end; i++) add_element(&s, cli_element(t, i), &counted);
     }
     s.mean = counted ? s.mean / (double)counted : 0;
     return s;

@@ -25,6 +25,7 @@
 
 #include "serve/access_log.h"
 #include "serve/inflate.h"
+#include "vision/library/library.h"
 
 #define CONNECTION_MEMORY ((size_t)96 << 10) /* headers, and the pieces in which bodies come */
 #define MAX_HEADERS       100
@@ -37,7 +38,20 @@ typedef struct peer {
     bool working;      /* the answer is being made: nothing is expected of the client */
 } peer;
 
+#define FUNCTIONS(F)                                                                                               \
+    F(MHD_add_response_header)                                                                                     \
+    F(MHD_create_response_from_buffer)                                                                             \
+    F(MHD_destroy_response) F(MHD_get_connection_info) F(MHD_get_connection_values) F(MHD_get_connection_values_n) \
+        F(MHD_get_daemon_info) F(MHD_is_feature_supported) F(MHD_lookup_connection_value) F(MHD_queue_response)    \
+            F(MHD_quiesce_daemon) F(MHD_resume_connection) F(MHD_start_daemon) F(MHD_stop_daemon)                  \
+                F(MHD_suspend_connection)
+
+typedef struct library {
+    FUNCTIONS(TN_LIBRARY_FIELD)
+} library;
+
 struct serve_http {
+    library mhd;
     serve_server *server;
     struct MHD_Daemon *daemon;
     serve_access_log *log;
@@ -74,7 +88,8 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
                           enum MHD_ConnectionNotificationCode code) {
     serve_http *h = context;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        const union MHD_ConnectionInfo *info =
+            h->mhd.MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
         peer *p = tn_calloc(1, sizeof *p);
         *slot = p;
         if (!p || !info) return;
@@ -121,7 +136,7 @@ static void *reap(void *context) {
 /* ---- requests ----------------------------------------------------------------------------------------------- */
 
 static const char *header(request *r, const char *name) {
-    const char *value = MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, name);
+    const char *value = r->http->mhd.MHD_lookup_connection_value(r->connection, MHD_HEADER_KIND, name);
     return value ? tn_arena_strndup(&r->x.arena, value, strlen(value)) : NULL;
 }
 
@@ -163,7 +178,7 @@ static enum MHD_Result look_at_header(void *context, enum MHD_ValueKind kind, co
 /* Forms in which two servers may see different requests are refused (RFC 9112, section 6.3). */
 static bool check_headers(request *r) {
     header_check c = {0};
-    MHD_get_connection_values_n(r->connection, MHD_HEADER_KIND, look_at_header, &c);
+    r->http->mhd.MHD_get_connection_values_n(r->connection, MHD_HEADER_KIND, look_at_header, &c);
     const char *wrong = NULL;
     int status = 400;
     size_t n = c.length ? strlen(c.length) : 0;
@@ -193,7 +208,8 @@ static bool check_headers(request *r) {
 }
 
 static void client_of(request *r) {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const union MHD_ConnectionInfo *info =
+        r->http->mhd.MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     if (!info || !info->client_addr) return;
     const struct sockaddr *a = info->client_addr;
     const void *address = a->sa_family == AF_INET6
@@ -216,11 +232,12 @@ static request *begin(serve_http *h, struct MHD_Connection *connection, const ch
     r->http = h;
     r->connection = connection;
     r->x.transport = r;
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    const union MHD_ConnectionInfo *info =
+        h->mhd.MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     r->peer = info ? info->socket_context : NULL;
     tn_text query;
     tn_text_init(&query);
-    MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, add_argument, &query);
+    h->mhd.MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, add_argument, &query);
     serve_exchange *x = &r->x;
     x->query = query.len ? tn_arena_strndup(&x->arena, query.data, query.len) : NULL;
     tn_text_release(&query);
@@ -265,64 +282,64 @@ static bool take_body(request *r, const char *data, size_t n) {
 
 /* ---- answers ------------------------------------------------------------------------------------------------ */
 
-static void add_header(struct MHD_Response *response, const char *name, const char *value) {
-    MHD_add_response_header(response, name, value);
+static void add_header(struct MHD_Response *response, const request *r, const char *name, const char *value) {
+    r->http->mhd.MHD_add_response_header(response, name, value);
 }
 
 static void add_headers(struct MHD_Response *response, const request *r) {
     const serve_exchange *x = &r->x;
     char number[32];
-    if (x->type) add_header(response, "Content-Type", x->type);
+    if (x->type) add_header(response, r, "Content-Type", x->type);
     if (x->header_length >= 0) {
         snprintf(number, sizeof number, "%lld", (long long)x->header_length);
-        add_header(response, "Inference-Header-Content-Length", number);
+        add_header(response, r, "Inference-Header-Content-Length", number);
     }
     if (x->retry_after) {
         snprintf(number, sizeof number, "%d", x->retry_after);
-        add_header(response, "Retry-After", number);
+        add_header(response, r, "Retry-After", number);
     }
-    if (x->allow) add_header(response, "Allow", x->allow);
-    if (x->status == 401) add_header(response, "WWW-Authenticate", "Bearer");
-    add_header(response, "X-Content-Type-Options", "nosniff");
+    if (x->allow) add_header(response, r, "Allow", x->allow);
+    if (x->status == 401) add_header(response, r, "WWW-Authenticate", "Bearer");
+    add_header(response, r, "X-Content-Type-Options", "nosniff");
     if (x->fixed.data) {
-        add_header(response, "Cache-Control", "no-cache");
-        add_header(response, "Content-Security-Policy",
+        add_header(response, r, "Cache-Control", "no-cache");
+        add_header(response, r, "Content-Security-Policy",
                    "default-src 'self'; img-src 'self' blob: data:; "
                    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'");
     }
     if (x->server->options->cors) {
-        add_header(response, "Access-Control-Allow-Origin", x->server->options->cors);
-        add_header(response, "Access-Control-Expose-Headers", "Inference-Header-Content-Length, Retry-After");
-        add_header(response, "Vary", "Origin");
+        add_header(response, r, "Access-Control-Allow-Origin", x->server->options->cors);
+        add_header(response, r, "Access-Control-Expose-Headers", "Inference-Header-Content-Length, Retry-After");
+        add_header(response, r, "Vary", "Origin");
     }
     if (x->status == 204) {
-        add_header(response, "Access-Control-Allow-Methods", "GET, HEAD, POST");
-        add_header(response, "Access-Control-Allow-Headers",
+        add_header(response, r, "Access-Control-Allow-Methods", "GET, HEAD, POST");
+        add_header(response, r, "Access-Control-Allow-Headers",
                    "Authorization, Content-Type, Inference-Header-Content-Length, X-API-Key, traceparent");
-        add_header(response, "Access-Control-Max-Age", "600");
+        add_header(response, r, "Access-Control-Max-Age", "600");
     }
-    if (r->bad || atomic_load(&x->server->draining)) add_header(response, "Connection", "close");
+    if (r->bad || atomic_load(&x->server->draining)) add_header(response, r, "Connection", "close");
 }
 
 static enum MHD_Result answer(request *r) {
     serve_exchange *x = &r->x;
     bool fixed = x->fixed.data != NULL;
     /* The bytes stay where they are until the request is over. */
-    struct MHD_Response *response = MHD_create_response_from_buffer(
+    struct MHD_Response *response = r->http->mhd.MHD_create_response_from_buffer(
         fixed ? x->fixed.len : x->out.len, (void *)(uintptr_t)(fixed ? x->fixed.data : x->out.data),
         MHD_RESPMEM_PERSISTENT);
     if (!response) return MHD_NO;
     add_headers(response, r);
     r->answered = true;
     peer_state(r->http, r->peer, false);
-    enum MHD_Result result = MHD_queue_response(r->connection, (unsigned)x->status, response);
-    MHD_destroy_response(response);
+    enum MHD_Result result = r->http->mhd.MHD_queue_response(r->connection, (unsigned)x->status, response);
+    r->http->mhd.MHD_destroy_response(response);
     return result;
 }
 
 static void on_finished(serve_exchange *x) {
     request *r = x->transport;
-    if (r->suspended) MHD_resume_connection(r->connection);
+    if (r->suspended) r->http->mhd.MHD_resume_connection(r->connection);
 }
 
 static void inflate_then_dispatch(serve_exchange *x) {
@@ -341,7 +358,7 @@ static enum MHD_Result complete(request *r) {
     x->begin_ns = tn_clock_ns();
     /* `suspended` is set before anybody else can see the exchange, and read by whoever ends it. */
     r->suspended = true;
-    MHD_suspend_connection(r->connection);
+    r->http->mhd.MHD_suspend_connection(r->connection);
     if (x->headers.content_encoding) {
         serve_later(x, inflate_then_dispatch);
     } else if (serve_is_quick(x)) {
@@ -448,20 +465,20 @@ static tern_status start(serve_http *h, int fd, tern_error *err) {
     struct MHD_OptionItem tls[] = {
         {MHD_OPTION_HTTPS_MEM_CERT, 0, h->cert}, {MHD_OPTION_HTTPS_MEM_KEY, 0, h->key}, {MHD_OPTION_END, 0, NULL}};
     if (o->tls_cert) {
-        if (MHD_is_feature_supported(MHD_FEATURE_TLS) != MHD_YES) {
+        if (h->mhd.MHD_is_feature_supported(MHD_FEATURE_TLS) != MHD_YES) {
             return tn_fail(err, TERN_UNSUPPORTED, "this libmicrohttpd is built without TLS");
         }
         flags |= MHD_USE_TLS;
     } else {
         tls[0] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
     }
-    h->daemon =
-        MHD_start_daemon(flags, 0, NULL, NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_message, h,
-                         MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)o->http_threads,
-                         MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->max_connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                         CONNECTION_MEMORY, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)o->request_seconds,
-                         MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h,
-                         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+    h->daemon = h->mhd.MHD_start_daemon(
+        flags, 0, NULL, NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_message, h, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_THREAD_POOL_SIZE, (unsigned)o->http_threads, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)o->max_connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)o->request_seconds, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, tls,
+        MHD_OPTION_END);
     if (h->daemon) return TERN_OK;
     return tn_fail(err, TERN_INTERNAL, "libmicrohttpd does not start%s",
                    o->tls_cert ? ": certificate and key must be PEM, and belong together" : "");
@@ -477,8 +494,11 @@ tern_status serve_http_start(serve_http **out, serve_server *server, void (*note
     h->note_context = context;
     pthread_mutex_init(&h->mutex, NULL);
     pthread_cond_init(&h->wake, NULL);
+#define ROW(NAME) TN_LIBRARY_ROW(library, NAME)
+    static const tn_library_function functions[] = {FUNCTIONS(ROW)};
     int fd = -1;
-    tern_status status = serve_access_log_open(&h->log, o->access_log, err);
+    tern_status status = tn_library_load(MICROHTTPD_SONAME, functions, TN_COUNT(functions), &h->mhd, err);
+    if (status == TERN_OK) status = serve_access_log_open(&h->log, o->access_log, err);
     if (status == TERN_OK && o->tls_cert) status = read_text(&h->cert, o->tls_cert, err);
     if (status == TERN_OK && o->tls_key) status = read_text(&h->key, o->tls_key, err);
     if (status == TERN_OK) status = listen_on(o->host, o->port, &fd, err);
@@ -493,7 +513,7 @@ tern_status serve_http_start(serve_http **out, serve_server *server, void (*note
 }
 
 int serve_http_port(const serve_http *h) {
-    const union MHD_DaemonInfo *info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_LISTEN_FD);
+    const union MHD_DaemonInfo *info = h->mhd.MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_LISTEN_FD);
     struct sockaddr_storage address;
     socklen_t size = sizeof address;
     if (!info || getsockname(info->listen_fd, (struct sockaddr *)&address, &size) != 0) return 0;
@@ -502,13 +522,13 @@ int serve_http_port(const serve_http *h) {
 }
 
 void serve_http_quiesce(serve_http *h) {
-    MHD_socket fd = MHD_quiesce_daemon(h->daemon);
+    MHD_socket fd = h->mhd.MHD_quiesce_daemon(h->daemon);
     if (fd != MHD_INVALID_SOCKET) close(fd);
 }
 
 void serve_http_stop(serve_http *h) {
     if (!h) return;
-    if (h->daemon) MHD_stop_daemon(h->daemon);
+    if (h->daemon) h->mhd.MHD_stop_daemon(h->daemon);
     pthread_mutex_lock(&h->mutex);
     h->stop = true;
     pthread_cond_signal(&h->wake);

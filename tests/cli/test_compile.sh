@@ -55,6 +55,12 @@ expect "compile: back to ONNX" 0 'nodes' - convert "$o" -o "$scratch/back.onnx"
 expect "compile: is the model" 0 '^0 differences' - inspect $model "$scratch/back.onnx"
 expect "compile: to another opset" 0 'opset 17' - convert "$o" --opset 17 -o "$scratch/back.onnx"
 
+# ---- a quick start ---------------------------------------------------------------------------------------------------
+
+LD_TRACE_LOADED_OBJECTS=1 "$tern" >"$scratch/out"
+grep -q 'libc\.so' "$scratch/out" && ! grep -E 'cairo|tiff|microhttpd|gnutls|libav' "$scratch/out" >"$scratch/err"
+result $? "a start loads no library that brings many others"
+
 # ---- what is refused -------------------------------------------------------------------------------------------------
 
 size=$(wc -c <"$o")

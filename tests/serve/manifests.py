@@ -253,6 +253,8 @@ def check_libraries(installed):
     if not shutil.which("dpkg") or not shutil.which("readelf"):
         return skip(name, "no dpkg or no readelf")
     needed = re.findall(r"NEEDED.*\[(.*)\]", subprocess.run(["readelf", "-d", TERN], capture_output=True, text=True).stdout)
+    # Those that are loaded later are named in the command itself.
+    needed += [n.decode() for n in re.findall(rb"\0(lib(?:cairo|tiff|microhttpd)\.so\.\d+)\0", open(TERN, "rb").read())]
     # Of the C library, which every image has, and of sanitizers.
     needed = [n for n in needed if not re.match(r"(libc|libm|ld-linux.*|libgcc_s|lib[a-z]+san|libstdc\+\+)\.so", n)]
     owners = {}

@@ -18,6 +18,8 @@ tern_status tern_draw_detections(tern_image *image, const tern_detections *d, co
 #include <math.h>
 #include <stdio.h>
 
+#include "vision/library/library.h"
+
 #define MASK_OPACITY 0.45
 #define HALO_OPACITY 0.65 /* of the dark rim that parts a line from a background of its own colour */
 #define MAX_SIDE     32767
@@ -39,7 +41,22 @@ __attribute__((visibility("default"))) const char *__lsan_default_options(void);
 const char *__lsan_default_options(void) { return "print_suppressions=0"; } /* stderr is for the user */
 #endif
 
+#define FUNCTIONS(F)                                                                                                   \
+    F(cairo_arc)                                                                                                       \
+    F(cairo_create)                                                                                                    \
+    F(cairo_destroy) F(cairo_fill) F(cairo_font_extents) F(cairo_image_surface_create) F(cairo_image_surface_get_data) \
+        F(cairo_image_surface_get_stride) F(cairo_move_to) F(cairo_new_path) F(cairo_rectangle)                        \
+            F(cairo_select_font_face) F(cairo_set_font_size) F(cairo_set_line_join) F(cairo_set_line_width)            \
+                F(cairo_set_source_rgba) F(cairo_show_text) F(cairo_status) F(cairo_status_to_string) F(cairo_stroke)  \
+                    F(cairo_stroke_preserve) F(cairo_surface_destroy) F(cairo_surface_flush)                           \
+                        F(cairo_surface_mark_dirty) F(cairo_text_extents)
+
+typedef struct library {
+    FUNCTIONS(TN_LIBRARY_FIELD)
+} library;
+
 typedef struct canvas {
+    library lib;
     cairo_surface_t *surface;
     cairo_t *cr;
     const tern_detections *d;
@@ -50,9 +67,9 @@ typedef struct canvas {
 
 /* ---- pixels ------------------------------------------------------------------------------------------------- */
 
-static void to_surface(const tern_image *image, cairo_surface_t *surface) {
-    uint8_t *data = cairo_image_surface_get_data(surface);
-    size_t stride = (size_t)cairo_image_surface_get_stride(surface);
+static void to_surface(const tern_image *image, const canvas *c) {
+    uint8_t *data = c->lib.cairo_image_surface_get_data(c->surface);
+    size_t stride = (size_t)c->lib.cairo_image_surface_get_stride(c->surface);
     for (int y = 0; y < image->height; y++) {
         const uint8_t *src = image->data + (size_t)y * (size_t)image->width * 3;
         uint8_t *row = data + stride * (size_t)y;
@@ -61,13 +78,13 @@ static void to_surface(const tern_image *image, cairo_surface_t *surface) {
             memcpy(row + 4 * (size_t)x, &pixel, 4);
         }
     }
-    cairo_surface_mark_dirty(surface);
+    c->lib.cairo_surface_mark_dirty(c->surface);
 }
 
-static void from_surface(cairo_surface_t *surface, tern_image *image) {
-    cairo_surface_flush(surface);
-    const uint8_t *data = cairo_image_surface_get_data(surface);
-    size_t stride = (size_t)cairo_image_surface_get_stride(surface);
+static void from_surface(const canvas *c, tern_image *image) {
+    c->lib.cairo_surface_flush(c->surface);
+    const uint8_t *data = c->lib.cairo_image_surface_get_data(c->surface);
+    size_t stride = (size_t)c->lib.cairo_image_surface_get_stride(c->surface);
     for (int y = 0; y < image->height; y++) {
         uint8_t *dst = image->data + (size_t)y * (size_t)image->width * 3;
         for (int x = 0; x < image->width; x++, dst += 3) {
@@ -81,7 +98,7 @@ static void from_surface(cairo_surface_t *surface, tern_image *image) {
 }
 
 static void set_color(const canvas *c, tern_color color, double opacity) {
-    cairo_set_source_rgba(c->cr, color.r / 255.0, color.g / 255.0, color.b / 255.0, opacity);
+    c->lib.cairo_set_source_rgba(c->cr, color.r / 255.0, color.g / 255.0, color.b / 255.0, opacity);
 }
 
 /* ---- masks -------------------------------------------------------------------------------------------------- */
@@ -114,14 +131,14 @@ static void draw_box(const canvas *c, const tern_detection *item) {
     double half = c->line / 2;
     double x1 = TN_MIN((double)b->x1 + half, c->width - half), y1 = TN_MIN((double)b->y1 + half, c->height - half);
     double w = TN_MAX((double)b->x2 - half - x1, 0.0), h = TN_MAX((double)b->y2 - half - y1, 0.0);
-    cairo_set_line_join(c->cr, CAIRO_LINE_JOIN_ROUND);
-    cairo_rectangle(c->cr, x1, y1, w, h);
-    cairo_set_source_rgba(c->cr, 0, 0, 0, HALO_OPACITY);
-    cairo_set_line_width(c->cr, c->line + TN_MAX(2.0, c->line * 0.5));
-    cairo_stroke_preserve(c->cr);
+    c->lib.cairo_set_line_join(c->cr, CAIRO_LINE_JOIN_ROUND);
+    c->lib.cairo_rectangle(c->cr, x1, y1, w, h);
+    c->lib.cairo_set_source_rgba(c->cr, 0, 0, 0, HALO_OPACITY);
+    c->lib.cairo_set_line_width(c->cr, c->line + TN_MAX(2.0, c->line * 0.5));
+    c->lib.cairo_stroke_preserve(c->cr);
     set_color(c, tern_class_color(item->cls), 1);
-    cairo_set_line_width(c->cr, c->line);
-    cairo_stroke(c->cr);
+    c->lib.cairo_set_line_width(c->cr, c->line);
+    c->lib.cairo_stroke(c->cr);
 }
 
 static void draw_landmarks(const canvas *c, size_t i) {
@@ -132,12 +149,12 @@ static void draw_landmarks(const canvas *c, size_t i) {
     for (int k = 0; k < d->points; k++, p += d->point_size) {
         if (d->point_size == 3 && !(p[2] > 0.5f)) continue;
         if (!isfinite(p[0]) || !isfinite(p[1])) continue;
-        cairo_arc(c->cr, (double)p[0], (double)p[1], radius + 1, 0, 2 * M_PI);
-        cairo_set_source_rgba(c->cr, 0, 0, 0, HALO_OPACITY);
-        cairo_fill(c->cr);
-        cairo_arc(c->cr, (double)p[0], (double)p[1], radius, 0, 2 * M_PI);
+        c->lib.cairo_arc(c->cr, (double)p[0], (double)p[1], radius + 1, 0, 2 * M_PI);
+        c->lib.cairo_set_source_rgba(c->cr, 0, 0, 0, HALO_OPACITY);
+        c->lib.cairo_fill(c->cr);
+        c->lib.cairo_arc(c->cr, (double)p[0], (double)p[1], radius, 0, 2 * M_PI);
         set_color(c, tern_class_color(k), 1);
-        cairo_fill(c->cr);
+        c->lib.cairo_fill(c->cr);
     }
 }
 
@@ -162,22 +179,22 @@ static void draw_label(const canvas *c, const tern_detection *item) {
     label_text(c, item, text, sizeof text);
     cairo_text_extents_t size;
     cairo_font_extents_t font;
-    cairo_text_extents(c->cr, text, &size);
-    cairo_font_extents(c->cr, &font);
+    c->lib.cairo_text_extents(c->cr, text, &size);
+    c->lib.cairo_font_extents(c->cr, &font);
     double pad = TN_MAX(2.0, c->font * 0.2), w = size.x_advance + 2 * pad, h = font.ascent + font.descent + pad;
     double x = TN_MAX(0.0, TN_MIN((double)item->box.x1, c->width - w)), y = (double)item->box.y1 - h;
     if (y < 0) y = TN_MAX(0.0, TN_MIN((double)item->box.y1, c->height - h));
     tern_color color = tern_class_color(item->cls);
-    cairo_rectangle(c->cr, x, y, w, h);
-    cairo_set_source_rgba(c->cr, 0, 0, 0, HALO_OPACITY);
-    cairo_set_line_width(c->cr, 2);
-    cairo_stroke_preserve(c->cr);
+    c->lib.cairo_rectangle(c->cr, x, y, w, h);
+    c->lib.cairo_set_source_rgba(c->cr, 0, 0, 0, HALO_OPACITY);
+    c->lib.cairo_set_line_width(c->cr, 2);
+    c->lib.cairo_stroke_preserve(c->cr);
     set_color(c, color, 1);
-    cairo_fill(c->cr);
-    cairo_move_to(c->cr, x + pad, y + pad / 2 + font.ascent);
+    c->lib.cairo_fill(c->cr);
+    c->lib.cairo_move_to(c->cr, x + pad, y + pad / 2 + font.ascent);
     set_color(c, tern_text_color(color), 1);
-    cairo_show_text(c->cr, text);
-    cairo_new_path(c->cr);
+    c->lib.cairo_show_text(c->cr, text);
+    c->lib.cairo_new_path(c->cr);
 }
 
 /* ---- the door ----------------------------------------------------------------------------------------------- */
@@ -190,21 +207,21 @@ static void draw_all(const canvas *c) {
 }
 
 static tern_status draw_on_surface(tern_image *image, canvas *c, tern_error *err) {
-    c->surface = cairo_image_surface_create(CAIRO_FORMAT_RGB24, image->width, image->height);
-    c->cr = cairo_create(c->surface);
-    if (cairo_status(c->cr) == CAIRO_STATUS_SUCCESS) {
-        to_surface(image, c->surface);
-        cairo_select_font_face(c->cr, "sans-serif", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_BOLD);
-        cairo_set_font_size(c->cr, c->font);
+    c->surface = c->lib.cairo_image_surface_create(CAIRO_FORMAT_RGB24, image->width, image->height);
+    c->cr = c->lib.cairo_create(c->surface);
+    if (c->lib.cairo_status(c->cr) == CAIRO_STATUS_SUCCESS) {
+        to_surface(image, c);
+        c->lib.cairo_select_font_face(c->cr, "sans-serif", CAIRO_FONT_SLANT_NORMAL, CAIRO_FONT_WEIGHT_BOLD);
+        c->lib.cairo_set_font_size(c->cr, c->font);
         draw_all(c);
     }
-    cairo_status_t status = cairo_status(c->cr);
-    if (status == CAIRO_STATUS_SUCCESS) from_surface(c->surface, image);
-    cairo_destroy(c->cr);
-    cairo_surface_destroy(c->surface);
+    cairo_status_t status = c->lib.cairo_status(c->cr);
+    if (status == CAIRO_STATUS_SUCCESS) from_surface(c, image);
+    c->lib.cairo_destroy(c->cr);
+    c->lib.cairo_surface_destroy(c->surface);
     if (status == CAIRO_STATUS_SUCCESS) return TERN_OK;
     if (status == CAIRO_STATUS_NO_MEMORY) return tn_fail_oom(err, (size_t)image->width * (size_t)image->height * 4);
-    return tn_fail(err, TERN_INTERNAL, "cairo can not draw: %s", cairo_status_to_string(status));
+    return tn_fail(err, TERN_INTERNAL, "cairo can not draw: %s", c->lib.cairo_status_to_string(status));
 }
 
 tern_status tern_draw_detections(tern_image *image, const tern_detections *d, const tern_draw_options *options,
@@ -220,6 +237,9 @@ tern_status tern_draw_detections(tern_image *image, const tern_detections *d, co
     for (size_t i = d->count; d->masks && i-- > 0;) TN_TRY(draw_mask(d, i, image, err));
     double side = (image->width + image->height) / 2.0;
     canvas c = {.d = d, .options = options, .width = image->width, .height = image->height};
+#define ROW(NAME) TN_LIBRARY_ROW(library, NAME)
+    static const tn_library_function functions[] = {FUNCTIONS(ROW)};
+    TN_TRY(tn_library_load(CAIRO_SONAME, functions, TN_COUNT(functions), &c.lib, err));
     c.line = options->line_width > 0 ? options->line_width : TN_MAX(side * 0.003, 2.0);
     c.font = TN_MAX(c.line * 5.5, 11.0);
     return draw_on_surface(image, &c, err);

@@ -15,11 +15,31 @@ const char *tn_image_tiff_library(void) { return NULL; }
 
 #include <tiffio.h>
 
+#include "vision/library/library.h"
+
 #define TEXT(x)    #x
 #define TEXT_OF(x) TEXT(x)
 const char *tn_image_tiff_library(void) { return "libtiff " TEXT_OF(TIFFLIB_VERSION); }
 
+#if TIFFLIB_VERSION >= 20221213
+#define OPENING(F)                                                               \
+    F(TIFFOpenOptionsAlloc)                                                      \
+    F(TIFFOpenOptionsFree)                                                       \
+    F(TIFFOpenOptionsSetMaxSingleMemAlloc) F(TIFFOpenOptionsSetErrorHandlerExtR) \
+        F(TIFFOpenOptionsSetWarningHandlerExtR) F(TIFFClientOpenExt)
+#else
+#define OPENING(F) F(TIFFSetErrorHandler) F(TIFFSetWarningHandler) F(TIFFSetErrorHandlerExt) F(TIFFClientOpen)
+#endif
+#define FUNCTIONS(F) \
+    OPENING(F)       \
+    F(TIFFClose) F(TIFFGetField) F(TIFFRGBAImageOK) F(TIFFRGBAImageBegin) F(TIFFRGBAImageGet) F(TIFFRGBAImageEnd)
+
+typedef struct library {
+    FUNCTIONS(TN_LIBRARY_FIELD)
+} library;
+
 typedef struct tiff_reader {
+    library lib;
     const tn_image_source *src;
     uint64_t at;
     char text[300]; /* the first error */
@@ -96,24 +116,24 @@ static TN_PRINTF(4, 0) int on_warning(TIFF *tiff, void *context, const char *mod
 }
 
 static TIFF *open_tiff(tiff_reader *r) {
-    TIFFOpenOptions *options = TIFFOpenOptionsAlloc();
+    TIFFOpenOptions *options = r->lib.TIFFOpenOptionsAlloc();
     if (!options) return NULL;
     /* A strip of the largest picture at 16 bits with alpha, and no more. */
-    TIFFOpenOptionsSetMaxSingleMemAlloc(options, (tmsize_t)TN_MAX(r->src->max_pixels * 8, (uint64_t)16 << 20));
-    TIFFOpenOptionsSetErrorHandlerExtR(options, on_error_of, r);
-    TIFFOpenOptionsSetWarningHandlerExtR(options, on_warning, r);
-    TIFF *tiff = TIFFClientOpenExt("picture", "r", r, read_bytes, write_bytes, seek_bytes, close_nothing, get_size,
-                                   map_bytes, unmap_nothing, options);
-    TIFFOpenOptionsFree(options);
+    r->lib.TIFFOpenOptionsSetMaxSingleMemAlloc(options, (tmsize_t)TN_MAX(r->src->max_pixels * 8, (uint64_t)16 << 20));
+    r->lib.TIFFOpenOptionsSetErrorHandlerExtR(options, on_error_of, r);
+    r->lib.TIFFOpenOptionsSetWarningHandlerExtR(options, on_warning, r);
+    TIFF *tiff = r->lib.TIFFClientOpenExt("picture", "r", r, read_bytes, write_bytes, seek_bytes, close_nothing,
+                                          get_size, map_bytes, unmap_nothing, options);
+    r->lib.TIFFOpenOptionsFree(options);
     return tiff;
 }
 #else
 static TIFF *open_tiff(tiff_reader *r) {
-    TIFFSetErrorHandler(NULL);
-    TIFFSetWarningHandler(NULL);
-    TIFFSetErrorHandlerExt(on_error);
-    return TIFFClientOpen("picture", "r", r, read_bytes, write_bytes, seek_bytes, close_nothing, get_size, map_bytes,
-                          unmap_nothing);
+    r->lib.TIFFSetErrorHandler(NULL);
+    r->lib.TIFFSetWarningHandler(NULL);
+    r->lib.TIFFSetErrorHandlerExt(on_error);
+    return r->lib.TIFFClientOpen("picture", "r", r, read_bytes, write_bytes, seek_bytes, close_nothing, get_size,
+                                 map_bytes, unmap_nothing);
 }
 #endif
 
@@ -123,7 +143,7 @@ static tern_status read_raster(TIFFRGBAImage *image, tern_image *out, const tiff
     if (!raster) return tn_fail_oom(err, pixels * sizeof *raster);
     /* As stored: the caller turns it, which the library only half does. */
     image->orientation = image->req_orientation = ORIENTATION_TOPLEFT;
-    bool good = TIFFRGBAImageGet(image, raster, (uint32_t)out->width, (uint32_t)out->height);
+    bool good = r->lib.TIFFRGBAImageGet(image, raster, (uint32_t)out->width, (uint32_t)out->height);
     for (size_t i = 0; good && i < pixels; i++) {
         out->data[3 * i] = (uint8_t)TIFFGetR(raster[i]);
         out->data[3 * i + 1] = (uint8_t)TIFFGetG(raster[i]);
@@ -134,21 +154,24 @@ static tern_status read_raster(TIFFRGBAImage *image, tern_image *out, const tiff
 }
 
 tern_status tn_image_decode_tiff(tern_image *out, tn_image_source *src, tern_error *err) {
+#define ROW(NAME) TN_LIBRARY_ROW(library, NAME)
+    static const tn_library_function functions[] = {FUNCTIONS(ROW)};
     tiff_reader r = {.src = src};
+    TN_TRY(tn_library_load(TIFF_SONAME, functions, TN_COUNT(functions), &r.lib, err));
     TIFF *tiff = open_tiff(&r);
     if (!tiff) return tn_fail(err, TERN_INVALID_FORMAT, "%s", r.text[0] ? r.text : "the header is damaged");
     uint32_t width = 0, height = 0;
     uint16_t orientation = 1;
-    TIFFGetField(tiff, TIFFTAG_IMAGEWIDTH, &width);
-    TIFFGetField(tiff, TIFFTAG_IMAGELENGTH, &height);
-    if (TIFFGetField(tiff, TIFFTAG_ORIENTATION, &orientation)) src->orientation = orientation;
+    r.lib.TIFFGetField(tiff, TIFFTAG_IMAGEWIDTH, &width);
+    r.lib.TIFFGetField(tiff, TIFFTAG_IMAGELENGTH, &height);
+    if (r.lib.TIFFGetField(tiff, TIFFTAG_ORIENTATION, &orientation)) src->orientation = orientation;
     tern_status status = tn_image_start(out, src, width, height, err);
     if (status == TERN_OK) {
         char text[1024] = "";
         TIFFRGBAImage image;
-        if (TIFFRGBAImageOK(tiff, text) && TIFFRGBAImageBegin(&image, tiff, 1, text)) {
+        if (r.lib.TIFFRGBAImageOK(tiff, text) && r.lib.TIFFRGBAImageBegin(&image, tiff, 1, text)) {
             status = read_raster(&image, out, &r, err);
-            TIFFRGBAImageEnd(&image);
+            r.lib.TIFFRGBAImageEnd(&image);
         } else {
             status = tn_fail(err, TERN_INVALID_FORMAT, "%s",
                              text[0]     ? text
@@ -156,7 +179,7 @@ tern_status tn_image_decode_tiff(tern_image *out, tn_image_source *src, tern_err
                                          : "a kind that can not be read");
         }
     }
-    TIFFClose(tiff);
+    r.lib.TIFFClose(tiff);
     return status;
 }
 

@@ -3,8 +3,7 @@
 
 #ifdef HAVE_FFMPEG
 
-#include <dlfcn.h>
-#include <stdio.h>
+#include "vision/library/library.h"
 
 typedef enum library { AVUTIL, AVCODEC, AVFORMAT, SWSCALE, LIBRARIES } library;
 
@@ -21,47 +20,30 @@ static const char *const sonames[LIBRARIES] = {
 /* It has had avformat's number for ten years; its headers are not needed for one function. */
 static const char devices_soname[] = SONAME("libavdevice", LIBAVFORMAT_VERSION_MAJOR);
 
-static const struct {
-    library library;
-    const char *name;
-    size_t offset;
-} functions[] = {
-#define FN(LIBRARY, NAME) {LIBRARY, #NAME, offsetof(tn_ffmpeg, NAME)},
+static const tn_library_function functions[] = {
+#define FN(LIBRARY, NAME) TN_LIBRARY_ROW(tn_ffmpeg, NAME)
+#include "vision/video/ffmpeg_list.inc"
+#undef FN
+};
+static const uint8_t library_of[] = {
+#define FN(LIBRARY, NAME) LIBRARY,
 #include "vision/video/ffmpeg_list.inc"
 #undef FN
 };
 
-static tern_status load(void **handle, const char *soname, tern_error *err) {
-    *handle = dlopen(soname, RTLD_NOW);
-    if (*handle) return TERN_OK;
-    const char *why = dlerror();
-    return tn_fail(err, TERN_UNSUPPORTED, "FFmpeg's %s can not be loaded (%.200s); install it, or rebuild", soname,
-                   why ? why : "?");
-}
-
-/* Never unloaded: codecs may leave threads and exit handlers behind. */
 tern_status tn_ffmpeg_load(tn_ffmpeg *out, tern_error *err) {
     void *handles[LIBRARIES];
-    for (int i = 0; i < LIBRARIES; i++) TN_TRY(load(&handles[i], sonames[i], err));
-    for (size_t i = 0; i < TN_COUNT(functions); i++) {
-        void *function = dlsym(handles[functions[i].library], functions[i].name);
-        if (!function) {
-            return tn_fail(err, TERN_UNSUPPORTED, "FFmpeg's %s has no function %s", sonames[functions[i].library],
-                           functions[i].name);
-        }
-        memcpy((char *)out + functions[i].offset, &function, sizeof function);
-    }
+    for (int i = 0; i < LIBRARIES; i++) TN_TRY(tn_library_open(&handles[i], sonames[i], err));
+    for (size_t i = 0; i < TN_COUNT(functions); i++)
+        TN_TRY(tn_library_find(handles[library_of[i]], sonames[library_of[i]], &functions[i], 1, out, err));
     out->av_log_set_level(AV_LOG_QUIET); /* errors are ours to print */
     return TERN_OK;
 }
 
 tern_status tn_ffmpeg_load_devices(tern_error *err) {
-    void *handle;
-    TN_TRY(load(&handle, devices_soname, err));
+    static const tn_library_function function = {"avdevice_register_all", 0};
     void (*register_all)(void);
-    void *function = dlsym(handle, "avdevice_register_all");
-    if (!function) return tn_fail(err, TERN_UNSUPPORTED, "%s has no avdevice_register_all", devices_soname);
-    memcpy(&register_all, &function, sizeof function);
+    TN_TRY(tn_library_load(devices_soname, &function, 1, &register_all, err));
     register_all();
     return TERN_OK;
 }
