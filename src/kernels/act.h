@@ -23,6 +23,16 @@ typedef enum tn_act_kind {
     TN_ACT_EXP,
     TN_ACT_ERF,
     TN_ACT_LOG, /* -infinity for zeros, NaN below */
+    TN_ACT_SQRT,
+    TN_ACT_FLOOR,
+    TN_ACT_CEIL,
+    TN_ACT_ROUND, /* halves to even */
+    TN_ACT_SIN,   /* radians */
+    TN_ACT_COS,
+    TN_ACT_TAN,
+    TN_ACT_ASIN,
+    TN_ACT_ACOS,
+    TN_ACT_ATAN,
     TN_ACT_COUNT
 } tn_act_kind;
 

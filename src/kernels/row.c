@@ -6,6 +6,10 @@ float tn_row_max_f32(tern_cpu_tier tier, const float *x, size_t n, float start) 
     return tn_kernels_get(tier)->row_max_f32(x, n, start);
 }
 
+float tn_row_extreme_f32(tern_cpu_tier tier, const float *x, size_t n, bool max) {
+    return tn_kernels_get(tier)->row_extreme_f32(x, n, max);
+}
+
 double tn_row_exp_f32(tern_cpu_tier tier, const float *x, float shift, float *y, size_t n) {
     return tn_kernels_get(tier)->row_exp_f32(x, shift, y, n);
 }

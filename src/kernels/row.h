@@ -8,6 +8,8 @@
 
 /* The largest of `start` and the x that are numbers. */
 float tn_row_max_f32(tern_cpu_tier tier, const float *x, size_t n, float start);
+/* The largest or smallest of n >= 1 elements; NaN where one is NaN. */
+float tn_row_extreme_f32(tern_cpu_tier tier, const float *x, size_t n, bool max);
 /* y[i] = exp(x[i] - shift) (within 2 ULP, see act.h); returns their sum. y may be x. */
 double tn_row_exp_f32(tern_cpu_tier tier, const float *x, float shift, float *y, size_t n);
 double tn_row_sum_f32(tern_cpu_tier tier, const float *x, size_t n);

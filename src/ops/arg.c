@@ -1,13 +1,13 @@
 /* ArgMax, ArgMin, TopK: positions of extremes along an axis. */
+#include "kernels/row.h"
 #include "ops/args.h"
+#include "ops/keys.h"
 #include "ops/rowio.h"
-
-#include <stdlib.h>
 
 #define COLUMNS 256
 
-/* Numbers in an order that all types share: floats as double with NaN above everything, integers in 64 bits, uint64
- * with its sign bit flipped. */
+/* Numbers in 64-bit integers of the same order: floats by their bits as float or double, with NaN above everything,
+ * integers as they are, uint64 with its sign bit flipped. */
 static void load_keys(tern_dtype dtype, const void *data, int64_t at, int64_t n, int64_t *keys) {
     if (!tn_type_in(dtype, TN_TYPES_FLOAT)) {
         tn_row_load_i64(dtype, data, at, n, keys);
@@ -15,7 +15,14 @@ static void load_keys(tern_dtype dtype, const void *data, int64_t at, int64_t n,
             for (int64_t i = 0; i < n; i++) keys[i] = (int64_t)((uint64_t)keys[i] ^ ((uint64_t)1 << 63));
         return;
     }
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; dtype == TERN_FLOAT && i < n; i++) {
+        float v = ((const float *)data)[at + i] + 0.0f; /* -0 equals 0 */
+        int32_t bits;
+        memcpy(&bits, &v, sizeof bits);
+        bits = bits < 0 ? (int32_t)((uint32_t)INT32_MIN - (uint32_t)bits) : bits;
+        keys[i] = v != v ? INT64_MAX : bits;
+    }
+    for (int64_t i = 0; dtype != TERN_FLOAT && i < n; i++) {
         double v;
         int64_t bits;
         tn_row_load_f64(dtype, data, at + i, 1, &v);
@@ -57,6 +64,7 @@ typedef struct arg_job {
     const tern_tensor *x;
     int64_t *y;
     bool max, last; /* last: of equal elements */
+    tern_cpu_tier tier;
 } arg_job;
 
 TN_INLINE void take(const arg_job *j, int64_t key, int64_t d, int64_t *best, int64_t *index) {
@@ -72,6 +80,43 @@ static void flip_nan(const arg_job *j, int64_t *keys, int64_t n) {
         if (keys[i] == INT64_MAX) keys[i] = INT64_MIN;
 }
 
+/* float32, a row: the extreme first, then where it is. */
+static int64_t arg_row_f32(const arg_job *j, const float *x) {
+    const int64_t n = j->r.dim;
+    float top = tn_row_extreme_f32(j->tier, x, (size_t)n, j->max);
+    bool nan = top != top;
+    if (j->last) {
+        for (int64_t i = n - 1; i > 0; i--)
+            if (nan ? x[i] != x[i] : x[i] == top) return i;
+        return 0;
+    }
+    for (int64_t i = 0; i < n; i++)
+        if (nan ? x[i] != x[i] : x[i] == top) return i;
+    return 0;
+}
+
+/* float32, `width` columns from x on. Smallest: the largest of the negated. */
+static void arg_columns_f32(const arg_job *j, const float *x, int64_t width, int64_t *index) {
+    float best[COLUMNS];
+    int32_t at[COLUMNS];
+    const float sign = j->max ? 1.0f : -1.0f;
+    for (int64_t i = 0; i < width; i++) best[i] = x[i] * sign;
+    for (int64_t i = 0; i < width; i++) at[i] = 0;
+    for (int64_t d = 1; d < j->r.dim; d++) {
+        const int32_t row = (int32_t)d;
+        x += j->r.inner;
+        for (int64_t i = 0; i < width; i++) {
+            /* Bit by bit, so that this becomes vectors. A NaN beats every number, and as the last one another NaN. */
+            const float v = x[i] * sign, b = best[i];
+            const bool again = (v == b) | ((v != v) & (b != b));
+            const bool take = (v > b) | ((v != v) & (b == b)) | (j->last & again);
+            best[i] = take ? v : b;
+            at[i] = take ? row : at[i];
+        }
+    }
+    for (int64_t i = 0; i < width; i++) index[i] = at[i];
+}
+
 static void arg_task(void *context, int64_t begin, int64_t end, int worker) {
     const arg_job *j = context;
     (void)worker;
@@ -80,6 +125,14 @@ static void arg_task(void *context, int64_t begin, int64_t end, int worker) {
         int64_t outer = t / parts, column = t % parts * COLUMNS;
         int64_t width = TN_MIN((int64_t)COLUMNS, j->r.inner - column), at = outer * j->r.dim * j->r.inner + column;
         int64_t *index = j->y + outer * j->r.inner + column;
+        if (j->x->dtype == TERN_FLOAT && j->r.dim <= INT32_MAX) {
+            const float *x = (const float *)j->x->data + at;
+            if (j->r.inner == 1)
+                *index = arg_row_f32(j, x);
+            else
+                arg_columns_f32(j, x, width, index);
+            continue;
+        }
         load_keys(j->x->dtype, j->x->data, at, width, best);
         flip_nan(j, best, width);
         for (int64_t i = 0; i < width; i++) index[i] = 0;
@@ -104,7 +157,8 @@ static tern_status run_arg(tn_run *c, bool max) {
     int axis = 0;
     const tern_tensor *x = c->in[0];
     TN_TRY(tn_args_axis(tn_attr_i(c->node, "axis", 0), x->shape.rank, &axis, c->err));
-    arg_job j = {tn_rows_of(&x->shape, axis), x, c->out[0]->data, max, tn_attr_i(c->node, "select_last_index", 0) != 0};
+    arg_job j = {
+        tn_rows_of(&x->shape, axis), x, c->out[0]->data, max, tn_attr_i(c->node, "select_last_index", 0) != 0, c->tier};
     int64_t n = tn_shape_count(&x->shape);
     if (n > 0) tn_parallel_for(n < 16384 ? 1 : c->threads, j.r.outer * tn_ceil_div(j.r.inner, COLUMNS), arg_task, &j);
     return TERN_OK;
@@ -155,74 +209,65 @@ static tern_status infer_topk(tn_infer *c) {
     return TERN_OK;
 }
 
-typedef struct item {
-    int64_t key, index;
-} item;
-
-/* Before: nearer to the front of the result. Keys are such that larger comes first. */
-TN_INLINE bool before(item a, item b) { return a.key != b.key ? a.key > b.key : a.index < b.index; }
-
-static int compare_items(const void *x, const void *y) {
-    item a = *(const item *)x, b = *(const item *)y;
-    return before(a, b) ? -1 : before(b, a) ? 1 : 0;
-}
-
-static int compare_index(const void *x, const void *y) {
-    int64_t a = ((const item *)x)->index, b = ((const item *)y)->index;
-    return a < b ? -1 : a > b;
-}
-
-/* heap[0] is the last of those kept. */
-static void sift(item *heap, int64_t n, int64_t i) {
-    for (;;) {
-        int64_t worst = i, l = 2 * i + 1, r = l + 1;
-        if (l < n && before(heap[worst], heap[l])) worst = l;
-        if (r < n && before(heap[worst], heap[r])) worst = r;
-        if (worst == i) return;
-        item t = heap[i];
-        heap[i] = heap[worst];
-        heap[worst] = t;
-        i = worst;
-    }
-}
-
 typedef struct topk {
     tn_rows r;
     int64_t k;
     bool largest, sorted;
     const tern_tensor *x;
     tern_tensor *values, *indices;
-    item *heaps; /* k per worker */
+    int64_t width;        /* columns of a task */
+    int64_t keys;         /* of a worker: width * r.dim */
+    uint64_t *key;        /* keys per worker */
+    tn_key_item *scratch; /* each per worker */
+    int64_t each;
 } topk;
 
-static void topk_row(const topk *t, int64_t outer, int64_t column, item *heap) {
-    int64_t base = outer * t->r.dim * t->r.inner + column, n = 0;
-    for (int64_t d = 0; d < t->r.dim; d++) {
-        item it = {0, d};
-        load_keys(t->x->dtype, t->x->data, base + d * t->r.inner, 1, &it.key);
-        if (!t->largest) it.key = ~it.key;
-        if (n < t->k) {
-            heap[n++] = it;
-            if (n == t->k)
-                for (int64_t i = n / 2; i-- > 0;) sift(heap, n, i);
-        } else if (before(it, heap[0])) {
-            heap[0] = it;
-            sift(heap, n, 0);
-        }
+/* Keys of columns [column, column + width), one column after the other, such that the smallest comes first. */
+static void topk_load(const topk *t, int64_t base, int64_t width, uint64_t *key) {
+    int64_t v[COLUMNS];
+    const uint64_t flip = (uint64_t)1 << 63;
+    int64_t step = t->r.inner == 1 ? TN_MIN((int64_t)COLUMNS, t->r.dim) : 1;
+    for (int64_t d = 0; d < t->r.dim; d += step) {
+        int64_t n = t->r.inner == 1 ? TN_MIN(step, t->r.dim - d) : width;
+        load_keys(t->x->dtype, t->x->data, base + d * t->r.inner, n, v);
+        uint64_t *to = key + d;
+        int64_t stride = t->r.inner == 1 ? 1 : t->r.dim;
+        for (int64_t i = 0; i < n; i++) to[i * stride] = (uint64_t)(t->largest ? ~v[i] : v[i]) ^ flip;
     }
-    qsort(heap, (size_t)n, sizeof *heap, t->sorted ? compare_items : compare_index);
+}
+
+static void topk_column(const topk *t, int64_t outer, int64_t column, const uint64_t *key, tn_key_item *scratch) {
+    int64_t base = outer * t->r.dim * t->r.inner + column;
+    const tn_key_item *best = tn_keys_first(key, t->r.dim, t->k, t->sorted, scratch);
     size_t unit = tern_dtype_size(t->x->dtype);
-    for (int64_t i = 0; i < n; i++) {
-        int64_t to = (outer * t->k + i) * t->r.inner + column, from = base + heap[i].index * t->r.inner;
+    for (int64_t i = 0; i < t->k; i++) {
+        int64_t to = (outer * t->k + i) * t->r.inner + column, from = base + best[i].index * t->r.inner;
         if (t->values)
             memcpy((char *)t->values->data + (size_t)to * unit, (const char *)t->x->data + (size_t)from * unit, unit);
-        if (t->indices) ((int64_t *)t->indices->data)[to] = heap[i].index;
+        if (t->indices) ((int64_t *)t->indices->data)[to] = best[i].index;
     }
 }
 
 static void topk_task(void *context, int64_t begin, int64_t end, int worker) {
     const topk *t = context;
-    for (int64_t i = begin; i < end; i++) topk_row(t, i / t->r.inner, i % t->r.inner, t->heaps + worker * t->k);
+    int64_t parts = tn_ceil_div(t->r.inner, t->width);
+    uint64_t *key = t->key + worker * t->keys;
+    for (int64_t i = begin; i < end; i++) {
+        int64_t outer = i / parts, column = i % parts * t->width, width = TN_MIN(t->width, t->r.inner - column);
+        topk_load(t, outer * t->r.dim * t->r.inner + column, width, key);
+        for (int64_t k = 0; k < width; k++)
+            topk_column(t, outer, column + k, key + k * t->r.dim, t->scratch + worker * t->each);
+    }
+}
+
+/* Memory for `threads` workers. */
+static bool topk_memory(topk *t, size_t threads) {
+    size_t keys, items;
+    t->each = tn_keys_scratch(t->r.dim, t->k);
+    if (!tn_mul_size((size_t)t->keys, threads, &keys) || !tn_mul_size((size_t)t->each, threads, &items)) return false;
+    t->key = tn_alloc_array(keys, sizeof *t->key);
+    t->scratch = tn_alloc_array(items, sizeof *t->scratch);
+    return t->key && t->scratch;
 }
 
 static tern_status run_topk(tn_run *c) {
@@ -237,12 +282,14 @@ static tern_status run_topk(tn_run *c) {
     int64_t rows = t.r.outer * t.r.inner;
     if (rows == 0 || t.k == 0) return TERN_OK;
     int threads = rows * t.r.dim < 4096 ? 1 : TN_MAX(c->threads, 1);
-    size_t items = 0;
-    if (tn_mul_size((size_t)t.k, (size_t)threads, &items)) t.heaps = tn_alloc_array(items, sizeof *t.heaps);
-    if (!t.heaps) return tn_fail_oom(c->err, items * sizeof *t.heaps);
-    tn_parallel_for(threads, rows, topk_task, &t);
-    tn_free(t.heaps);
-    return TERN_OK;
+    /* Neighbouring columns share the cache lines that they read. */
+    t.width = TN_MAX(TN_MIN(TN_MIN((int64_t)16, t.r.inner), 65536 / t.r.dim), (int64_t)1);
+    t.keys = t.width * t.r.dim;
+    bool fits = topk_memory(&t, (size_t)threads);
+    if (fits) tn_parallel_for(threads, t.r.outer * tn_ceil_div(t.r.inner, t.width), topk_task, &t);
+    tn_free(t.key);
+    tn_free(t.scratch);
+    return fits ? TERN_OK : tn_fail_oom(c->err, (size_t)t.keys * sizeof *t.key);
 }
 
 const tn_op tn_op_topk1 = TN_ARGS_OP(infer_topk, run_topk, 1, 1, 2, 2, 0);

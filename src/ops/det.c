@@ -51,19 +51,35 @@ static double determinant(double *a, int64_t n) {
     return det;
 }
 
+typedef struct det_job {
+    const tern_tensor *x;
+    tern_tensor *y;
+    int64_t n;
+    double *a; /* n * n for each worker */
+} det_job;
+
+static void det_task(void *context, int64_t begin, int64_t end, int worker) {
+    const det_job *j = context;
+    int64_t size = j->n * j->n;
+    double *a = j->a + worker * size;
+    for (int64_t i = begin; i < end; i++) {
+        tn_row_load_f64(j->x->dtype, j->x->data, i * size, size, a);
+        double det = determinant(a, j->n);
+        tn_row_store_f64(j->y->dtype, j->y->data, i, 1, &det);
+    }
+}
+
 static tern_status run_det(tn_run *c) {
     const tern_tensor *x = c->in[0];
-    tern_tensor *y = c->out[0];
-    int64_t n = x->shape.dims[x->shape.rank - 1], count = tn_shape_count(&y->shape);
+    int64_t n = x->shape.dims[x->shape.rank - 1], count = tn_shape_count(&c->out[0]->shape);
     if (count == 0) return TERN_OK;
-    double *a = tn_alloc_array((size_t)(n * n), sizeof *a);
-    if (!a) return tn_fail_oom(c->err, (size_t)(n * n) * sizeof *a);
-    for (int64_t i = 0; i < count; i++) {
-        tn_row_load_f64(x->dtype, x->data, i * n * n, n * n, a);
-        double det = determinant(a, n);
-        tn_row_store_f64(y->dtype, y->data, i, 1, &det);
-    }
-    tn_free(a);
+    int threads = count * n * n < 4096 ? 1 : TN_MAX(c->threads, 1);
+    size_t cells = 0;
+    det_job j = {x, c->out[0], n, NULL};
+    if (tn_mul_size((size_t)(n * n), (size_t)threads, &cells)) j.a = tn_alloc_array(cells, sizeof *j.a);
+    if (!j.a) return tn_fail_oom(c->err, cells * sizeof *j.a);
+    tn_parallel_for(threads, count, det_task, &j);
+    tn_free(j.a);
     return TERN_OK;
 }
 

@@ -3,9 +3,10 @@
 #include "kernels/layout.h"
 #include "kernels/q8_eltwise.h"
 
-static const char *const act_names[] = {"none",        "relu",      "clip", "leaky", "sigmoid",   "silu",
-                                        "hardsigmoid", "hardswish", "tanh", "gelu",  "gelu_tanh", "mish",
-                                        "elu",         "softplus",  "exp",  "erf",   "log"};
+static const char *const act_names[] = {"none",      "relu", "clip", "leaky",     "sigmoid", "silu", "hardsigmoid",
+                                        "hardswish", "tanh", "gelu", "gelu_tanh", "mish",    "elu",  "softplus",
+                                        "exp",       "erf",  "log",  "sqrt",      "floor",   "ceil", "round",
+                                        "sin",       "cos",  "tan",  "asin",      "acos",    "atan"};
 _Static_assert(TN_COUNT(act_names) == TN_ACT_COUNT, "a name for every activation");
 
 const char *tn_op_act_name(tn_act_kind kind) { return act_names[kind]; }

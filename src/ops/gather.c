@@ -2,6 +2,8 @@
 #include "ops/args.h"
 #include "ops/copy.h"
 
+#include <stdatomic.h>
+
 #define INDEX_TYPES (TN_T(INT32) | TN_T(INT64))
 
 /* Reads index i of an int32 or int64 tensor, negative ones counted from the end; false when it is outside [-n, n). */
@@ -134,38 +136,70 @@ static tern_status infer_gather_elements(tn_infer *c) {
     return TERN_OK;
 }
 
-/* The next position in row-major order over the first `rank` dims; false after the last one. */
-static bool next_position(int64_t *at, const tn_shape *s, int rank) {
-    for (int i = rank - 1; i >= 0; i--) {
-        if (++at[i] < s->dims[i]) return true;
-        at[i] = 0;
+typedef struct gather_elements {
+    const tern_tensor *x, *index;
+    tern_tensor *y;
+    int axis;
+    int64_t stride[TERN_MAX_RANK]; /* of x */
+    atomic_bool outside;           /* an index is */
+} gather_elements;
+
+/* Elements of row `row` (all dims of the indices but the last) from `base` on, `step` apart where the axis is not the
+ * last one. False: an index is outside. */
+#define PICK_ROW(NAME, T)                                                                            \
+    static bool NAME(const gather_elements *g, int64_t base, int64_t step, int64_t row, int64_t n) { \
+        const T *x = (const T *)g->x->data + base;                                                   \
+        T *y = (T *)g->y->data + row * n;                                                            \
+        const int64_t dim = g->x->shape.dims[g->axis], along = g->stride[g->axis];                   \
+        for (int64_t j = 0; j < n; j++) {                                                            \
+            int64_t from;                                                                            \
+            if (!get_index(g->index, row * n + j, dim, &from)) return false;                         \
+            y[j] = x[j * step + from * along];                                                       \
+        }                                                                                            \
+        return true;                                                                                 \
     }
-    return false;
+PICK_ROW(pick_row_1, uint8_t)
+PICK_ROW(pick_row_2, uint16_t)
+PICK_ROW(pick_row_4, uint32_t)
+PICK_ROW(pick_row_8, uint64_t)
+PICK_ROW(pick_row_16, tern_string)
+_Static_assert(sizeof(tern_string) == 16, "moves whatever has 16 bytes");
+#undef PICK_ROW
+
+static void gather_elements_task(void *context, int64_t begin, int64_t end, int worker) {
+    gather_elements *g = context;
+    (void)worker;
+    const tn_shape *k = &g->index->shape;
+    const int last = k->rank - 1;
+    const size_t unit = tern_dtype_size(g->x->dtype);
+    for (int64_t row = begin; row < end; row++) {
+        int64_t rest = row, base = 0, n = k->dims[last], step = g->axis == last ? 0 : 1;
+        for (int d = last - 1; d >= 0; d--) {
+            if (d != g->axis) base += rest % k->dims[d] * g->stride[d];
+            rest /= k->dims[d];
+        }
+        bool fits = unit == 1   ? pick_row_1(g, base, step, row, n)
+                    : unit == 2 ? pick_row_2(g, base, step, row, n)
+                    : unit == 4 ? pick_row_4(g, base, step, row, n)
+                    : unit == 8 ? pick_row_8(g, base, step, row, n)
+                                : pick_row_16(g, base, step, row, n);
+        if (!fits) atomic_store_explicit(&g->outside, true, memory_order_relaxed);
+    }
 }
 
 static tern_status run_gather_elements(tn_run *c) {
     const tern_tensor *x = c->in[0], *k = c->in[1];
-    tern_tensor *y = c->out[0];
-    int axis, r = x->shape.rank;
-    TN_TRY(tn_args_axis(tn_attr_i(c->node, "axis", 0), r, &axis, c->err));
-    int64_t n = tn_shape_count(&k->shape), dim = x->shape.dims[axis], row = k->shape.dims[r - 1];
-    int64_t xs[TERN_MAX_RANK], at[TERN_MAX_RANK] = {0};
-    size_t unit = tern_dtype_size(x->dtype);
-    tn_copy_strides(&x->shape, xs);
+    gather_elements g = {.x = x, .index = k, .y = c->out[0]};
+    TN_TRY(tn_args_axis(tn_attr_i(c->node, "axis", 0), x->shape.rank, &g.axis, c->err));
+    int64_t n = tn_shape_count(&k->shape), rank = k->shape.rank, from;
     if (n == 0) return TERN_OK;
-    int64_t step = axis == r - 1 ? 0 : 1, i = 0;
-    do {
-        int64_t base = 0;
-        for (int d = 0; d < r - 1; d++)
-            if (d != axis) base += at[d] * xs[d];
-        for (int64_t j = 0; j < row; j++, i++) {
-            int64_t from;
-            if (!get_index(k, i, dim, &from)) return index_fail(c, i, dim);
-            memcpy((char *)y->data + (size_t)i * unit,
-                   (const char *)x->data + (size_t)(base + j * step + from * xs[axis]) * unit, unit);
-        }
-    } while (next_position(at, &k->shape, r - 1));
-    return TERN_OK;
+    tn_copy_strides(&x->shape, g.stride);
+    atomic_init(&g.outside, false);
+    tn_parallel_for(n < 16384 ? 1 : c->threads, n / k->shape.dims[rank - 1], gather_elements_task, &g);
+    if (!atomic_load_explicit(&g.outside, memory_order_relaxed)) return TERN_OK;
+    int64_t i = 0;
+    while (get_index(k, i, x->shape.dims[g.axis], &from)) i++;
+    return index_fail(c, i, x->shape.dims[g.axis]);
 }
 
 const tn_op tn_op_gather_elements = TN_ARGS_OP(infer_gather_elements, run_gather_elements, 2, 2, 1, 1, 0);

@@ -1,5 +1,6 @@
 /* NegativeLogLikelihoodLoss, SoftmaxCrossEntropyLoss: (n, classes, d1, ...) against labels (n, d1, ...). Sums are taken
  * in double, in chunks that shape alone decides. */
+#include "kernels/row.h"
 #include "ops/args.h"
 #include "ops/rowio.h"
 
@@ -89,11 +90,25 @@ typedef struct loss {
     bool softmax, has_ignore, each;
     int64_t ignore;
     partial *partials;
+    tern_cpu_tier tier;
 } loss;
+
+/* The same of one row of floats. */
+static double log_sum_f32(const loss *l, const float *x) {
+    float e[COLUMNS], top = tn_row_max_f32(l->tier, x, (size_t)l->classes, -INFINITY);
+    double sum = 0;
+    for (int64_t k = 0; k < l->classes; k += COLUMNS)
+        sum += tn_row_exp_f32(l->tier, x + k, top, e, (size_t)TN_MIN((int64_t)COLUMNS, l->classes - k));
+    return (double)top + log(sum);
+}
 
 /* log(sum(exp(x))) over the classes of `n` neighbouring columns. */
 static void log_sums(const loss *l, int64_t at, int64_t n, double *out) {
     double top[COLUMNS], v[COLUMNS];
+    if (l->x->dtype == TERN_FLOAT && l->inner == 1) {
+        *out = log_sum_f32(l, (const float *)l->x->data + at);
+        return;
+    }
     for (int64_t i = 0; i < n; i++) {
         top[i] = -INFINITY;
         out[i] = 0;
@@ -173,6 +188,7 @@ static tern_status finish_loss(tn_run *c, const loss *l, int64_t chunks, bool me
 static tern_status run_loss(tn_run *c, bool softmax) {
     const tern_tensor *x = c->in[0];
     loss l = {.x = x,
+              .tier = c->tier,
               .labels = c->in[1],
               .weights = tn_args_in(c, 2),
               .out = tn_args_out(c, 0),

@@ -92,40 +92,83 @@ static bool overlaps(const kept_block *k, const box *b, float threshold) {
     return any != 0;
 }
 
+/* What stays of one image and class. */
+typedef struct selected {
+    int64_t *index; /* best first; owned */
+    size_t n, cap;
+    bool no_memory;
+} selected;
+
 typedef struct nms {
     const float *boxes, *scores;
     int64_t batches, classes, count, max_out;
     float iou, score;
     bool by_score, center;
-    box *work;          /* count */
-    kept_block *blocks; /* room for count boxes */
-    int64_t *result;
-    size_t n, cap; /* numbers in result, 3 per box */
+    box *work;          /* count for each worker */
+    kept_block *blocks; /* room for count boxes for each worker */
+    selected *result;   /* one for each image and class */
 } nms;
 
-/* Adds the boxes of one class that stay to the result. False: no memory. */
-static bool select_class(nms *s, int64_t batch, int64_t class) {
-    const float *scores = s->scores + (batch * s->classes + class) * s->count;
+static void select_class(const nms *s, int64_t task, box *work, kept_block *blocks) {
+    const float *scores = s->scores + task * s->count, *boxes = s->boxes + task / s->classes * s->count * 4;
+    selected *out = &s->result[task];
     int64_t n = 0, kept = 0;
     for (int64_t i = 0; i < s->count; i++) {
         if ((s->by_score && !(scores[i] > s->score)) || scores[i] != scores[i]) continue;
-        s->work[n] = make_box(s->boxes + (batch * s->count + i) * 4, s->center);
-        s->work[n].score = scores[i];
-        s->work[n++].index = i;
+        work[n] = make_box(boxes + i * 4, s->center);
+        work[n].score = scores[i];
+        work[n++].index = i;
     }
-    qsort(s->work, (size_t)n, sizeof *s->work, by_score);
+    qsort(work, (size_t)n, sizeof *work, by_score);
     for (int64_t i = 0; i < n && kept < s->max_out; i++) {
         bool free_of_others = true;
         for (int64_t k = 0; free_of_others && k < kept; k += BLOCK)
-            free_of_others = !overlaps(&s->blocks[k / BLOCK], &s->work[i], s->iou);
+            free_of_others = !overlaps(&blocks[k / BLOCK], &work[i], s->iou);
         if (!free_of_others) continue;
-        keep(s->blocks, kept++, &s->work[i]);
-        if (!tn_grow(&s->result, &s->cap, s->n + 3, sizeof *s->result)) return false;
-        s->result[s->n++] = batch;
-        s->result[s->n++] = class;
-        s->result[s->n++] = s->work[i].index;
+        keep(blocks, kept++, &work[i]);
+        out->no_memory = !tn_grow(&out->index, &out->cap, out->n + 1, sizeof *out->index);
+        if (out->no_memory) return;
+        out->index[out->n++] = work[i].index;
     }
-    return true;
+}
+
+static void nms_task(void *context, int64_t begin, int64_t end, int worker) {
+    const nms *s = context;
+    for (int64_t t = begin; t < end; t++)
+        select_class(s, t, s->work + worker * s->count, s->blocks + worker * tn_ceil_div(s->count, BLOCK));
+}
+
+/* Rows of (image, class, box). */
+static tern_status write_selected(tn_run *c, const nms *s) {
+    tn_shape out = {.rank = 2, .dims = {0, 3}};
+    for (int64_t t = 0; t < s->batches * s->classes; t++) {
+        if (s->result[t].no_memory) return tn_fail_oom(c->err, s->result[t].n * sizeof(int64_t));
+        out.dims[0] += (int64_t)s->result[t].n;
+    }
+    TN_TRY(tn_run_alloc(c, 0, TERN_INT64, &out));
+    int64_t *y = c->out[0]->data;
+    for (int64_t t = 0; t < s->batches * s->classes; t++)
+        for (size_t i = 0; i < s->result[t].n; i++) {
+            *y++ = t / s->classes;
+            *y++ = t % s->classes;
+            *y++ = s->result[t].index[i];
+        }
+    return TERN_OK;
+}
+
+/* Memory for `threads` workers and all tasks. */
+static tern_status select_all(tn_run *c, nms *s, int threads) {
+    size_t tasks = (size_t)(s->batches * s->classes), blocks = (size_t)tn_ceil_div(s->count, BLOCK), n = 0, m = 0;
+    bool fits = tn_mul_size((size_t)s->count, (size_t)threads, &n) && tn_mul_size(blocks, (size_t)threads, &m);
+    s->work = fits ? tn_alloc_array(n, sizeof *s->work) : NULL;
+    s->blocks = fits ? tn_alloc_array(m, sizeof *s->blocks) : NULL;
+    s->result = tn_alloc_array(tasks, sizeof *s->result);
+    if (!s->work || !s->blocks || !s->result) return tn_fail_oom(c->err, n * sizeof *s->work);
+    if (tasks) memset(s->result, 0, tasks * sizeof *s->result);
+    if (s->max_out) tn_parallel_for(threads, (int64_t)tasks, nms_task, s);
+    tern_status status = write_selected(c, s);
+    for (size_t t = 0; t < tasks; t++) tn_free(s->result[t].index);
+    return status;
 }
 
 static tern_status scalar_input(tn_run *c, int i, double *out) {
@@ -156,15 +199,9 @@ static tern_status run_nms(tn_run *c) {
              .by_score = tn_args_in(c, 4) != NULL,
              .center = tn_attr_i(c->node, "center_point_box", 0) != 0};
     s.max_out = max_out <= 0 ? 0 : max_out >= (double)s.count ? s.count : (int64_t)max_out;
-    s.work = tn_alloc_array((size_t)s.count, sizeof *s.work);
-    s.blocks = tn_alloc_array((size_t)tn_ceil_div(s.count, BLOCK), sizeof *s.blocks);
-    bool fits = s.work && s.blocks;
-    for (int64_t b = 0; fits && s.max_out && b < s.batches; b++)
-        for (int64_t k = 0; fits && k < s.classes; k++) fits = select_class(&s, b, k);
-    tern_status status = fits ? TERN_OK : tn_fail_oom(c->err, (size_t)s.count * sizeof *s.work);
-    tn_shape out = {.rank = 2, .dims = {(int64_t)s.n / 3, 3}};
-    if (status == TERN_OK) status = tn_run_alloc(c, 0, TERN_INT64, &out);
-    if (status == TERN_OK && s.n) memcpy(c->out[0]->data, s.result, s.n * sizeof *s.result);
+    if (s.max_out == 0) s.batches = 0;
+    int threads = s.count * s.batches * s.classes < 4096 ? 1 : TN_MAX(c->threads, 1);
+    tern_status status = select_all(c, &s, threads);
     tn_free(s.work);
     tn_free(s.blocks);
     tn_free(s.result);

@@ -1,6 +1,7 @@
 /* Normalisations: LayerNormalization, RMSNormalization, InstanceNormalization, GroupNormalization, LRN,
  * LpNormalization, MeanVarianceNormalization. Sums are taken in double, in LANES independent chains; mean and variance
  * in two passes. Elements are float (float16 and bfloat16 converted) or double. */
+#include "kernels/eltwise.h"
 #include "kernels/row.h"
 #include "ops/args.h"
 #include "ops/copy.h"
@@ -417,30 +418,66 @@ static tern_status infer_lp_norm(tn_infer *c) {
     return TERN_OK;
 }
 
+typedef struct lp_norm {
+    const tern_tensor *x;
+    tern_tensor *y;
+    tn_rows r;
+    tern_cpu_tier tier;
+    bool one;
+} lp_norm;
+
+/* A row of floats. A vector of zeros stays one. */
+static void lp_row_f32(const lp_norm *p, int64_t at) {
+    const float *x = (const float *)p->x->data + at;
+    float *y = (float *)p->y->data + at;
+    double norm = 0;
+    const size_t n = (size_t)p->r.dim;
+    for (size_t j = 0; p->one && j < n; j++) norm += fabs((double)x[j]);
+    for (size_t j = 0; !p->one && j < n; j += CHUNK)
+        norm += tn_row_square_f32(p->tier, x + j, 0, TN_MIN(n - j, (size_t)CHUNK));
+    float by = (float)(p->one ? norm : sqrt(norm)), zero = 0;
+    if (norm == 0)
+        tn_bin_f32(p->tier, TN_BIN_MUL, x, 1, &zero, 0, y, n);
+    else
+        tn_bin_f32(p->tier, TN_BIN_DIV, x, 1, &by, 0, y, n);
+}
+
+/* `m` neighbouring vectors, from element `at` on. */
+static void lp_columns(const lp_norm *p, int64_t at, int64_t m) {
+    double v[CHUNK], norm[CHUNK] = {0};
+    for (int64_t d = 0; d < p->r.dim; d++) {
+        tn_row_load_f64(p->x->dtype, p->x->data, at + d * p->r.inner, m, v);
+        for (int64_t i = 0; i < m; i++) norm[i] += p->one ? fabs(v[i]) : v[i] * v[i];
+    }
+    for (int64_t i = 0; i < m; i++) norm[i] = p->one ? norm[i] : sqrt(norm[i]);
+    for (int64_t d = 0; d < p->r.dim; d++) {
+        tn_row_load_f64(p->x->dtype, p->x->data, at + d * p->r.inner, m, v);
+        for (int64_t i = 0; i < m; i++) v[i] = norm[i] == 0 ? 0 : v[i] / norm[i];
+        tn_row_store_f64(p->y->dtype, p->y->data, at + d * p->r.inner, m, v);
+    }
+}
+
+static void lp_norm_task(void *context, int64_t begin, int64_t end, int worker) {
+    const lp_norm *p = context;
+    (void)worker;
+    int64_t parts = tn_ceil_div(p->r.inner, CHUNK);
+    for (int64_t t = begin; t < end; t++) {
+        int64_t column = t % parts * CHUNK, at = t / parts * p->r.dim * p->r.inner + column;
+        if (p->x->dtype == TERN_FLOAT && p->r.inner == 1)
+            lp_row_f32(p, at);
+        else
+            lp_columns(p, at, TN_MIN((int64_t)CHUNK, p->r.inner - column));
+    }
+}
+
 static tern_status run_lp_norm(tn_run *c) {
     const tern_tensor *x = c->in[0];
     int axis = 0;
-    bool one = tn_attr_i(c->node, "p", 2) == 1;
-    double v[CHUNK], norm[CHUNK];
     TN_TRY(tn_args_axis(tn_attr_i(c->node, "axis", -1), x->shape.rank, &axis, c->err));
-    tn_rows r = tn_rows_of(&x->shape, axis);
+    lp_norm p = {x, c->out[0], tn_rows_of(&x->shape, axis), c->tier, tn_attr_i(c->node, "p", 2) == 1};
     if (tn_tensor_bytes(x) == 0) return TERN_OK;
-    for (int64_t o = 0; o < r.outer; o++)
-        for (int64_t j = 0; j < r.inner; j += CHUNK) {
-            int64_t m = TN_MIN((int64_t)CHUNK, r.inner - j), at = o * r.dim * r.inner + j;
-            memset(norm, 0, sizeof norm);
-            for (int64_t d = 0; d < r.dim; d++) {
-                tn_row_load_f64(x->dtype, x->data, at + d * r.inner, m, v);
-                for (int64_t i = 0; i < m; i++) norm[i] += one ? fabs(v[i]) : v[i] * v[i];
-            }
-            for (int64_t i = 0; i < m; i++) norm[i] = one ? norm[i] : sqrt(norm[i]);
-            for (int64_t d = 0; d < r.dim; d++) {
-                tn_row_load_f64(x->dtype, x->data, at + d * r.inner, m, v);
-                /* A vector of zeros stays one. */
-                for (int64_t i = 0; i < m; i++) v[i] = norm[i] == 0 ? 0 : v[i] / norm[i];
-                tn_row_store_f64(x->dtype, c->out[0]->data, at + d * r.inner, m, v);
-            }
-        }
+    int threads = tn_shape_count(&x->shape) < 8192 ? 1 : c->threads;
+    tn_parallel_for(threads, p.r.outer * tn_ceil_div(p.r.inner, CHUNK), lp_norm_task, &p);
     return TERN_OK;
 }
 

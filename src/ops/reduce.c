@@ -3,14 +3,19 @@
  * The dims of the input are merged into groups that are kept or reduced in turn. Where the innermost group is reduced,
  * an output element is the sum over runs of contiguous elements, taken in LANES independent chains; where it is kept,
  * COLUMNS neighbouring outputs are computed together. Either way an output's result depends on the shape alone. Floats
- * of all widths accumulate in double, integers in 64 bits with wraparound. */
+ * of all widths accumulate in double, integers in 64 bits with wraparound; sums and extremes of float32 are the row
+ * kernels' (row.h), which add up a few numbers in float before they go on in double. */
+#include "kernels/eltwise.h"
+#include "kernels/row.h"
 #include "ops/args.h"
 #include "ops/rowio.h"
 
 #include <math.h>
 
 #define LANES   16
-#define COLUMNS 256
+#define COLUMNS ((int64_t)256)
+
+#define SHORT_SUM 16 /* in columns; rows: COLUMNS elements, which are 4 or 8 for each lane */
 
 typedef enum reduce_kind { SUM, MEAN, MAX, MIN, PROD, L1, L2, LOG_SUM, LOG_SUM_EXP, SUM_SQUARE } reduce_kind;
 
@@ -94,6 +99,7 @@ typedef struct plan {
     int64_t run;              /* contiguous elements reduced together; 0: the innermost group is kept */
     int64_t outer;            /* positions of the reduced groups but the run */
     int64_t outputs, columns; /* columns: size of the innermost kept group, when run is 0 */
+    tern_cpu_tier tier;
     const void *x;
     void *y;
 } plan;
@@ -171,7 +177,7 @@ static void pass(const plan *p, step_kind step, int64_t base, int64_t width, con
     for (int64_t r = 0; r < p->outer; r++) {
         int64_t at = base + offset_of(r, p->n_reduce, p->reduce, p->reduce_stride);
         for (int64_t j = 0; j < length; j += COLUMNS) {
-            int64_t n = TN_MIN((int64_t)COLUMNS, length - j);
+            int64_t n = TN_MIN(COLUMNS, length - j);
             load(p, at + j, n, x);
             if (p->floats)
                 step_f64(step, &acc->f, &shift->f, &x->f, n, lanes);
@@ -184,6 +190,70 @@ static void pass(const plan *p, step_kind step, int64_t base, int64_t width, con
         acc->f = join_f64(step, &acc->f);
     else
         acc->i = join_i64(step, &acc->i);
+}
+
+/* ---- float32 ------------------------------------------------------------------------------------------------- */
+
+/* The kernels have these steps. */
+static bool has_kernel(const plan *p) {
+    bool steps = p->step == STEP_ADD || p->step == STEP_SQUARE || p->step == STEP_MAX || p->step == STEP_MIN;
+    return p->dtype == TERN_FLOAT && steps && p->count > 0;
+}
+
+static double fast_run(const plan *p, step_kind step, int64_t base) {
+    double acc = identity(p, step).f;
+    for (int64_t r = 0; r < p->outer; r++) {
+        const float *x = (const float *)p->x + base + offset_of(r, p->n_reduce, p->reduce, p->reduce_stride);
+        size_t n = (size_t)p->run;
+        if (step == STEP_ADD)
+            for (size_t j = 0; j < n; j += COLUMNS)
+                acc += tn_row_sum_f32(p->tier, x + j, TN_MIN(n - j, (size_t)COLUMNS));
+        else if (step == STEP_SQUARE)
+            for (size_t j = 0; j < n; j += COLUMNS)
+                acc += tn_row_square_f32(p->tier, x + j, 0, TN_MIN(n - j, (size_t)COLUMNS));
+        else if (step == STEP_MAX)
+            acc = max_f64(acc, (double)tn_row_extreme_f32(p->tier, x, n, true));
+        else
+            acc = min_f64(acc, (double)tn_row_extreme_f32(p->tier, x, n, false));
+        if (acc != acc) break;
+    }
+    return acc;
+}
+
+static bool has_rows(const plan *p) { return p->dtype == TERN_FLOAT && p->run && p->count > 0; }
+
+/* The sum of exp(x - shift). */
+static double fast_exp(const plan *p, int64_t base, float shift) {
+    float e[COLUMNS];
+    double acc = 0;
+    for (int64_t r = 0; r < p->outer; r++) {
+        const float *x = (const float *)p->x + base + offset_of(r, p->n_reduce, p->reduce, p->reduce_stride);
+        for (int64_t j = 0; j < p->run; j += COLUMNS)
+            acc += tn_row_exp_f32(p->tier, x + j, shift, e, (size_t)TN_MIN(COLUMNS, p->run - j));
+    }
+    return acc;
+}
+
+/* `width` neighbouring outputs. */
+static void fast_columns(const plan *p, int64_t base, int64_t width, double *acc) {
+    float part[COLUMNS], square[COLUMNS];
+    const float start = (float)identity(p, p->step).f;
+    const bool sum = p->step == STEP_ADD || p->step == STEP_SQUARE;
+    const tn_bin_kind op = sum ? TN_BIN_ADD : p->step == STEP_MAX ? TN_BIN_MAX : TN_BIN_MIN;
+    for (int64_t i = 0; i < width; i++) acc[i] = 0;
+    for (int64_t i = 0; i < width; i++) part[i] = start;
+    for (int64_t r = 0; r < p->outer; r++) {
+        const float *x = (const float *)p->x + base + offset_of(r, p->n_reduce, p->reduce, p->reduce_stride);
+        if (p->step == STEP_SQUARE) {
+            tn_bin_f32(p->tier, TN_BIN_MUL, x, 1, x, 1, square, (size_t)width);
+            x = square;
+        }
+        tn_bin_f32(p->tier, op, part, 1, x, 1, part, (size_t)width);
+        if (!sum || (r + 1) % SHORT_SUM) continue;
+        for (int64_t i = 0; i < width; i++) acc[i] += (double)part[i];
+        for (int64_t i = 0; i < width; i++) part[i] = 0;
+    }
+    for (int64_t i = 0; i < width; i++) acc[i] = sum ? acc[i] + (double)part[i] : (double)part[i];
 }
 
 static double finish_float(const plan *p, double v, double shift) {
@@ -222,15 +292,25 @@ static int64_t finish_int(const plan *p, int64_t v) {
 static void reduce_columns(const plan *p, int64_t base, int64_t out, int64_t width) {
     cell acc[COLUMNS], shift[COLUMNS];
     int64_t lanes = p->run ? LANES : width;
-    memset(shift, 0, sizeof shift);
-    if (p->kind == LOG_SUM_EXP) {
+    memset(shift, 0, (size_t)lanes * sizeof *shift);
+    if (p->kind == LOG_SUM_EXP && has_rows(p)) {
+        shift->f = fast_run(p, STEP_MAX, base);
+        if (!isfinite(shift->f)) shift->f = 0;
+    } else if (p->kind == LOG_SUM_EXP) {
         pass(p, STEP_MAX, base, width, shift, shift);
         for (int64_t i = 0; i < lanes; i++) {
             if (p->run) shift[i] = shift[0];
             if (!isfinite(shift[i].f)) shift[i].f = 0;
         }
     }
-    pass(p, p->step, base, width, shift, acc);
+    if (p->kind == LOG_SUM_EXP && has_rows(p))
+        acc->f = fast_exp(p, base, (float)shift->f);
+    else if (!has_kernel(p))
+        pass(p, p->step, base, width, shift, acc);
+    else if (p->run)
+        acc->f = fast_run(p, p->step, base);
+    else
+        fast_columns(p, base, width, &acc->f);
     if (p->floats) {
         for (int64_t i = 0; i < width; i++) acc[i].f = finish_float(p, acc[i].f, shift[i].f);
         tn_row_store_f64(p->dtype, p->y, out, width, &acc->f);
@@ -248,7 +328,7 @@ static void reduce_task(void *context, int64_t begin, int64_t end, int worker) {
     for (int64_t t = begin; t < end; t++) {
         int64_t row = t / parts, column = t % parts * COLUMNS;
         int64_t base = offset_of(row, p->n_keep, p->keep, p->keep_stride) + column;
-        reduce_columns(p, base, row * p->columns + column, TN_MIN((int64_t)COLUMNS, p->columns - column));
+        reduce_columns(p, base, row * p->columns + column, TN_MIN(COLUMNS, p->columns - column));
     }
 }
 
@@ -309,7 +389,13 @@ static tern_status run_reduce(tn_run *c, reduce_kind kind) {
     bool mask[TERN_MAX_RANK] = {false};
     TN_TRY(tn_ints_run(c, "axes", axes_input(c->node, kind), &axes));
     TN_TRY(reduce_mask(c->node, &axes, x->shape.rank, mask, c->err));
-    plan p = {.kind = kind, .step = step_of(kind), .dtype = x->dtype, .x = x->data, .y = y->data, .count = 1};
+    plan p = {.kind = kind,
+              .step = step_of(kind),
+              .dtype = x->dtype,
+              .tier = c->tier,
+              .x = x->data,
+              .y = y->data,
+              .count = 1};
     p.outputs = tn_shape_count(&y->shape);
     p.floats = tn_type_in(x->dtype, TN_TYPES_FLOAT) || kind == L2 || kind == LOG_SUM || kind == LOG_SUM_EXP;
     p.unsigned64 = x->dtype == TERN_UINT64 && (kind == MAX || kind == MIN) && !p.floats;

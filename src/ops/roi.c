@@ -6,6 +6,8 @@
 
 #include <math.h>
 
+#define BINS        64                 /* whose samples are laid out at once, */
+#define TAPS        1024               /* as far as they are no more than these: 64 K, which stay in the cache */
 #define MAX_SAMPLES ((int64_t)1 << 24) /* of one region */
 
 /* (rois, channels, height, width) from X (n, c, h, w) and the rois; sizes < 1 are refused. */
@@ -164,43 +166,81 @@ static void fill_bin(const roi_align *r, const roi_box *b, int64_t bin, roi_tap 
                                 b->x + (double)pw * b->bin_w + ((double)ix + 0.5) * b->bin_w / (double)b->grid_w);
 }
 
-/* Mean of the samples, or the largest weighted pixel or sample. */
-#define POOL_TAPS(NAME, T)                                                                   \
-    static double NAME(const roi_align *r, const T *plane, const roi_tap *taps, int64_t n) { \
-        double sum = 0, top = -INFINITY;                                                     \
-        for (int64_t i = 0; i < n; i++) {                                                    \
-            double sample = 0;                                                               \
-            for (int k = 0; k < 4; k++) {                                                    \
-                double v = taps[i].w[k] * (double)plane[taps[i].at[k]];                      \
-                sample += v;                                                                 \
-                sum += v;                                                                    \
-                top = !r->max_of_samples && v > top ? v : top;                               \
-            }                                                                                \
-            top = r->max_of_samples && sample > top ? sample : top;                          \
-        }                                                                                    \
-        if (n == 0) return 0;                                                                \
-        return r->max ? top : sum / (double)n;                                               \
+/* Taps of a few bins, which all channels share. */
+typedef struct roi_bins {
+    const roi_tap *taps;
+    int64_t samples, first, n; /* samples of a bin; bins [first, first + n) */
+} roi_bins;
+
+/* Means of the samples. The sum is the element type's own where that is double, else float in chains of a bin. */
+#define MEAN_BINS(NAME, T)                                                                     \
+    static void NAME(const roi_bins *b, const T *plane, double *out) {                         \
+        const roi_tap *t = b->taps;                                                            \
+        for (int64_t i = 0; i < b->n; i++) {                                                   \
+            double sum = 0;                                                                    \
+            for (int64_t s = 0; s < b->samples; s++, t++)                                      \
+                sum += t->w[0] * (double)plane[t->at[0]] + t->w[1] * (double)plane[t->at[1]] + \
+                       t->w[2] * (double)plane[t->at[2]] + t->w[3] * (double)plane[t->at[3]];  \
+            out[i] = b->samples ? sum / (double)b->samples : 0;                                \
+        }                                                                                      \
     }
-POOL_TAPS(pool_taps_f32, float)
-POOL_TAPS(pool_taps_f64, double)
-#undef POOL_TAPS
+MEAN_BINS(mean_bins_f32, float)
+MEAN_BINS(mean_bins_f64, double)
+#undef MEAN_BINS
+
+/* The largest weighted pixel or sample of each bin. */
+#define MAX_BINS(NAME, T)                                                               \
+    static void NAME(const roi_bins *b, bool of_samples, const T *plane, double *out) { \
+        const roi_tap *t = b->taps;                                                     \
+        for (int64_t i = 0; i < b->n; i++) {                                            \
+            double top = -INFINITY;                                                     \
+            for (int64_t s = 0; s < b->samples; s++, t++) {                             \
+                double sample = 0;                                                      \
+                for (int k = 0; k < 4; k++) {                                           \
+                    double v = t->w[k] * (double)plane[t->at[k]];                       \
+                    sample += v;                                                        \
+                    top = !of_samples && v > top ? v : top;                             \
+                }                                                                       \
+                top = of_samples && sample > top ? sample : top;                        \
+            }                                                                           \
+            out[i] = b->samples ? top : 0;                                              \
+        }                                                                               \
+    }
+MAX_BINS(max_bins_f32, float)
+MAX_BINS(max_bins_f64, double)
+#undef MAX_BINS
+
+static void align_bins(const roi_align *r, int64_t roi, const roi_bins *b) {
+    double out[BINS];
+    int64_t plane = r->height * r->width;
+    for (int64_t c = 0; c < r->channels; c++) {
+        int64_t from = (r->batch[roi] * r->channels + c) * plane;
+        const float *f = (const float *)r->data + (r->wide ? 0 : from);
+        const double *d = (const double *)r->data + (r->wide ? from : 0);
+        if (r->max && r->wide)
+            max_bins_f64(b, r->max_of_samples, d, out);
+        else if (r->max)
+            max_bins_f32(b, r->max_of_samples, f, out);
+        else if (r->wide)
+            mean_bins_f64(b, d, out);
+        else
+            mean_bins_f32(b, f, out);
+        tn_row_store_f64(r->y->dtype, r->y->data, (roi * r->channels + c) * r->out_h * r->out_w + b->first, b->n, out);
+    }
+}
 
 static tern_status align_region(const roi_align *r, int64_t roi, tern_error *err) {
     roi_box b;
     if (!roi_box_of(r, roi, &b))
         return tn_fail(err, TERN_LIMIT_EXCEEDED, "roi %lld needs too many samples or is not finite", (long long)roi);
-    int64_t n = b.grid_w * b.grid_h, plane = r->height * r->width;
-    roi_tap *taps = tn_alloc_array((size_t)n, sizeof *taps);
-    if (!taps) return tn_fail_oom(err, (size_t)n * sizeof *taps);
-    for (int64_t bin = 0; bin < r->out_h * r->out_w; bin++) {
-        fill_bin(r, &b, bin, taps);
-        for (int64_t c = 0; c < r->channels; c++) {
-            int64_t from = (r->batch[roi] * r->channels + c) * plane;
-            double v = r->wide ? pool_taps_f64(r, (const double *)r->data + from, taps, n)
-                               : pool_taps_f32(r, (const float *)r->data + from, taps, n);
-            int64_t at = (roi * r->channels + c) * r->out_h * r->out_w + bin;
-            tn_row_store_f64(r->y->dtype, r->y->data, at, 1, &v);
-        }
+    int64_t samples = b.grid_w * b.grid_h, bins = r->out_h * r->out_w;
+    int64_t group = TN_MAX(TN_MIN(TN_MIN((int64_t)BINS, bins), TAPS / TN_MAX(samples, (int64_t)1)), (int64_t)1);
+    roi_tap *taps = tn_alloc_array((size_t)(samples * group), sizeof *taps);
+    if (!taps) return tn_fail_oom(err, (size_t)(samples * group) * sizeof *taps);
+    for (int64_t first = 0; first < bins; first += group) {
+        roi_bins part = {taps, samples, first, TN_MIN(group, bins - first)};
+        for (int64_t i = 0; i < part.n; i++) fill_bin(r, &b, first + i, taps + i * samples);
+        align_bins(r, roi, &part);
     }
     tn_free(taps);
     return TERN_OK;

@@ -3,6 +3,8 @@
 #include "ops/copy.h"
 #include "ops/rowio.h"
 
+#include <stdatomic.h>
+
 typedef enum reduction { REPLACE, ADD, MUL, MAXIMUM, MINIMUM } reduction;
 
 static tern_status reduction_of(const tn_node *n, reduction *out, tern_error *err) {
@@ -107,8 +109,8 @@ static tern_status infer_scatter_inputs(tn_infer *c, uint32_t index_types) {
     return TERN_OK;
 }
 
-static bool get_index(const tern_tensor *t, int64_t i, int64_t n, int64_t *out) {
-    int64_t v = tn_tensor_get_i64(t, i);
+TN_INLINE bool get_index(const tern_tensor *t, int64_t i, int64_t n, int64_t *out) {
+    int64_t v = t->dtype == TERN_INT64 ? ((const int64_t *)t->data)[i] : ((const int32_t *)t->data)[i];
     *out = v < 0 ? v + n : v;
     return v >= -n && v < n;
 }
@@ -152,28 +154,84 @@ static tern_status infer_scatter_elements(tn_infer *c) {
     return TERN_OK;
 }
 
-static tern_status run_scatter_elements(tn_run *c) {
-    const tern_tensor *k = c->in[1], *u = c->in[2];
-    tern_tensor *y = c->out[0];
+typedef struct scatter_elements {
+    const tern_tensor *index, *updates;
+    tern_tensor *y;
     reduction how;
-    int axis = 0, r = y->shape.rank;
-    TN_TRY(reduction_of(c->node, &how, c->err));
-    TN_TRY(tn_args_axis(tn_attr_i(c->node, "axis", 0), r, &axis, c->err));
-    int64_t n = tn_shape_count(&k->shape), dim = y->shape.dims[axis], strides[TERN_MAX_RANK], at[TERN_MAX_RANK] = {0};
-    size_t unit = tern_dtype_size(y->dtype);
-    tn_copy_strides(&y->shape, strides);
-    copy_data(c);
-    for (int64_t i = 0; i < n; i++) {
-        int64_t v, to = 0;
-        if (!get_index(k, i, dim, &v)) return index_fail(c, i, dim);
-        for (int d = 0; d < r; d++) to += (d == axis ? v : at[d]) * strides[d];
-        if (how == REPLACE)
-            memcpy((char *)y->data + (size_t)to * unit, (const char *)u->data + (size_t)i * unit, unit);
-        else
-            combine(y->dtype, how, y->data, to, u->data, i);
-        for (int d = r - 1; d >= 0 && ++at[d] == k->shape.dims[d]; d--) at[d] = 0;
+    int axis;
+    int64_t stride[TERN_MAX_RANK]; /* of y */
+    atomic_bool outside;           /* an index is */
+} scatter_elements;
+
+/* Row `row` (all dims of the indices but the last); base and step as in GatherElements. False: an index is outside. */
+#define PUT_ROW(NAME, T)                                                                              \
+    static bool NAME(const scatter_elements *s, int64_t base, int64_t step, int64_t row, int64_t n) { \
+        T *y = (T *)s->y->data + base;                                                                \
+        const T *u = (const T *)s->updates->data + row * n;                                           \
+        const int64_t dim = s->y->shape.dims[s->axis], along = s->stride[s->axis];                    \
+        for (int64_t j = 0; j < n; j++) {                                                             \
+            int64_t to;                                                                               \
+            if (!get_index(s->index, row * n + j, dim, &to)) return false;                            \
+            y[j * step + to * along] = u[j];                                                          \
+        }                                                                                             \
+        return true;                                                                                  \
     }
-    return TERN_OK;
+PUT_ROW(put_row_1, uint8_t)
+PUT_ROW(put_row_2, uint16_t)
+PUT_ROW(put_row_4, uint32_t)
+PUT_ROW(put_row_8, uint64_t)
+PUT_ROW(put_row_16, tern_string)
+#undef PUT_ROW
+
+static bool combine_row(const scatter_elements *s, int64_t base, int64_t step, int64_t row, int64_t n) {
+    const int64_t dim = s->y->shape.dims[s->axis], along = s->stride[s->axis];
+    for (int64_t j = 0; j < n; j++) {
+        int64_t to;
+        if (!get_index(s->index, row * n + j, dim, &to)) return false;
+        combine(s->y->dtype, s->how, s->y->data, base + j * step + to * along, s->updates->data, row * n + j);
+    }
+    return true;
+}
+
+static void scatter_elements_task(void *context, int64_t begin, int64_t end, int worker) {
+    scatter_elements *s = context;
+    (void)worker;
+    const tn_shape *k = &s->index->shape;
+    const int last = k->rank - 1;
+    const size_t unit = tern_dtype_size(s->y->dtype);
+    for (int64_t row = begin; row < end; row++) {
+        int64_t rest = row, base = 0, n = k->dims[last], step = s->axis == last ? 0 : 1;
+        for (int d = last - 1; d >= 0; d--) {
+            if (d != s->axis) base += rest % k->dims[d] * s->stride[d];
+            rest /= k->dims[d];
+        }
+        bool fits = s->how != REPLACE ? combine_row(s, base, step, row, n)
+                    : unit == 1       ? put_row_1(s, base, step, row, n)
+                    : unit == 2       ? put_row_2(s, base, step, row, n)
+                    : unit == 4       ? put_row_4(s, base, step, row, n)
+                    : unit == 8       ? put_row_8(s, base, step, row, n)
+                                      : put_row_16(s, base, step, row, n);
+        if (!fits) atomic_store_explicit(&s->outside, true, memory_order_relaxed);
+    }
+}
+
+static tern_status run_scatter_elements(tn_run *c) {
+    const tern_tensor *k = c->in[1];
+    scatter_elements s = {.index = k, .updates = c->in[2], .y = c->out[0]};
+    TN_TRY(reduction_of(c->node, &s.how, c->err));
+    TN_TRY(tn_args_axis(tn_attr_i(c->node, "axis", 0), s.y->shape.rank, &s.axis, c->err));
+    int64_t n = tn_shape_count(&k->shape), dim = s.y->shape.dims[s.axis], to;
+    copy_data(c);
+    if (n == 0) return TERN_OK;
+    tn_copy_strides(&s.y->shape, s.stride);
+    atomic_init(&s.outside, false);
+    /* Rows along the axis do not meet; others may write to one place, where the last one stays. */
+    int threads = n < 16384 || s.axis != k->shape.rank - 1 ? 1 : c->threads;
+    tn_parallel_for(threads, n / k->shape.dims[k->shape.rank - 1], scatter_elements_task, &s);
+    if (!atomic_load_explicit(&s.outside, memory_order_relaxed)) return TERN_OK;
+    int64_t i = 0;
+    while (get_index(k, i, dim, &to)) i++;
+    return index_fail(c, i, dim);
 }
 
 const tn_op tn_op_scatter_elements = TN_ARGS_OP(infer_scatter_elements, run_scatter_elements, 3, 3, 1, 1, 0);

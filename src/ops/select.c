@@ -70,6 +70,30 @@ static tern_status infer_trilu(tn_infer *c) {
     return TERN_OK;
 }
 
+typedef struct trilu {
+    const char *x;
+    char *y;
+    int64_t rows, cols, k;
+    bool upper;
+    size_t unit;
+} trilu;
+
+static void trilu_task(void *context, int64_t begin, int64_t end, int worker) {
+    const trilu *t = context;
+    (void)worker;
+    const size_t unit = t->unit, row = (size_t)t->cols * unit;
+    for (int64_t i = begin; i < end; i++) {
+        /* Columns [0, edge) are left of the diagonal; the lower triangle has the diagonal too. */
+        int64_t edge = TN_MIN(TN_MAX(i % t->rows + t->k + (t->upper ? 0 : 1), 0), t->cols);
+        size_t from = t->upper ? (size_t)edge * unit : 0, to = t->upper ? row : (size_t)edge * unit;
+        char *d = t->y + (size_t)i * row;
+        const char *s = t->x + (size_t)i * row;
+        memset(d, 0, from);
+        memcpy(d + from, s + from, to - from);
+        memset(d + to, 0, row - to);
+    }
+}
+
 static tern_status run_trilu(tn_run *c) {
     const tern_tensor *x = c->in[0], *kt = tn_args_in(c, 1);
     tern_tensor *y = c->out[0];
@@ -79,20 +103,10 @@ static tern_status run_trilu(tn_run *c) {
     int r = x->shape.rank;
     int64_t rows = x->shape.dims[r - 2], cols = x->shape.dims[r - 1];
     int64_t k = kt ? TN_MIN(TN_MAX(tn_tensor_get_i64(kt, 0), -rows), cols) : 0;
-    bool upper = tn_attr_i(c->node, "upper", 1) != 0;
-    size_t unit = tern_dtype_size(x->dtype);
+    trilu t = {x->data, y->data, rows, cols, k, tn_attr_i(c->node, "upper", 1) != 0, tern_dtype_size(x->dtype)};
     if (tn_tensor_bytes(y) == 0) return TERN_OK;
-    int64_t all = tn_shape_count_range(&x->shape, 0, r - 1);
-    for (int64_t i = 0; i < all; i++) {
-        /* Columns [0, edge) are left of the diagonal; the lower triangle has the diagonal too. */
-        int64_t edge = TN_MIN(TN_MAX(i % rows + k + (upper ? 0 : 1), 0), cols);
-        int64_t from = upper ? edge : 0, to = upper ? cols : edge;
-        char *d = (char *)y->data + (size_t)(i * cols) * unit;
-        const char *s = (const char *)x->data + (size_t)(i * cols) * unit;
-        memset(d, 0, (size_t)from * unit);
-        memcpy(d + (size_t)from * unit, s + (size_t)from * unit, (size_t)(to - from) * unit);
-        memset(d + (size_t)to * unit, 0, (size_t)(cols - to) * unit);
-    }
+    tn_parallel_for(tn_tensor_bytes(y) < (1 << 17) ? 1 : c->threads, tn_shape_count_range(&x->shape, 0, r - 1),
+                    trilu_task, &t);
     return TERN_OK;
 }
 

@@ -181,26 +181,38 @@ static tern_status run_softmax(tn_run *c) { return run_either(c, false); }
 static tern_status run_log_softmax(tn_run *c) { return run_either(c, true); }
 
 /* 1 at the first largest element, 0 elsewhere. */
+static void hardmax_task(void *context, int64_t begin, int64_t end, int worker) {
+    const softmax *s = context;
+    (void)worker;
+    static const double one = 1;
+    const int64_t step = s->r.inner;
+    for (int64_t t = begin; t < end; t++) {
+        int64_t at = t / step * s->r.dim * step + t % step, best = at;
+        double top = -INFINITY, v;
+        if (s->dtype == TERN_FLOAT && step == 1) {
+            const float *x = (const float *)s->x + at;
+            float high = tn_row_max_f32(s->tier, x, (size_t)s->r.dim, -INFINITY);
+            while (high > -INFINITY && s->r.dim && *x != high) x++, best++;
+        } else {
+            for (int64_t d = 0; d < s->r.dim; d++) {
+                tn_row_load_f64(s->dtype, s->x, at + d * step, 1, &v);
+                if (v <= top || v != v) continue;
+                top = v;
+                best = at + d * step;
+            }
+        }
+        tn_row_store_f64(s->dtype, s->y, best, 1, &one);
+    }
+}
+
 static tern_status run_hardmax(tn_run *c) {
     const tern_tensor *x = c->in[0];
-    tern_tensor *y = c->out[0];
     int axis = 0;
     TN_TRY(softmax_axis(c->node, x->shape.rank, &axis, c->err));
-    tn_rows r = view(c->node, &x->shape, axis);
+    softmax s = {view(c->node, &x->shape, axis), x->dtype, c->tier, false, x->data, c->out[0]->data};
     if (tn_tensor_bytes(x) == 0) return TERN_OK;
-    memset(y->data, 0, tn_tensor_bytes(y));
-    for (int64_t t = 0; t < r.outer * r.inner; t++) {
-        int64_t at = t / r.inner * r.dim * r.inner + t % r.inner, best = at;
-        double top = -INFINITY, v;
-        for (int64_t d = 0; d < r.dim; d++) {
-            tn_row_load_f64(x->dtype, x->data, at + d * r.inner, 1, &v);
-            if (v <= top || v != v) continue;
-            top = v;
-            best = at + d * r.inner;
-        }
-        static const double one = 1;
-        tn_row_store_f64(y->dtype, y->data, best, 1, &one);
-    }
+    memset(c->out[0]->data, 0, tn_tensor_bytes(x));
+    tn_parallel_for(tn_shape_count(&x->shape) < 4096 ? 1 : c->threads, s.r.outer * s.r.inner, hardmax_task, &s);
     return TERN_OK;
 }
 

@@ -4,6 +4,7 @@
 #include <tgmath.h>
 
 #include "kernels/act.h"
+#include "kernels/eltwise.h"
 
 #define SQRT_HALF      0.70710678118654752440
 #define SQRT_TWO_BY_PI 0.79788456080286535588
@@ -23,33 +24,62 @@
     }                                                                                                              \
     LOOP(DOUBLE, double, double, F, __VA_ARGS__)
 
-FLOAT_LOOPS(sqrt, sqrt(x))
 FLOAT_LOOPS(reciprocal, 1 / x)
-FLOAT_LOOPS(sin, sin(x))
-FLOAT_LOOPS(cos, cos(x))
-FLOAT_LOOPS(tan, tan(x))
-FLOAT_LOOPS(asin, asin(x))
-FLOAT_LOOPS(acos, acos(x))
-FLOAT_LOOPS(atan, atan(x))
 FLOAT_LOOPS(sinh, sinh(x))
 FLOAT_LOOPS(cosh, cosh(x))
 FLOAT_LOOPS(asinh, asinh(x))
 FLOAT_LOOPS(acosh, acosh(x))
 FLOAT_LOOPS(atanh, atanh(x))
-FLOAT_LOOPS(floor, floor(x))
-FLOAT_LOOPS(ceil, ceil(x))
-FLOAT_LOOPS(round, rint(x)) /* halves to even: the default rounding mode */
 FLOAT_LOOPS(softsign, x / (1 + fabs(x)))
-FLOAT_LOOPS(selu, beta *(x > 0 ? x : alpha * expm1(x)))
-FLOAT_LOOPS(celu, x < 0 ? alpha * expm1(x / alpha) : x)
 FLOAT_LOOPS(thresholded_relu, x > alpha ? x : 0)
 
+ACTIVATION(sqrt, TN_ACT_SQRT, sqrt(x))
+ACTIVATION(floor, TN_ACT_FLOOR, floor(x))
+ACTIVATION(ceil, TN_ACT_CEIL, ceil(x))
+ACTIVATION(round, TN_ACT_ROUND, rint(x)) /* halves to even: the default rounding mode */
+ACTIVATION(sin, TN_ACT_SIN, sin(x))
+ACTIVATION(cos, TN_ACT_COS, cos(x))
+ACTIVATION(tan, TN_ACT_TAN, tan(x))
+ACTIVATION(asin, TN_ACT_ASIN, asin(x))
+ACTIVATION(acos, TN_ACT_ACOS, acos(x))
+ACTIVATION(atan, TN_ACT_ATAN, atan(x))
 ACTIVATION(exp, TN_ACT_EXP, exp(x))
 ACTIVATION(log, TN_ACT_LOG, log(x))
 ACTIVATION(tanh, TN_ACT_TANH, tanh(x))
 ACTIVATION(sigmoid, TN_ACT_SIGMOID, 1 / (1 + exp(-x)))
 ACTIVATION(softplus, TN_ACT_SOFTPLUS, (x > 0 ? x : 0) + log1p(exp(-fabs(x))))
 ACTIVATION(elu, TN_ACT_ELU, x < 0 ? alpha * expm1(x) : x)
+/* In terms of ELU's kernel: beta ELU(x), and alpha (exp(x / alpha) - 1) below 0. */
+LOOP(DOUBLE, double, double, selu, beta *(x > 0 ? x : alpha * expm1(x)))
+static void selu_FLOAT(const tn_loop_args *args, const void *const *in, const int *step, void *out, size_t n) {
+    const tn_act act = {TN_ACT_ELU, (float)args->alpha, 0};
+    const float beta = (float)args->beta;
+    float *y = out;
+    (void)step;
+    for (size_t i = 0; i < n; i += TN_ELEMENTWISE_CHUNK) {
+        size_t m = TN_MIN(n - i, (size_t)TN_ELEMENTWISE_CHUNK);
+        tn_act_f32(args->tier, &act, (const float *)in[0] + i, y + i, m);
+        tn_bin_f32(args->tier, TN_BIN_MUL, y + i, 1, &beta, 0, y + i, m);
+    }
+}
+
+LOOP(DOUBLE, double, double, celu, x < 0 ? alpha * expm1(x / alpha) : x)
+static void celu_FLOAT(const tn_loop_args *args, const void *const *in, const int *step, void *out, size_t n) {
+    const float *x = in[0], alpha = (float)args->alpha, zero = 0;
+    const tn_act act = {TN_ACT_ELU, alpha, 0};
+    float *y = out, below[TN_ELEMENTWISE_CHUNK];
+    (void)step;
+    for (size_t i = 0; !(alpha > 0) && i < n; i++) y[i] = x[i] < 0 ? alpha * expm1(x[i] / alpha) : x[i];
+    for (size_t i = 0; alpha > 0 && i < n; i += TN_ELEMENTWISE_CHUNK) {
+        size_t m = TN_MIN(n - i, (size_t)TN_ELEMENTWISE_CHUNK);
+        tn_bin_f32(args->tier, TN_BIN_MIN, x + i, 1, &zero, 0, below, m);
+        tn_bin_f32(args->tier, TN_BIN_DIV, below, 1, &alpha, 0, below, m);
+        tn_act_f32(args->tier, &act, below, below, m);
+        tn_bin_f32(args->tier, TN_BIN_MAX, x + i, 1, &zero, 0, y + i, m);
+        tn_bin_f32(args->tier, TN_BIN_ADD, y + i, 1, below, 1, y + i, m);
+    }
+}
+
 ACTIVATION(leaky_relu, TN_ACT_LEAKY, x < 0 ? alpha * x : x)
 ACTIVATION(gelu, TN_ACT_GELU, 0.5 * x * (1 + erf(x * SQRT_HALF)))
 ACTIVATION(gelu_tanh, TN_ACT_GELU_TANH, 0.5 * x * (1 + tanh(SQRT_TWO_BY_PI * (x + 0.044715 * x * x * x))))
@@ -69,7 +99,7 @@ TN_EACH_UINT(LOOP, abs, x)
 FLOAT_LOOPS(neg, -x)
 #define INT_NEG(NAME, T, P, F) LOOP(NAME, T, P, F, TN_WRAP_SUB(T, 0, x))
 TN_EACH_SINT(INT_NEG, neg)
-FLOAT_LOOPS(sign, x > 0 ? 1 : x < 0 ? -1 : x) /* zeros and NaN stay */
+FLOAT_LOOPS(sign, x != x ? x : (x > 0) - (x < 0))
 TN_EACH_SINT(LOOP, sign, (x > 0) - (x < 0))
 TN_EACH_UINT(LOOP, sign, x > 0)
 /* alpha: lambd, beta: bias */

@@ -1,5 +1,6 @@
 /* Unique: the different elements of a tensor, or its different slices along an axis. */
 #include "ops/args.h"
+#include "ops/keys.h"
 #include "ops/rowio.h"
 
 #include <stdlib.h>
@@ -30,13 +31,8 @@ typedef struct slices {
     tn_rows r;
 } slices;
 
-typedef struct slice_ref {
-    union {
-        const slices *of;
-        uint64_t key; /* of a slice that is one number: in the order of the numbers, equal for equal ones */
-    };
-    int64_t at; /* position along the axis */
-} slice_ref;
+/* A key is in the order of the numbers, and equal for equal ones; `of` points to the slices where they are more than
+ * a number each. The index is the position along the axis. */
 
 static int compare_elements(const tern_tensor *t, int64_t i, int64_t j) {
     if (t->dtype == TERN_STRING) {
@@ -81,9 +77,9 @@ static int compare_slices(const slices *s, int64_t i, int64_t j) {
 
 /* By content, then by position. */
 static int compare_refs(const void *x, const void *y) {
-    const slice_ref *a = x, *b = y;
-    int order = compare_slices(a->of, a->at, b->at);
-    return order ? order : a->at < b->at ? -1 : a->at > b->at;
+    const tn_key_item *a = x, *b = y;
+    int order = compare_slices(a->of, a->index, b->index);
+    return order ? order : a->index < b->index ? -1 : a->index > b->index;
 }
 
 /* ---- slices of one number -------------------------------------------------------------------------------------- */
@@ -103,7 +99,7 @@ static uint64_t key_of_double(double v) {
     return bits & sign ? ~bits : bits | sign;
 }
 
-static void load_keys(const tern_tensor *x, int64_t n, slice_ref *refs) {
+static void load_keys(const tern_tensor *x, int64_t n, tn_key_item *refs) {
     enum { CHUNK = 256 };
     for (int64_t i = 0; i < n; i += CHUNK) {
         int64_t m = TN_MIN((int64_t)CHUNK, n - i), whole[CHUNK];
@@ -117,32 +113,9 @@ static void load_keys(const tern_tensor *x, int64_t n, slice_ref *refs) {
             uint64_t key = is_real  ? key_of_double(real[k])
                            : is_u64 ? ((const uint64_t *)x->data)[i + k]
                                     : (uint64_t)whole[k] ^ (uint64_t)1 << 63;
-            refs[i + k] = (slice_ref){.key = key, .at = i + k};
+            refs[i + k] = (tn_key_item){.key = key, .index = i + k};
         }
     }
-}
-
-/* By key; equal keys keep their order. A pass for each byte in which the keys differ, least significant first (Knuth,
- * The Art of Computer Programming 3, 5.2.5). `spare`: n elements, too. */
-static void sort_keys(slice_ref *refs, int64_t n, slice_ref *spare) {
-    int64_t start[8][256] = {{0}};
-    slice_ref *from = refs, *to = spare;
-    for (int64_t i = 0; i < n; i++)
-        for (int b = 0; b < 8; b++) start[b][refs[i].key >> 8 * b & 255]++;
-    for (int b = 0; b < 8; b++) {
-        int64_t *at = start[b], sum = 0;
-        if (n == 0 || at[refs[0].key >> 8 * b & 255] == n) continue;
-        for (int v = 0; v < 256; v++) {
-            int64_t count = at[v];
-            at[v] = sum;
-            sum += count;
-        }
-        for (int64_t i = 0; i < n; i++) to[at[from[i].key >> 8 * b & 255]++] = from[i];
-        slice_ref *swap = from;
-        from = to;
-        to = swap;
-    }
-    if (from != refs) memcpy(refs, from, (size_t)n * sizeof *refs);
 }
 
 /* ---- groups ---------------------------------------------------------------------------------------------------- */
@@ -152,38 +125,39 @@ typedef struct group {
 } group;
 
 /* of[position] = number of its group in the order of contents; returns how many groups. */
-static int64_t group_by_content(const slices *s, slice_ref *refs, slice_ref *spare, int64_t *of) {
+static int64_t group_by_content(const slices *s, tn_key_item *refs, tn_key_item *spare, int64_t *of) {
     int64_t n = s->r.dim, count = 0;
     bool keys = has_keys(s);
     if (keys) {
         load_keys(s->x, n, refs);
-        sort_keys(refs, n, spare);
+        tn_keys_sort(refs, n, spare);
     } else {
-        for (int64_t i = 0; i < n; i++) refs[i] = (slice_ref){.of = s, .at = i};
+        for (int64_t i = 0; i < n; i++) refs[i] = (tn_key_item){.of = s, .index = i};
         qsort(refs, (size_t)n, sizeof *refs, compare_refs);
     }
     for (int64_t i = 0; i < n; i++) {
-        bool same = i > 0 && (keys ? refs[i - 1].key == refs[i].key : !compare_slices(s, refs[i - 1].at, refs[i].at));
+        bool same =
+            i > 0 && (keys ? refs[i - 1].key == refs[i].key : !compare_slices(s, refs[i - 1].index, refs[i].index));
         count += !same;
-        of[refs[i].at] = count - 1;
+        of[refs[i].index] = count - 1;
     }
     return count;
 }
 
 /* Fills groups (n elements; in the order of the result) and of[position] = number of its group; returns how many. */
-static int64_t make_groups(const slices *s, bool sorted, slice_ref *refs, group *groups, int64_t *of) {
-    _Static_assert(sizeof(group) == sizeof(slice_ref), "groups are the spare memory of the sort");
-    int64_t n = s->r.dim, count = group_by_content(s, refs, (slice_ref *)groups, of), seen = 0;
+static int64_t make_groups(const slices *s, bool sorted, tn_key_item *refs, group *groups, int64_t *of) {
+    _Static_assert(sizeof(group) == sizeof(tn_key_item), "groups are the spare memory of the sort");
+    int64_t n = s->r.dim, count = group_by_content(s, refs, (tn_key_item *)groups, of), seen = 0;
     for (int64_t g = 0; g < count; g++) {
         groups[g] = (group){0, 0};
-        refs[g].at = -1;
+        refs[g].index = -1;
     }
     /* refs is free now: it maps numbers in the order of contents to those in the order of appearance. */
     for (int64_t i = 0; i < n; i++) {
         if (!sorted) {
-            slice_ref *number = &refs[of[i]];
-            if (number->at < 0) number->at = seen++;
-            of[i] = number->at;
+            tn_key_item *number = &refs[of[i]];
+            if (number->index < 0) number->index = seen++;
+            of[i] = number->index;
         }
         group *g = &groups[of[i]];
         if (g->count++ == 0) g->first = i;
@@ -225,7 +199,7 @@ static tern_status run_unique(tn_run *c) {
         shape = (tn_shape){.rank = 1, .dims = {tn_shape_count(&x->shape)}};
     slices s = {x, tn_rows_of(&shape, axis)};
     size_t n = (size_t)s.r.dim;
-    slice_ref *refs = tn_alloc_array(n, sizeof *refs);
+    tn_key_item *refs = tn_alloc_array(n, sizeof *refs);
     group *groups = tn_alloc_array(n, sizeof *groups);
     int64_t *of = tn_alloc_array(n, sizeof *of);
     tern_status status;

@@ -12,7 +12,22 @@ typedef struct pair64 {
         T *y = out;                                                                                                   \
         (void)args;                                                                                                   \
         if (step[0] && step[1] && step[2]) {                                                                          \
-            for (size_t i = 0; i < n; i++) y[i] = cond[i] ? x[i] : z[i];                                              \
+            for (size_t i = 0; i < n; i++) {                                                                          \
+                const T a = x[i], b = z[i];                                                                           \
+                y[i] = cond[i] ? a : b;                                                                               \
+            }                                                                                                         \
+        } else if (step[0] && step[1]) {                                                                              \
+            const T b = z[0];                                                                                         \
+            for (size_t i = 0; i < n; i++) {                                                                          \
+                const T a = x[i];                                                                                     \
+                y[i] = cond[i] ? a : b;                                                                               \
+            }                                                                                                         \
+        } else if (step[0] && step[2]) {                                                                              \
+            const T a = x[0];                                                                                         \
+            for (size_t i = 0; i < n; i++) {                                                                          \
+                const T b = z[i];                                                                                     \
+                y[i] = cond[i] ? a : b;                                                                               \
+            }                                                                                                         \
         } else {                                                                                                      \
             const size_t sc = (size_t)step[0], sx = (size_t)step[1], sz = (size_t)step[2];                            \
             for (size_t i = 0; i < n; i++) y[i] = cond[i * sc] ? x[i * sx] : z[i * sz];                               \

@@ -34,6 +34,19 @@ static const bound bounds[] = {
     {{TN_ACT_ERF, 0, 0}, 3, 0, -5, 5},
     {{TN_ACT_LOG, 0, 0}, 2, 0, 0, 2}, /* around 1, where the result is small */
     {{TN_ACT_LOG, 0, 0}, 2, 0, 0, 1000},
+    {{TN_ACT_SQRT, 0, 0}, 0.5, 0, 0, 1000},
+    {{TN_ACT_FLOOR, 0, 0}, 0, 0, -10, 10},
+    {{TN_ACT_CEIL, 0, 0}, 0, 0, -10, 10},
+    {{TN_ACT_ROUND, 0, 0}, 0, 0, -10, 10},
+    {{TN_ACT_SIN, 0, 0}, 3, 0, -10, 10},
+    {{TN_ACT_SIN, 0, 0}, 3, 0, -13000, 13000},
+    {{TN_ACT_COS, 0, 0}, 3, 0, -10, 10},
+    {{TN_ACT_COS, 0, 0}, 3, 0, -13000, 13000},
+    {{TN_ACT_TAN, 0, 0}, 4, 0, -10, 10},
+    {{TN_ACT_TAN, 0, 0}, 4, 0, -13000, 13000},
+    {{TN_ACT_ASIN, 0, 0}, 3, 0, -1.01f, 1.01f},
+    {{TN_ACT_ACOS, 0, 0}, 2, 0, -1.01f, 1.01f},
+    {{TN_ACT_ATAN, 0, 0}, 3, 0, -10, 10},
 };
 
 static double worst_of(tern_cpu_tier tier, const bound *b, const float *x, float *y, size_t n, float *where) {

@@ -243,6 +243,46 @@ static void test_arg(void **state) {
             }
 }
 
+/* Many elements, few values, not-a-number among them: the paths for small, middle and full k against a plain sort. */
+static void topk_large(int64_t n, int64_t k, bool largest, bool sorted) {
+    op_test t;
+    op_begin(&t, "TopK", 11);
+    op_attr_i(&t, "largest", largest);
+    op_attr_i(&t, "sorted", sorted);
+    tern_tensor *x = op_rand(TERN_FLOAT, DIMS(3, n), -40, 40, (uint32_t)k);
+    tern_tensor *v = op_tensor(TERN_FLOAT, DIMS(3, k)), *p = op_tensor(TERN_INT64, DIMS(3, k));
+    float *d = x->data;
+    for (int64_t i = 0; i < 3 * n; i++) d[i] = i % 97 == 5 ? NAN : i % 3 ? (float)(int)d[i] : d[i];
+    for (int64_t row = 0; row < 3; row++) {
+        const float *f = d + row * n;
+        int64_t *place = p->data, filled = 0;
+        for (int64_t i = 0; i < n; i++) { /* its place in the order: how many come before it */
+            int64_t before = 0;
+            for (int64_t j = 0; j < n; j++) {
+                float a = largest ? f[j] : f[i], b = largest ? f[i] : f[j];
+                bool more = a != a ? b == b : a > b, equal = a == b || (a != a && b != b);
+                before += more || (equal && j < i);
+            }
+            if (before >= k) continue;
+            int64_t to = row * k + (sorted ? before : filled++);
+            place[to] = i;
+            ((float *)v->data)[to] = f[i];
+        }
+    }
+    op_in(&t, x);
+    op_in(&t, op_int(TERN_INT64, DIMS(1), INTS(k)));
+    op_out(&t, v);
+    op_out(&t, p);
+    op_run_exact(&t);
+}
+
+static void test_topk_large(void **state) {
+    (void)state;
+    static const int64_t ks[] = {1, 64, 65, 300, 999, 1001, 1999, 2000};
+    for (size_t i = 0; i < TN_COUNT(ks); i++)
+        for (int form = 0; form < 4; form++) topk_large(2000, ks[i], form & 1, form & 2);
+}
+
 static void test_topk(void **state) {
     (void)state;
     for (int form = 0; form < 4; form++)
@@ -473,6 +513,7 @@ int main(void) {
         cmocka_unit_test(test_softmax),
         cmocka_unit_test(test_arg),
         cmocka_unit_test(test_topk),
+        cmocka_unit_test(test_topk_large),
         cmocka_unit_test(test_layer_norm),
         cmocka_unit_test(test_group_norms),
         cmocka_unit_test(test_lrn_lp),

@@ -46,6 +46,26 @@ double tn_ref_act(const tn_act *act, double x) {
         return erf(x);
     case TN_ACT_LOG:
         return log(x);
+    case TN_ACT_SQRT:
+        return sqrt(x);
+    case TN_ACT_FLOOR:
+        return floor(x);
+    case TN_ACT_CEIL:
+        return ceil(x);
+    case TN_ACT_ROUND:
+        return rint(x);
+    case TN_ACT_SIN:
+        return sin(x);
+    case TN_ACT_COS:
+        return cos(x);
+    case TN_ACT_TAN:
+        return tan(x);
+    case TN_ACT_ASIN:
+        return asin(x);
+    case TN_ACT_ACOS:
+        return acos(x);
+    case TN_ACT_ATAN:
+        return atan(x);
     case TN_ACT_COUNT:
         break;
     }

@@ -58,6 +58,10 @@ TN_INLINE vf vf_add(vf a, vf b) { return (vf){a.lo + b.lo, a.hi + b.hi}; }
 TN_INLINE vf vf_sub(vf a, vf b) { return (vf){a.lo - b.lo, a.hi - b.hi}; }
 TN_INLINE vf vf_mul(vf a, vf b) { return (vf){a.lo * b.lo, a.hi * b.hi}; }
 TN_INLINE vf vf_div(vf a, vf b) { return (vf){a.lo / b.lo, a.hi / b.hi}; }
+TN_INLINE f4 f4_sqrt(f4 a) {
+    return (f4){__builtin_sqrtf(a[0]), __builtin_sqrtf(a[1]), __builtin_sqrtf(a[2]), __builtin_sqrtf(a[3])};
+}
+TN_INLINE vf vf_sqrt(vf a) { return (vf){f4_sqrt(a.lo), f4_sqrt(a.hi)}; }
 TN_INLINE vf vf_fma(vf a, vf b, vf c) { return vf_add(vf_mul(a, b), c); }
 TN_INLINE vm vf_lt(vf a, vf b) { return (vm){a.lo < b.lo, a.hi < b.hi}; }
 TN_INLINE vm vf_isnan(vf a) { return (vm){a.lo != a.lo, a.hi != a.hi}; }

@@ -4,6 +4,7 @@
 
 #include "kernels/act.h"
 #include "kernels/template/exp_f32.h"
+#include "kernels/template/trig_f32.h"
 
 /* For x <= 88; relative error stays small near zero because 2^n - 1 is exact. */
 TN_INLINE vf vexpm1(vf x) {
@@ -117,6 +118,21 @@ TN_INLINE vf vgelu_tanh(vf x) {
     return vf_mul(vf_mul(x, vf_set(0.5f)), vf_add(t, vf_set(1.0f)));
 }
 
+/* Adding 2^23 leaves no room for a fraction; what is larger has none. */
+TN_INLINE vf vrint(vf x) {
+    vf big = vf_set(8388608.0f), a = vf_abs(x);
+    return vf_sel(vf_lt(a, big), vf_copysign(vf_sub(vf_add(a, big), big), x), x);
+}
+TN_INLINE vf vfloor(vf x) {
+    vf r = vrint(x);
+    return vf_sel(vf_lt(x, r), vf_sub(r, vf_set(1.0f)), r);
+}
+/* The sum may be 0 where -0 is due. */
+TN_INLINE vf vceil(vf x) {
+    vf r = vrint(x);
+    return vf_sel(vf_lt(r, x), vf_copysign(vf_abs(vf_add(r, vf_set(1.0f))), x), r);
+}
+
 TN_INLINE vf vclip(vf x, vf lo, vf hi) { return vf_min(hi, vf_max(lo, x)); }
 
 TN_INLINE vf act_vector(tn_act_kind kind, vf x, vf alpha, vf beta) {
@@ -155,6 +171,26 @@ TN_INLINE vf act_vector(tn_act_kind kind, vf x, vf alpha, vf beta) {
         return verf(x);
     case TN_ACT_LOG:
         return vlog(x);
+    case TN_ACT_SQRT:
+        return vf_sqrt(x);
+    case TN_ACT_FLOOR:
+        return vfloor(x);
+    case TN_ACT_CEIL:
+        return vceil(x);
+    case TN_ACT_ROUND:
+        return vrint(x);
+    case TN_ACT_SIN:
+        return vsin(x, 0.0f);
+    case TN_ACT_COS:
+        return vsin(x, 1.0f);
+    case TN_ACT_TAN:
+        return vtan(x);
+    case TN_ACT_ASIN:
+        return vasin(x);
+    case TN_ACT_ACOS:
+        return vacos(x);
+    case TN_ACT_ATAN:
+        return vatan(x);
     case TN_ACT_COUNT:
         break;
     }
@@ -168,6 +204,20 @@ TN_INLINE void act_loop(tn_act_kind kind, const tn_act *act, const float *x, flo
     if (i < n) {
         int64_t rest = (int64_t)(n - i);
         vf_store_n(y + i, act_vector(kind, vf_load_n(x + i, rest), alpha, beta), rest);
+    }
+}
+
+/* Elements that the reduction is too coarse for are libm's. */
+TN_INLINE void trig_loop(tn_act_kind kind, const tn_act *act, const float *x, float *y, size_t n) {
+    float copy[TRIG_CHUNK];
+    for (size_t i = 0; i < n; i += TRIG_CHUNK) {
+        size_t m = TN_MIN(n - i, (size_t)TRIG_CHUNK);
+        bool far = trig_far(x + i, m);
+        if (far) memcpy(copy, x + i, m * sizeof *copy);
+        act_loop(kind, act, x + i, y + i, m);
+        for (size_t k = 0; far && k < m; k++)
+            if (!(fabsf(copy[k]) <= TRIG_LIMIT))
+                y[i + k] = kind == TN_ACT_SIN ? sinf(copy[k]) : kind == TN_ACT_COS ? cosf(copy[k]) : tanf(copy[k]);
     }
 }
 
@@ -194,6 +244,22 @@ void VEC_NAME(tn_act_f32)(const tn_act *act, const float *x, float *y, size_t n)
         ACT_CASE(TN_ACT_EXP)
         ACT_CASE(TN_ACT_ERF)
         ACT_CASE(TN_ACT_LOG)
+        ACT_CASE(TN_ACT_SQRT)
+        ACT_CASE(TN_ACT_FLOOR)
+        ACT_CASE(TN_ACT_CEIL)
+        ACT_CASE(TN_ACT_ROUND)
+        ACT_CASE(TN_ACT_ASIN)
+        ACT_CASE(TN_ACT_ACOS)
+        ACT_CASE(TN_ACT_ATAN)
+    case TN_ACT_SIN:
+        trig_loop(TN_ACT_SIN, act, x, y, n);
+        break;
+    case TN_ACT_COS:
+        trig_loop(TN_ACT_COS, act, x, y, n);
+        break;
+    case TN_ACT_TAN:
+        trig_loop(TN_ACT_TAN, act, x, y, n);
+        break;
     case TN_ACT_COUNT:
         break;
     }

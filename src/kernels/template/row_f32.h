@@ -1,4 +1,6 @@
 /* Rows: see row.h. */
+#include <math.h>
+
 #include "kernels/row.h"
 #include "kernels/template/exp_f32.h"
 
@@ -25,6 +27,31 @@ float VEC_NAME(tn_row_max_f32)(const float *x, size_t n, float start) {
     for (; i < n; i++) start = x[i] > start ? x[i] : start;
     for (int l = 0; l < VEC_W; l++) start = lane[l] > start ? lane[l] : start;
     return start;
+}
+
+/* As TN_BIN_MAX and TN_BIN_MIN of eltwise.h: the first NaN stays. */
+TN_INLINE vf extreme(vf best, vf x, const bool max) {
+    return vf_sel(vf_isnan(best), best, max ? vf_max(best, x) : vf_min(best, x));
+}
+
+TN_INLINE float row_extreme(const float *x, size_t n, const bool max) {
+    const float first = max ? -INFINITY : INFINITY;
+    vf best[4] = {vf_set(x[0]), vf_set(x[0]), vf_set(x[0]), vf_set(x[0])};
+    size_t i = 0;
+    for (; i + 4 * VEC_W <= n; i += 4 * VEC_W) {
+        TN_UNROLL
+        for (int k = 0; k < 4; k++) best[k] = extreme(best[k], vf_load(x + i + (size_t)k * VEC_W), max);
+    }
+    for (; i + VEC_W <= n; i += VEC_W) best[0] = extreme(best[0], vf_load(x + i), max);
+    float lane[VEC_W], top = first;
+    vf_store(lane, extreme(extreme(best[0], best[1], max), extreme(best[2], best[3], max), max));
+    for (int l = 0; l < VEC_W; l++) top = top != top || (max ? top > lane[l] : top < lane[l]) ? top : lane[l];
+    for (; i < n; i++) top = top != top || (max ? top > x[i] : top < x[i]) ? top : x[i];
+    return top;
+}
+
+float VEC_NAME(tn_row_extreme_f32)(const float *x, size_t n, bool max) {
+    return max ? row_extreme(x, n, true) : row_extreme(x, n, false);
 }
 
 double VEC_NAME(tn_row_exp_f32)(const float *x, float shift, float *y, size_t n) {

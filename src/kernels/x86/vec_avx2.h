@@ -32,6 +32,7 @@ TN_INLINE vf vf_add(vf a, vf b) { return _mm256_add_ps(a, b); }
 TN_INLINE vf vf_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
 TN_INLINE vf vf_mul(vf a, vf b) { return _mm256_mul_ps(a, b); }
 TN_INLINE vf vf_div(vf a, vf b) { return _mm256_div_ps(a, b); }
+TN_INLINE vf vf_sqrt(vf a) { return _mm256_sqrt_ps(a); }
 TN_INLINE vf vf_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
 TN_INLINE vf vf_max(vf a, vf b) { return _mm256_max_ps(a, b); }
 TN_INLINE vf vf_min(vf a, vf b) { return _mm256_min_ps(a, b); }
