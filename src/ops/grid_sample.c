@@ -62,7 +62,7 @@ static tern_status check_sample_attrs(tn_infer *c) {
         return tn_infer_fail(c, TERN_INVALID_MODEL, "padding_mode '%.*s' is not zeros, border or reflection",
                              (int)TN_MIN(padding.len, (size_t)40), padding.data);
     uint32_t copied = TN_TYPES_NUMERIC | TN_T(BOOL) | TN_T(STRING) | TN_T(COMPLEX64) | TN_T(COMPLEX128);
-    TN_TRY(tn_args_need(c, 0, sample_mode_of(c->node) == SAMPLE_NEAREST ? copied : TN_TYPES_NUMERIC));
+    TN_TRY(tn_args_need(c, 0, sample_mode_of(c->node) == SAMPLE_NEAREST ? copied : copied & ~TN_T(STRING)));
     return tn_args_need(c, 1, TN_TYPES_FLOAT);
 }
 
@@ -110,6 +110,7 @@ typedef struct sampler {
     const void *data; /* of X as float, double or (nearest) as it is */
     tern_tensor *y;
     bool wide; /* data is double */
+    int parts; /* numbers of an element: 2 of complex ones */
 } sampler;
 
 /* Folds v into [low, high] by mirrors at both ends. */
@@ -200,12 +201,14 @@ static void point_taps(const sampler *s, const double *v, int64_t *offset, doubl
 #define SUM_TAPS(NAME, T)                                                                                      \
     static void NAME(const sampler *s, const T *plane, const int64_t *offset, const double *weight, int64_t n, \
                      T *out) {                                                                                 \
-        for (int64_t i = 0; i < n; i++, offset += s->taps, weight += s->taps) {                                \
-            T sum = 0;                                                                                         \
-            for (int64_t k = 0; k < s->taps; k++)                                                              \
-                if (offset[k] >= 0) sum += plane[offset[k]] * (T)weight[k];                                    \
-            out[i] = sum;                                                                                      \
-        }                                                                                                      \
+        const int parts = s->parts;                                                                            \
+        for (int64_t i = 0; i < n; i++, offset += s->taps, weight += s->taps)                                  \
+            for (int p = 0; p < parts; p++) {                                                                  \
+                T sum = 0;                                                                                     \
+                for (int64_t k = 0; k < s->taps; k++)                                                          \
+                    if (offset[k] >= 0) sum += plane[offset[k] * parts + p] * (T)weight[k];                    \
+                out[i * parts + p] = sum;                                                                      \
+            }                                                                                                  \
     }
 SUM_TAPS(sum_taps_f32, float)
 SUM_TAPS(sum_taps_f64, double)
@@ -223,6 +226,15 @@ static void copy_nearest(const sampler *s, int64_t plane, const int64_t *offset,
     }
 }
 
+static void store_wide(const sampler *s, int64_t at, int64_t n, const double *out) {
+    if (s->parts == 2)
+        memcpy((double *)s->y->data + 2 * at, out, (size_t)n * 2 * sizeof *out);
+    else if (s->y->dtype == TERN_BOOL) /* as numbers become truth values elsewhere: all but 0 are true */
+        for (int64_t i = 0; i < n; i++) ((uint8_t *)s->y->data)[at + i] = out[i] != 0;
+    else
+        tn_row_store_f64(s->y->dtype, s->y->data, at, n, out);
+}
+
 /* Outputs [first, first + n) of one sample. */
 static void sample_block(const sampler *s, int64_t sample, int64_t first, int64_t n) {
     int64_t offset[TABLE];
@@ -236,13 +248,16 @@ static void sample_block(const sampler *s, int64_t sample, int64_t first, int64_
         if (s->mode == SAMPLE_NEAREST) {
             copy_nearest(s, plane, offset, n, at);
         } else if (s->wide) {
-            double out[256];
-            sum_taps_f64(s, (const double *)s->data + plane * s->in_plane, offset, weight, n, out);
-            tn_row_store_f64(s->y->dtype, s->y->data, at, n, out);
+            double out[2 * 256];
+            sum_taps_f64(s, (const double *)s->data + plane * s->in_plane * s->parts, offset, weight, n, out);
+            store_wide(s, at, n, out);
         } else {
-            float out[256];
-            sum_taps_f32(s, (const float *)s->data + plane * s->in_plane, offset, weight, n, out);
-            tn_row_store_f32(s->y->dtype, s->y->data, at, n, out);
+            float out[2 * 256];
+            sum_taps_f32(s, (const float *)s->data + plane * s->in_plane * s->parts, offset, weight, n, out);
+            if (s->parts == 2)
+                memcpy((float *)s->y->data + 2 * at, out, (size_t)n * 2 * sizeof *out);
+            else
+                tn_row_store_f32(s->y->dtype, s->y->data, at, n, out);
         }
     }
 }
@@ -260,8 +275,9 @@ static void sample_task(void *context, int64_t begin, int64_t end, int worker) {
 static tern_status sample_data(sampler *s, void **copy, tern_error *err) {
     tern_dtype t = s->x->dtype;
     s->data = s->x->data;
-    s->wide = !tn_type_in(t, TN_T(FLOAT) | TN_T(FLOAT16) | TN_T(BFLOAT16));
-    if (s->mode == SAMPLE_NEAREST || t == TERN_FLOAT || t == TERN_DOUBLE) return TERN_OK;
+    s->wide = !tn_type_in(t, TN_T(FLOAT) | TN_T(FLOAT16) | TN_T(BFLOAT16) | TN_T(COMPLEX64));
+    s->parts = tn_type_in(t, TN_T(COMPLEX64) | TN_T(COMPLEX128)) ? 2 : 1;
+    if (s->mode == SAMPLE_NEAREST || s->parts == 2 || t == TERN_FLOAT || t == TERN_DOUBLE) return TERN_OK;
     int64_t n = tn_shape_count(&s->x->shape);
     s->data = *copy = tn_alloc_array((size_t)n, s->wide ? sizeof(double) : sizeof(float));
     if (!*copy) return tn_fail_oom(err, (size_t)n * sizeof(double));

@@ -115,19 +115,22 @@ static tern_status lists_run(tn_run *c, lists *l) {
     return TERN_OK;
 }
 
+#define COMPLEX         (TN_T(COMPLEX64) | TN_T(COMPLEX128))
 #define NUMERIC_OR_BOOL (TN_TYPES_NUMERIC | TN_T(BOOL))
 
 static tern_status infer_resize(tn_infer *c) {
     tn_resize r;
     lists l;
     TN_TRY(tn_resize_modes(c->node, &r, c->err));
-    TN_TRY(tn_args_need(c, 0, r.mode == TN_RESIZE_NEAREST ? TN_TYPES_ALL : NUMERIC_OR_BOOL));
+    TN_TRY(tn_args_need(c, 0, r.mode == TN_RESIZE_NEAREST ? TN_TYPES_ALL : NUMERIC_OR_BOOL | COMPLEX));
     if (roi_input(c->node) > 0) TN_TRY(tn_infer_want(c, roi_input(c->node), TN_TYPES_FLOAT));
     TN_TRY(lists_infer(c, &r, &l));
     if (!tn_args_shape(c, 0, &r.in)) {
         tn_infer_out(c, 0, c->in[0]->dtype, NULL);
         return TERN_OK;
     }
+    if (r.mode != TN_RESIZE_NEAREST && tn_type_in(c->in[0]->dtype, COMPLEX) && r.in.rank == TERN_MAX_RANK)
+        return tn_infer_fail(c, TERN_UNSUPPORTED, "interpolation of complex numbers over %d dims", r.in.rank);
     TN_TRY(tn_resize_shape(c->node, &l.a, &r, c->err));
     return tn_args_out_shape(c, 0, c->in[0]->dtype, &r.out);
 }
@@ -323,7 +326,7 @@ static tern_status all_passes(smooth *s, const tn_resize_map *maps, const void *
 static tern_status smooth_any(smooth *s, const tern_tensor *x, tern_tensor *y, const tn_resize_map *maps) {
     size_t bytes;
     tn_shape out = tn_tensor_stored_shape(y);
-    bool convert = x->dtype != (s->f32 ? TERN_FLOAT : TERN_DOUBLE);
+    bool convert = !tn_type_in(x->dtype, COMPLEX) && x->dtype != (s->f32 ? TERN_FLOAT : TERN_DOUBLE);
     int64_t n_in = tn_shape_count(&s->shape), n_out = tn_shape_count(&out);
     if (!convert) return all_passes(s, maps, x->data, y->data);
     tern_dtype work = s->f32 ? TERN_FLOAT : TERN_DOUBLE;
@@ -351,7 +354,8 @@ static tern_status smooth_any(smooth *s, const tern_tensor *x, tern_tensor *y, c
 static tern_status run_smooth(tn_run *c, const tn_resize_map *maps) {
     const tern_tensor *x = c->in[0];
     smooth s = {.shape = tn_tensor_stored_shape(x), .threads = c->threads, .err = c->err};
-    s.f32 = x->dtype == TERN_FLOAT || x->dtype == TERN_FLOAT16 || x->dtype == TERN_BFLOAT16;
+    s.f32 = tn_type_in(x->dtype, TN_T(FLOAT) | TN_T(FLOAT16) | TN_T(BFLOAT16) | TN_T(COMPLEX64));
+    if (tn_type_in(x->dtype, COMPLEX)) s.shape.dims[s.shape.rank++] = 2; /* one more dim, which does not change */
     tern_status st = smooth_any(&s, x, c->out[0], maps);
     tn_free(s.buffer[0]);
     tn_free(s.buffer[1]);
@@ -370,7 +374,12 @@ static void fill_outside(const tn_resize *r, const tn_resize_map *maps, tern_ten
             if (maps[d].outside && maps[d].outside[rest % y->shape.dims[d]]) outside = true;
             rest /= y->shape.dims[d];
         }
-        if (outside) tn_row_store_f64(y->dtype, y->data, i, 1, &r->extrapolation);
+        if (outside && y->dtype == TERN_COMPLEX64)
+            memcpy((float *)y->data + 2 * i, (float[2]){(float)r->extrapolation, 0}, 2 * sizeof(float));
+        else if (outside && y->dtype == TERN_COMPLEX128)
+            memcpy((double *)y->data + 2 * i, (double[2]){r->extrapolation, 0}, 2 * sizeof(double));
+        else if (outside)
+            tn_row_store_f64(y->dtype, y->data, i, 1, &r->extrapolation);
     }
 }
 
@@ -395,7 +404,7 @@ static tern_status resize_with(tn_run *c, const tn_resize *r, tn_resize_map *map
     else
         TN_TRY(run_smooth(c, maps));
     if (r->coord == TN_COORD_TF_CROP) {
-        if (!tn_type_in(y->dtype, NUMERIC_OR_BOOL) || y->block)
+        if (!tn_type_in(y->dtype, NUMERIC_OR_BOOL | COMPLEX) || y->block)
             return tn_run_fail(c, TERN_UNSUPPORTED, "tf_crop_and_resize of %s", tern_dtype_name(y->dtype));
         fill_outside(r, maps, y);
     }

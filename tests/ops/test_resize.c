@@ -204,12 +204,23 @@ static void test_errors(void **state) {
     op_error(&t, TERN_INVALID_MODEL, STRS("'up'"));
 }
 
+static void test_complex(void **state) {
+    (void)state;
+    op_test t;
+    op_begin(&t, "Resize", 19);
+    op_attr_s(&t, "mode", "linear");
+    op_in(&t, op_num(TERN_COMPLEX64, DIMS(2), VALS(1, 10, 3, 20)));
+    op_in(&t, NULL);
+    op_in(&t, NULL);
+    op_in(&t, op_int(TERN_INT64, DIMS(1), INTS(4)));
+    op_out(&t, op_num(TERN_COMPLEX64, DIMS(4), VALS(1, 10, 1.5, 12.5, 2.5, 17.5, 3, 20)));
+    op_run(&t, 1e-6, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_modes),
-        cmocka_unit_test(test_old_versions),
-        cmocka_unit_test(test_policy_and_roi),
-        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_complex),        cmocka_unit_test(test_modes),  cmocka_unit_test(test_old_versions),
+        cmocka_unit_test(test_policy_and_roi), cmocka_unit_test(test_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

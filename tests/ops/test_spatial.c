@@ -325,12 +325,33 @@ static void test_center_crop_pad(void **state) {
     op_error(&t, TERN_SHAPE_MISMATCH, STRS("1 elements", "2 axes"));
 }
 
+/* The middle of four pixels: complex numbers part by part, truth values as numbers are made them. */
+static void test_grid_sample_types(void **state) {
+    (void)state;
+    op_test t;
+    op_begin(&t, "GridSample", 20);
+    op_in(&t, op_num(TERN_COMPLEX128, DIMS(1, 1, 2, 2), VALS(1, 10, 2, 20, 3, 30, 4, 80)));
+    op_in(&t, op_num(TERN_FLOAT, DIMS(1, 1, 1, 2), VALS(0, 0)));
+    op_out(&t, op_num(TERN_COMPLEX128, DIMS(1, 1, 1, 1), VALS(2.5, 35)));
+    op_run(&t, 1e-12, 0);
+    op_begin(&t, "GridSample", 20);
+    op_in(&t, op_num(TERN_BOOL, DIMS(1, 1, 2, 2), VALS(0, 0, 0, 1)));
+    op_in(&t, op_num(TERN_FLOAT, DIMS(1, 1, 2, 2), VALS(0, 0, -0.5, -0.5)));
+    op_out(&t, op_num(TERN_BOOL, DIMS(1, 1, 1, 2), VALS(1, 0)));
+    op_run_exact(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_grid_sample),         cmocka_unit_test(test_grid_sample_far_away),
-        cmocka_unit_test(test_grid_sample_strings), cmocka_unit_test(test_affine_grid),
-        cmocka_unit_test(test_roi_align),           cmocka_unit_test(test_max_roi_pool),
-        cmocka_unit_test(test_deform_conv),         cmocka_unit_test(test_col2im),
+        cmocka_unit_test(test_grid_sample_types),
+        cmocka_unit_test(test_grid_sample),
+        cmocka_unit_test(test_grid_sample_far_away),
+        cmocka_unit_test(test_grid_sample_strings),
+        cmocka_unit_test(test_affine_grid),
+        cmocka_unit_test(test_roi_align),
+        cmocka_unit_test(test_max_roi_pool),
+        cmocka_unit_test(test_deform_conv),
+        cmocka_unit_test(test_col2im),
         cmocka_unit_test(test_center_crop_pad),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
