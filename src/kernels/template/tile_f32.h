@@ -4,9 +4,16 @@
 /* Only matrix products continue sums, have a bias per row, or leave memory past the last column alone. */
 TN_INLINE bool tile_is_product(const tn_tile_kind kind) { return kind == TN_TILE_PANEL; }
 
+/* Sums of a convolution begin with the bias. */
 TN_INLINE void tile_begin(const tn_tile *a, const int m, const int nv, const tn_tile_kind kind, vf *acc) {
     TN_UNROLL
-    for (int i = 0; i < m * nv; i++) acc[i] = vf_zero();
+    for (int j = 0; j < nv; j++) {
+        vf first = vf_zero();
+        if (!tile_is_product(kind) && a->bias)
+            first = j == nv - 1 ? vf_load_n(a->bias + j * VEC_W, a->valid) : vf_load(a->bias + j * VEC_W);
+        TN_UNROLL
+        for (int i = 0; i < m; i++) acc[i * nv + j] = first;
+    }
     if (!tile_is_product(kind) || !a->resume) return;
     TN_UNROLL
     for (int i = 0; i < m; i++) {
@@ -27,7 +34,10 @@ TN_INLINE void tile_sum(const tn_tile *a, const int m, const int nv, const tn_ti
     const float *w = a->w, *w2 = a->w2;
     for (int64_t t = 0; t < a->taps + a->last_taps; t++) {
         const float *x = a->x + a->tap[t];
-        for (int64_t n = a->tap_lanes ? a->tap_lanes[t] : t < a->taps ? a->lanes : a->last_lanes; n > 0; n--) {
+        for (int64_t n = kind == TN_TILE_BLOCKED && a->tap_lanes ? a->tap_lanes[t]
+                         : t < a->taps                           ? a->lanes
+                                                                 : a->last_lanes;
+             n > 0; n--) {
             vf wv[4];
             TN_UNROLL
             for (int j = 0; j < nv; j++) wv[j] = vf_load((j < 2 ? w : w2) + (j & 1) * VEC_W);
@@ -44,13 +54,10 @@ TN_INLINE void tile_sum(const tn_tile *a, const int m, const int nv, const tn_ti
     }
 }
 
-/* Biases, residual, clamp, store. One pass over the sums: clang 14 keeps them in memory all along when this is split
- * into several. */
-TN_INLINE void tile_finish(const tn_tile *a, const int m, const int nv, const tn_tile_kind kind, vf *acc) {
-    const float *residual = a->residual;
-    const int64_t pixel = a->y_pixel, vec = a->y_vec, valid = a->valid;
-    const bool keep_rest = tile_is_product(kind) && a->keep_rest;
-    const float *bias_m = tile_is_product(kind) ? a->bias_m : NULL;
+/* Biases, clamp, store. One pass over the sums: clang 14 keeps them in memory all along when this is split into
+ * several. */
+TN_INLINE void tile_finish_product(const tn_tile *a, const int m, const int nv, vf *acc) {
+    const int64_t valid = a->valid;
     float *y = a->y;
     vf lo = vf_set(a->lo), hi = vf_set(a->hi);
     TN_UNROLL
@@ -60,13 +67,13 @@ TN_INLINE void tile_finish(const tn_tile *a, const int m, const int nv, const tn
         TN_UNROLL
         for (int i = 0; i < m; i++) {
             vf v = vf_add(acc[i * nv + j], bias);
-            const ptrdiff_t at = i * pixel + j * vec;
-            if (bias_m) v = vf_add(v, vf_set(bias_m[i]));
-            if (residual) v = vf_add(v, vf_load(residual + at));
+            const ptrdiff_t at = i * a->y_pixel + j * a->y_vec;
+            if (a->bias_m) v = vf_add(v, vf_set(a->bias_m[i]));
+            if (a->residual) v = vf_add(v, vf_load(a->residual + at));
             v = vf_min(hi, vf_max(lo, v));
             if (j < nv - 1 || valid == VEC_W)
                 vf_store(y + at, v);
-            else if (keep_rest)
+            else if (a->keep_rest)
                 vf_store_n(y + at, v, valid);
             else
                 vf_store(y + at, vf_keep(v, valid));
@@ -74,11 +81,37 @@ TN_INLINE void tile_finish(const tn_tile *a, const int m, const int nv, const tn
     }
 }
 
+/* Residual, clamp, store; pixels of y are one vector apart. */
+TN_INLINE void tile_finish_conv(const tn_tile *a, const int m, const int nv, const bool residual, vf *acc) {
+    const float *z = a->residual;
+    const int64_t valid = a->valid, vec = a->y_vec;
+    float *y = a->y;
+    vf lo = vf_set(a->lo), hi = vf_set(a->hi);
+    TN_UNROLL
+    for (int j = 0; j < nv; j++) {
+        TN_UNROLL
+        for (int i = 0; i < m; i++) {
+            vf v = acc[i * nv + j];
+            if (residual) v = vf_add(v, vf_load(z + i * VEC_W));
+            v = vf_min(hi, vf_max(lo, v));
+            if (j == nv - 1) v = vf_keep(v, valid);
+            vf_store(y + i * VEC_W, v);
+        }
+        if (residual) z += vec;
+        y += vec;
+    }
+}
+
 TN_INLINE void tile_run(const tn_tile *a, const int m, const int nv, const tn_tile_kind kind) {
     vf acc[TILE_M * 2];
     tile_begin(a, m, nv, kind, acc);
     tile_sum(a, m, nv, kind, acc);
-    tile_finish(a, m, nv, kind, acc);
+    if (tile_is_product(kind))
+        tile_finish_product(a, m, nv, acc);
+    else if (a->residual)
+        tile_finish_conv(a, m, nv, true, acc);
+    else
+        tile_finish_conv(a, m, nv, false, acc);
 }
 
 #if TILE_M == 14
