@@ -228,20 +228,64 @@ typedef struct direct_job {
     float *strips; /* strip_floats for each thread */
 } direct_job;
 
-/* One panel (or two, nv == 4) over one line of `length` pixels. x, y: its first pixel. */
-static void run_line(const direct_plan *p, tn_tile *t, int nv, const float *x, float *y, const float *residual,
-                     int64_t length) {
-    int64_t b = p->k->width, tiles = tn_ceil_div(length, nv == 4 ? p->k->tile_m_wide : p->k->tile_m);
+static tn_tile_kind tile_kind(const direct_plan *p) {
     bool two = p->c->sw == 2;
-    tn_tile_kind kind = p->plain ? (two ? TN_TILE_PANEL2 : TN_TILE_PANEL) : (two ? TN_TILE_BLOCKED2 : TN_TILE_BLOCKED);
-    for (int64_t i = 0; i < tiles; i++) {
-        int64_t q = i * length / tiles, m = (i + 1) * length / tiles - q;
-        t->x = x + q * p->block * (two ? 2 : 1);
-        t->y = y + q * b;
-        t->residual = residual ? residual + q * b : NULL;
-        p->k->tile_f32(kind, (int)m, nv)(t);
+    return p->plain ? (two ? TN_TILE_PANEL2 : TN_TILE_PANEL) : (two ? TN_TILE_BLOCKED2 : TN_TILE_BLOCKED);
+}
+
+/* How a line is cut: `longer` tiles of m + 1 pixels, then those of m. */
+typedef struct line_cut {
+    int vectors, m;
+    int64_t longer, tiles;
+    tn_tile_fn tile[2]; /* of m pixels, of m + 1 */
+} line_cut;
+
+static line_cut cut_line(const direct_plan *p, int nv, int64_t length) {
+    const tn_kernels *k = p->k;
+    int most = nv == 4                    ? k->tile_m_wide
+               : nv == 3                  ? k->tile_m_3
+               : nv == (2 | TN_TILE_HALF) ? k->tile_m_half
+               : nv == (3 | TN_TILE_HALF) ? k->tile_m_3_half
+                                          : k->tile_m;
+    line_cut cut = {.vectors = nv & ~TN_TILE_HALF, .tiles = tn_ceil_div(length, most)};
+    cut.m = (int)(length / cut.tiles);
+    cut.longer = length % cut.tiles;
+    cut.tile[0] = k->tile_f32(tile_kind(p), cut.m, nv);
+    cut.tile[1] = cut.longer ? k->tile_f32(tile_kind(p), cut.m + 1, nv) : NULL;
+    return cut;
+}
+
+/* One panel (or two) over one line of `length` pixels. x, y: its first pixel. */
+static void run_line(const direct_plan *p, tn_tile *t, const line_cut *cut, const float *x, float *y,
+                     const float *residual, int64_t length) {
+    int64_t b = p->k->width, x_step = p->block * (p->c->sw == 2 ? 2 : 1);
+    t->x = x;
+    t->y = y;
+    t->residual = residual;
+    for (int64_t i = 0; i < cut->tiles; i++) {
+        int64_t m = cut->m + (i < cut->longer);
+        cut->tile[i < cut->longer](t);
+        t->x += m * x_step;
+        t->y += m * b;
+        if (residual) t->residual += m * b;
     }
-    for (int v = 0; v < nv; v++) tn_conv_finish(p->k, &p->c->act, y + v * t->y_vec, length, v == nv - 1 ? t->valid : b);
+    for (int v = 0; v < cut->vectors; v++)
+        tn_conv_finish(p->k, &p->c->act, y + v * t->y_vec, length, v == cut->vectors - 1 ? t->valid : b);
+}
+
+/* Vectors to compute at once, and how: TN_TILE_HALF may be added. `left`: output channels from this panel on; `panels`:
+ * how many panels the caller has left. */
+static int choose_width(const direct_plan *p, int64_t length, int64_t left, int64_t panels) {
+    const tn_kernels *k = p->k;
+    int64_t b = k->width;
+    tn_tile_kind kind = tile_kind(p);
+    bool blocked = kind == TN_TILE_BLOCKED;
+    if (length <= k->tile_m_wide && p->c->sw != 2 && panels > 1 && left > 3 * b) return 4;
+    if (k->tile_m_3 && blocked && panels == 2 && left > 2 * b && left <= 3 * b && length > k->tile_m_wide)
+        return left <= 2 * b + b / 2 ? 3 | TN_TILE_HALF : 3;
+    if (left <= b) return 1;
+    bool half = k->tile_m_half && (blocked || kind == TN_TILE_PANEL2) && left <= b + b / 2 && length > 1;
+    return half ? 2 | TN_TILE_HALF : 2;
 }
 
 static tn_tile tile_of(const direct_job *j) {
@@ -274,20 +318,18 @@ static void run_block(const direct_job *j, int64_t n, int64_t g, int64_t u0, int
     if (c->n_picks) t.tap += n * t.taps;
     for (int64_t panel = p0; panel < p1;) {
         int64_t o = panel * 2 * b, left = TN_MIN(p->ocg, c->oc - g * p->ocg) - o, width = left > b ? 2 * b : b;
-        int nv = (int)(width / b);
+        int kind = choose_width(p, length, left, p1 - panel), nv = kind & ~TN_TILE_HALF;
+        line_cut cut = cut_line(p, kind, length);
         t.w = w + o * p->k_rows;
         t.w_step = width;
-        if (length <= p->k->tile_m_wide && c->sw != 2 && panel + 1 < p1 && left > 3 * b) {
-            nv = 4;
-            t.w2 = t.w + p->k_rows * width;
-        }
+        t.w2 = nv > 2 ? t.w + p->k_rows * width : NULL;
         t.valid = TN_MIN(left - (nv - 1) * b, b);
         t.bias = j->bias ? j->bias + g * p->ocg + o : NULL;
         int64_t at = ((n * ocb + (g * p->ocg + o) / b) * hw + first) * b;
         for (int64_t l = 0; l < lines; l++, at += c->ow * b)
-            run_line(p, &t, nv, src + l * p->line_step * p->row, j->y + at, j->residual ? j->residual + at : NULL,
+            run_line(p, &t, &cut, src + l * p->line_step * p->row, j->y + at, j->residual ? j->residual + at : NULL,
                      length);
-        panel += nv == 4 ? 2 : 1;
+        panel += nv > 2 ? 2 : 1;
     }
 }
 

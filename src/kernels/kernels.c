@@ -22,6 +22,9 @@ static const tn_kernels avx512_kernels = {
     .width = 16,
     .tile_m = 14,
     .tile_m_wide = 6,
+    .tile_m_3 = 9,
+    .tile_m_half = 14,
+    .tile_m_3_half = 10,
 #define TN_KERNEL(name, result, args) .name = tn_##name##_avx512,
 #include "kernels/kernel_list.inc"
 };

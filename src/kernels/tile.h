@@ -18,6 +18,9 @@ typedef enum tn_tile_kind {
     TN_TILE_KINDS
 } tn_tile_kind;
 
+/* Added to the number of vectors: no more than half of the last one is wanted, so it holds two pixels. */
+#define TN_TILE_HALF 8
+
 typedef struct tn_tile {
     const float *x;                /* tap offset 0 of the first pixel */
     const ptrdiff_t *tap;          /* offsets in floats */
@@ -26,7 +29,7 @@ typedef struct tn_tile {
     const int32_t *tap_lanes;      /* or each of the `taps` has its own number of lanes; NULL: not so */
     int64_t lane_step;             /* PANEL kinds only */
     const float *w;        /* (taps * lanes + last_taps * last_lanes, w_step); nv vectors of each row are used */
-    const float *w2;       /* nv == 4: vectors 2 and 3 come from here, likewise */
+    const float *w2;       /* nv > 2: vectors 2 and 3 come from here, likewise; rows of one vector where nv is 3 */
     int64_t w_step;        /* PANEL kinds only; else nv vectors */
     const float *bias;     /* nv vectors, the last `valid` lanes long, or NULL */
     const float *bias_m;   /* one for each pixel, or NULL */

@@ -266,6 +266,25 @@ static void pointwise(void **state) {
     }
 }
 
+/* Output channels that fill half of their last vector or less, or an odd number of vectors, on lines of all lengths. */
+static void odd_vectors(void **state) {
+    (void)state;
+    static const int channels[] = {1, 8, 9, 17, 20, 24, 25, 32, 33, 36, 40, 41, 47, 48, 56, 57, 72, 73, 80, 88};
+    for (int i = 0; i < 80; i++) {
+        tn_conv c = random_conv(i % 4 ? 1 : 3);
+        c.oc = channels[(size_t)i % TN_COUNT(channels)];
+        c.ic = i % 4 == 2 ? ck_int(1, 4) : c.ic;
+        c.in_plain = i % 4 == 2;
+        c.kh = c.kw = i % 4 == 2 ? 3 : c.kh;
+        c.pad_top = c.pad_left = 0;
+        c.dh = c.dw = 1;
+        c.sh = c.sw = i % 4 == 2 ? 2 : 1;
+        c.ih = ck_int(7, 9), c.iw = ck_int(7, 60);
+        set_output(&c, 0, 0);
+        one(&c);
+    }
+}
+
 /* 1x1 on maps of all sizes, so that either side is scaled. */
 static void scaled(void **state) {
     (void)state;
@@ -561,10 +580,11 @@ static void refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(random_shapes), cmocka_unit_test(pointwise),     cmocka_unit_test(first_layers),
-        cmocka_unit_test(scaled),        cmocka_unit_test(picked),        cmocka_unit_test(depthwise),
-        cmocka_unit_test(grouped),       cmocka_unit_test(narrow_groups), cmocka_unit_test(winograd),
-        cmocka_unit_test(larger),        cmocka_unit_test(not_finite),    cmocka_unit_test(refused),
+        cmocka_unit_test(random_shapes), cmocka_unit_test(pointwise), cmocka_unit_test(first_layers),
+        cmocka_unit_test(odd_vectors),   cmocka_unit_test(scaled),    cmocka_unit_test(picked),
+        cmocka_unit_test(depthwise),     cmocka_unit_test(grouped),   cmocka_unit_test(narrow_groups),
+        cmocka_unit_test(winograd),      cmocka_unit_test(larger),    cmocka_unit_test(not_finite),
+        cmocka_unit_test(refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

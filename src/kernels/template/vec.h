@@ -12,6 +12,9 @@
  *   vf_min(a, b)    a < b ? a : b, likewise
  *   vf_fma          a * b + c; fused on every tier but scalar, which rounds twice
  *   vf_round        to nearest even, for |x| < 2^22
+ *   vf_pair(a, b)   the lower half of a, the upper half of b; this and the next three where TILE_M_3 is defined
+ *   vf_twice(a)     the lower half of a in both; vf_load_twice reads VEC_W / 2 floats
+ *   vf_upper(a)     the upper half of a in both
  *   vl, vl_load     a vector of VEC_W 32-bit integers
  *   vf_pick(acc, v, lane)  lane i becomes v[lane[i]] where that is not negative, and stays acc[i] elsewhere
  *   vf_scale(p, n)  p * 2^n, n integral in [-150, 128], with one rounding at the end

@@ -14,6 +14,10 @@
 /* The register tile: pixels (or rows) x vectors. 14 * 2 sums + 2 weights + 1 broadcast of 32 registers. */
 #define TILE_M      14
 #define TILE_M_WIDE 6 /* rows of the tile that is four vectors wide */
+#define TILE_M_3    9 /* of three: 27 sums, 3 weights, 1 broadcast */
+/* Of those whose last vector holds the lower half of two pixels' outputs. Three: 20 + 5 sums, 3 weights, 3 operands. */
+#define TILE_M_HALF   14
+#define TILE_M_3_HALF 10
 
 typedef __m512 vf;
 typedef __mmask16 vm;
@@ -42,6 +46,12 @@ TN_INLINE vf vf_sel(vm m, vf yes, vf no) { return _mm512_mask_blend_ps(m, no, ye
 TN_INLINE vf vf_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 TN_INLINE vf vf_scale(vf p, vf n) { return _mm512_scalef_ps(p, n); }
 TN_INLINE vf vf_exponent(vf a) { return _mm512_getexp_ps(a); }
+TN_INLINE vf vf_pair(vf a, vf b) { return _mm512_mask_blend_ps(0xff00, a, b); }
+TN_INLINE vf vf_twice(vf a) { return _mm512_shuffle_f32x4(a, a, 0x44); }
+TN_INLINE vf vf_load_twice(const float *p) {
+    return _mm512_castpd_ps(_mm512_broadcast_f64x4(_mm256_castps_pd(_mm256_loadu_ps(p))));
+}
+TN_INLINE vf vf_upper(vf a) { return _mm512_shuffle_f32x4(a, a, 0xee); }
 typedef __m512i vl;
 TN_INLINE vl vl_load(const int32_t *p) { return _mm512_loadu_si512(p); }
 TN_INLINE vf vf_pick(vf acc, vf v, vl lane) {
