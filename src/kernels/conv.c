@@ -11,6 +11,8 @@
     X(1x1)              \
     X(winograd4)        \
     X(winograd2)        \
+    X(winograd4s2)      \
+    X(winograd2s2)      \
     X(direct)
 
 #if defined(__x86_64__)

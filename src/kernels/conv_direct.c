@@ -17,6 +17,10 @@
 /* Weights up to this size stay in L2 beside a strip: then rows are split, else channels. */
 #define WEIGHT_BYTES (256 * 1024)
 
+/* Panels of weights up to this size are fetched whole, ahead of their use. */
+#define SMALL_PANEL (128 * 1024)
+#define ROWS_AHEAD  64
+
 typedef struct direct_plan {
     const tn_kernels *k;
     const tn_conv *c;
@@ -255,15 +259,31 @@ static line_cut cut_line(const direct_plan *p, int nv, int64_t length) {
     return cut;
 }
 
-/* One panel (or two) over one line of `length` pixels. x, y: its first pixel. */
+/* Weights that may come from memory are fetched in time: a small panel while the last two tiles work with the one
+ * before, a large one some rows ahead of the first tile. `tile` counts those of the panel. */
+static void fetch_weights(const direct_plan *p, tn_tile *t, int nv, int64_t tile, int64_t tiles) {
+    int64_t width = nv * p->k->width, size = p->k_rows * width;
+    t->next = NULL;
+    if (nv > 2) return;
+    if (size * 4 > SMALL_PANEL) {
+        if (tile == 0) t->next = t->w + ROWS_AHEAD * width;
+        t->next_step = width;
+    } else if (tile >= tiles - 2) {
+        t->next = t->w + size + (tiles > 1 && tile == tiles - 1 ? size / 2 : 0);
+        t->next_step = tiles > 1 ? width / 2 : width;
+    }
+}
+
+/* One panel (or two) over line l of `lines`, which has `length` pixels. x, y: its first pixel. */
 static void run_line(const direct_plan *p, tn_tile *t, const line_cut *cut, const float *x, float *y,
-                     const float *residual, int64_t length) {
+                     const float *residual, int64_t length, int64_t l, int64_t lines) {
     int64_t b = p->k->width, x_step = p->block * (p->c->sw == 2 ? 2 : 1);
     t->x = x;
     t->y = y;
     t->residual = residual;
     for (int64_t i = 0; i < cut->tiles; i++) {
         int64_t m = cut->m + (i < cut->longer);
+        fetch_weights(p, t, cut->vectors, l * cut->tiles + i, lines * cut->tiles);
         cut->tile[i < cut->longer](t);
         t->x += m * x_step;
         t->y += m * b;
@@ -328,7 +348,7 @@ static void run_block(const direct_job *j, int64_t n, int64_t g, int64_t u0, int
         int64_t at = ((n * ocb + (g * p->ocg + o) / b) * hw + first) * b;
         for (int64_t l = 0; l < lines; l++, at += c->ow * b)
             run_line(p, &t, &cut, src + l * p->line_step * p->row, j->y + at, j->residual ? j->residual + at : NULL,
-                     length);
+                     length, l, lines);
         panel += nv > 2 ? 2 : 1;
     }
 }

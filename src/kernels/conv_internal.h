@@ -62,6 +62,6 @@ typedef struct tn_conv_method {
 } tn_conv_method;
 
 extern const tn_conv_method tn_conv_1x1, tn_conv_scaled, tn_conv_direct, tn_conv_first, tn_conv_depthwise,
-    tn_conv_winograd2, tn_conv_winograd4;
+    tn_conv_winograd2, tn_conv_winograd4, tn_conv_winograd2s2, tn_conv_winograd4s2;
 
 #endif

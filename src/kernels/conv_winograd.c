@@ -1,75 +1,137 @@
-/* Winograd convolution F(m x m, 3 x 3), m = 2 or 4, stride 1.
+/* Winograd convolution F(m x m, 3 x 3), m = 2 or 4, and its counterpart at stride 2 (winograd.h).
  *
- * Every tile of m x m outputs becomes (m + 2)^2 products instead of 9 m^2: y = A^T [(G g G^T) . (B^T d B)] A. Summed
- * over input channels, the product at one position p of the transformed tile is a matrix product, tiles x ic by ic x
- * oc, done by the register tile.
+ * Every tile of m x m outputs becomes one product for each plane instead of 9 m^2 (stride 1: 16 for 4 outputs, 36 for
+ * 16; stride 2: 25 and 81): y = A^T [(G g G^T) . (B^T d B)] A. Summed over input channels, and over the planes of one
+ * sum, that is a matrix product for each sum, tiles x K by K x oc, done by the register tile.
  *
- *     V[p][ic block][tile][B]   transformed input of one block of tiles; a cache line between positions, against
- * aliasing U[panel][p][ic][2 B]      transformed weights, computed in double, rounded once M[p][2][tile][B] products of
- * one panel
+ *     V[plane][ic block][tile][B]            transformed input of one block of tiles
+ *     U[panel][sum][plane of it][ic][2 B]    transformed weights, computed in double, rounded once
+ *     M[sum][panel of a group][2][tile][B]   sums
+ *
+ * with a cache line more between planes and between sums, against aliasing.
  *
  * Tiles of a batch are numbered through and cut into blocks of about 28; all that one tile gives depends on that tile
  * alone. With many blocks each is a task; with few, the blocks follow each other and the threads share the channels of
- * one. The choice between m = 2, m = 4 and direct convolution looks at one sample, not at the batch, so that a sample's
- * bits do not depend on it. The error bound is in docs/numerics.md. */
+ * one. Where V is larger than L2, panels go in groups, so that it is read once for each. The choice of the algorithm
+ * looks at one sample, not at the batch, so that a sample's bits do not depend on it. The error bound is in
+ * docs/numerics.md. */
 #include "kernels/conv_internal.h"
 
 #define BLOCK_TILES 28
 #define WHOLE_TILES 50 /* so few tiles are one block: every block reads all of U */
 #define MANY_BLOCKS 8
-#define POSITIONS   36
+#define V_BYTES     (640 * 1024) /* of V that stay in L2 */
+#define M_BYTES     (512 * 1024) /* of M where V does not */
+#define GROUP       4            /* panels of a group at most */
+
+#define LARGE_FORM 12e6 /* bytes of weights at most where they are 9 times the original ones */
+
+typedef struct wino_form {
+    tn_winograd_kind kind;
+    int m, stride;
+    int planes, sums;                  /* of one dimension */
+    int first[TN_WINOGRAD_PLANES + 1]; /* the first plane of each sum, and the end */
+} wino_form;
+
+static const wino_form form_2 = {TN_WINOGRAD_2, 2, 1, 4, 4, {0, 1, 2, 3, 4}};
+static const wino_form form_4 = {TN_WINOGRAD_4, 4, 1, 6, 6, {0, 1, 2, 3, 4, 5, 6}};
+static const wino_form form_2s2 = {TN_WINOGRAD_2S2, 2, 2, 5, 3, {0, 2, 3, 5}};
+static const wino_form form_4s2 = {TN_WINOGRAD_4S2, 4, 2, 9, 5, {0, 2, 4, 6, 7, 9}};
+
+/* Planes of sum s of one dimension: 1 or 2. */
+static int planes_of(const wino_form *f, int s) { return f->first[s + 1] - f->first[s]; }
+
+/* Where the planes of sum (r, s) begin in the order of U. */
+static int64_t first_of(const wino_form *f, int r, int s) {
+    return (int64_t)f->first[r] * f->planes + (int64_t)planes_of(f, r) * f->first[s];
+}
 
 typedef struct wino_plan {
     const tn_kernels *k;
     const tn_conv *c;
-    int m, positions;
-    int64_t th, tw, tiles, block, blocks, icb, panels;
-    int64_t v_step, m_step; /* from position to position, in floats */
+    const wino_form *f;
+    int64_t th, tw, tiles, block, blocks, icb, panels, group, groups;
+    int64_t v_step, m_step; /* from plane to plane, from sum to sum, in floats */
     size_t v_floats, m_floats, tap_floats;
     bool many;
 } wino_plan;
 
-static wino_plan make_plan(const tn_kernels *k, const tn_conv *c, int m) {
-    wino_plan p = {.k = k, .c = c, .m = m, .positions = (m + 2) * (m + 2)};
-    p.th = tn_ceil_div(c->oh, m);
-    p.tw = tn_ceil_div(c->ow, m);
+static wino_plan make_plan(const tn_kernels *k, const tn_conv *c, const wino_form *f) {
+    wino_plan p = {.k = k, .c = c, .f = f};
+    int64_t planes = (int64_t)f->planes * f->planes, sums = (int64_t)f->sums * f->sums, b = k->width;
+    p.th = tn_ceil_div(c->oh, f->m);
+    p.tw = tn_ceil_div(c->ow, f->m);
     p.tiles = c->n * p.th * p.tw;
     p.block = p.tiles <= WHOLE_TILES ? TN_MAX(p.tiles, 1) : BLOCK_TILES / k->tile_m * k->tile_m;
     p.blocks = tn_ceil_div(p.tiles, p.block);
     p.many = p.blocks >= MANY_BLOCKS;
-    p.icb = tn_ceil_div(c->ic, k->width);
-    p.panels = tn_ceil_div(c->oc, 2 * k->width);
-    p.v_step = p.icb * p.block * k->width + 16;
-    p.m_step = 2 * p.block * k->width + 16;
-    p.v_floats = (size_t)(p.v_step * p.positions);
-    p.m_floats = (size_t)(p.m_step * p.positions);
-    p.tap_floats = (size_t)tn_round_up(p.icb * (int64_t)(sizeof(ptrdiff_t) / sizeof(float)), 16);
+    p.icb = tn_ceil_div(c->ic, b);
+    p.panels = tn_ceil_div(c->oc, 2 * b);
+    p.group = 1;
+    if (p.icb * p.block * b * planes * 4 > V_BYTES) {
+        p.group = TN_MIN(M_BYTES / (2 * p.block * b * sums * 4), tn_ceil_div(p.panels, 2));
+        p.group = TN_MAX(TN_MIN(p.group, GROUP), 1);
+    }
+    p.groups = tn_ceil_div(p.panels, p.group);
+    p.v_step = p.icb * p.block * b + 16;
+    p.m_step = p.group * 2 * p.block * b + 16;
+    p.v_floats = (size_t)(p.v_step * planes);
+    p.m_floats = (size_t)(p.m_step * sums);
+    int64_t taps = f->stride == 1 ? p.icb : 9 * p.icb;
+    p.tap_floats = (size_t)tn_round_up(taps * (int64_t)(sizeof(ptrdiff_t) / sizeof(float)), 16);
     return p;
+}
+
+/* The offsets of the blocks of `rows` x `cols` planes (1 or 2) from the first, in V. */
+static ptrdiff_t *taps_of(const wino_plan *p, void *taps, int rows, int cols) {
+    static const int before[2][2] = {{0, 1}, {3, 5}};
+    return (ptrdiff_t *)taps + before[rows - 1][cols - 1] * p->icb;
+}
+
+static void fill_taps(const wino_plan *p, void *taps) {
+    int most = p->f->stride;
+    for (int rows = 1; rows <= most; rows++) {
+        for (int cols = 1; cols <= most; cols++) {
+            ptrdiff_t *tap = taps_of(p, taps, rows, cols);
+            for (int i = 0; i < rows * cols; i++)
+                for (int64_t cb = 0; cb < p->icb; cb++)
+                    *tap++ = (i / cols * p->f->planes + i % cols) * p->v_step + cb * p->block * p->k->width;
+        }
+    }
 }
 
 /* ---- choice
  * ------------------------------------------------------------------------------------------------------------ */
 
 /* Arithmetic or reading the weights, whichever takes longer, and the transforms. */
-static double wino_cost(const tn_conv *c, int m) {
-    double ic = (double)c->ic, oc = (double)c->oc;
-    double tiles = (double)(tn_ceil_div(c->oh, m) * tn_ceil_div(c->ow, m)), positions = (m + 2) * (m + 2);
-    double sum = TN_MAX(2 * positions * tiles * ic * oc / 190, 4 * positions * ic * oc / 40);
-    return sum + tiles * positions * (ic + oc) * 8 / 100;
+static double wino_cost(const tn_conv *c, const wino_form *f) {
+    double ic = (double)c->ic, oc = (double)c->oc, planes = f->planes * f->planes, sums = f->sums * f->sums;
+    double tiles = (double)(tn_ceil_div(c->oh, f->m) * tn_ceil_div(c->ow, f->m));
+    double sum = TN_MAX(2 * planes * tiles * ic * oc / 190, 4 * planes * ic * oc / 40);
+    return sum + tiles * (planes * ic + sums * oc) * 8 / 100;
 }
 
-static bool takes(const tn_kernels *k, const tn_conv *c) {
-    (void)k;
-    return !c->in_plain && c->groups == 1 && c->kh == 3 && c->kw == 3 && c->sh == 1 && c->sw == 1 && c->dh == 1 &&
-           c->dw == 1 && c->ic >= 8 && c->oc >= 8 && c->oh > 0 && c->ow > 0;
+static bool wino_takes(const tn_kernels *k, const tn_conv *c, const wino_form *f) {
+    if (c->in_plain || c->groups != 1 || c->kh != 3 || c->kw != 3 || c->dh != 1 || c->dw != 1) return false;
+    if (c->sh != f->stride || c->sw != f->stride || c->oh < 1 || c->ow < 1) return false;
+    if (f->stride == 1) return c->ic >= 8 && c->oc >= 8;
+    /* With several planes to a sum only the last of all blocks could be a partial one. */
+    if (c->ic % k->width || c->oc < 8) return false;
+    return f->m == 2 || (double)c->ic * (double)c->oc * f->planes * f->planes * 4 <= LARGE_FORM;
 }
 
 /* ---- weights
  * ----------------------------------------------------------------------------------------------------------- */
 
-/* Per panel of two blocks of outputs: (position, ic, 2 B). */
-static void wino_pack(const tn_kernels *k, const tn_conv *c, const float *w, float *dst, int m) {
-    int64_t positions = (int64_t)(m + 2) * (m + 2), b = k->width;
+/* Per panel of two blocks of outputs: (sum, plane of it, ic, 2 B). */
+static void wino_pack(const tn_kernels *k, const tn_conv *c, const float *w, float *dst, const wino_form *f) {
+    unsigned char order[TN_WINOGRAD_PLANES * TN_WINOGRAD_PLANES];
+    int64_t planes = (int64_t)f->planes * f->planes, b = k->width;
+    for (int r = 0; r < f->sums; r++)
+        for (int s = 0; s < f->sums; s++)
+            for (int i = 0, cols = planes_of(f, s); i < planes_of(f, r) * cols; i++)
+                order[(f->first[r] + i / cols) * f->planes + f->first[s] + i % cols] =
+                    (unsigned char)(first_of(f, r, s) + i);
     float block[9 * 16];
     for (int64_t o = 0; o < c->oc; o += 2 * b) {
         int64_t width = c->oc - o > b ? 2 * b : b;
@@ -77,15 +139,15 @@ static void wino_pack(const tn_kernels *k, const tn_conv *c, const float *w, flo
             int64_t rows = TN_MIN(c->oc - o - v, b);
             for (int64_t i = 0; i < c->ic; i++) {
                 k->layout_block_f32(w + ((o + v) * c->ic + i) * 9, c->ic * 9, block, b, rows, 9);
-                k->winograd_weight_f32(block, dst + i * width + v, c->ic * width, m);
+                k->winograd_weight_f32(block, dst + i * width + v, c->ic * width, order, f->kind);
             }
         }
-        dst += positions * c->ic * width;
+        dst += planes * c->ic * width;
     }
 }
 
-static size_t wino_packed_bytes(const tn_kernels *k, const tn_conv *c, int m) {
-    return (size_t)((m + 2) * (m + 2) * c->ic * tn_round_up(c->oc, k->width)) * sizeof(float);
+static size_t wino_packed_bytes(const tn_kernels *k, const tn_conv *c, const wino_form *f) {
+    return (size_t)((int64_t)f->planes * f->planes * c->ic * tn_round_up(c->oc, k->width)) * sizeof(float);
 }
 
 /* ---- running
@@ -95,7 +157,7 @@ typedef struct wino_job {
     wino_plan p;
     const float *x, *w, *bias, *residual;
     float *y;
-    const ptrdiff_t *tap;
+    void *taps;
     float *v, *products;  /* v_floats and m_floats for each thread; v once when blocks follow each other */
     int64_t tile0, count; /* the block in work when blocks follow each other */
 } wino_job;
@@ -106,13 +168,13 @@ typedef struct wino_at {
 } wino_at;
 
 static wino_at locate(const wino_plan *p, int64_t t) {
-    return (wino_at){t / p->tw / p->th, t / p->tw % p->th * p->m, t % p->tw * p->m};
+    return (wino_at){t / p->tw / p->th, t / p->tw % p->th * p->f->m, t % p->tw * p->f->m};
 }
 
 static void step(const wino_plan *p, wino_at *at) {
-    if ((at->ox += p->m) < p->tw * p->m) return;
+    if ((at->ox += p->f->m) < p->tw * p->f->m) return;
     at->ox = 0;
-    if ((at->oy += p->m) < p->th * p->m) return;
+    if ((at->oy += p->f->m) < p->th * p->f->m) return;
     at->oy = 0;
     at->n++;
 }
@@ -122,45 +184,53 @@ static void step(const wino_plan *p, wino_at *at) {
 static void transform_input(const wino_job *j, int64_t t0, int64_t count, int64_t b0, int64_t b1, float *v) {
     const wino_plan *p = &j->p;
     const tn_conv *c = p->c;
-    int64_t b = p->k->width, e = p->m + 2;
+    int64_t b = p->k->width, e = tn_winograd_inputs(p->f->m, p->f->stride);
     tn_winograd_tile tile = {.x_row = c->iw * b, .step = p->v_step};
     for (int64_t cb = b0; cb < b1; cb++) {
         wino_at at = locate(p, t0);
         for (int64_t t = 0; t < count; t++, step(p, &at)) {
-            int64_t iy = at.oy - c->pad_top, ix = at.ox - c->pad_left;
+            int64_t iy = at.oy * c->sh - c->pad_top, ix = at.ox * c->sw - c->pad_left;
             tile.y1 = (int)TN_MAX(TN_MIN(c->ih - iy, e), 0);
             tile.x1 = (int)TN_MAX(TN_MIN(c->iw - ix, e), 0);
             tile.y0 = (int)TN_MIN(TN_MAX(-iy, 0), e);
             tile.x0 = (int)TN_MIN(TN_MAX(-ix, 0), e);
             tile.x = j->x + ((at.n * p->icb + cb) * c->ih * c->iw + iy * c->iw + ix) * b;
             tile.v = v + (cb * p->block + t) * b;
-            p->k->winograd_input_f32(&tile, p->m);
+            p->k->winograd_input_f32(&tile, p->f->kind);
         }
     }
 }
 
-/* One panel of outputs of tiles [t0, t0 + count), from v. */
-static void multiply(const wino_job *j, int64_t count, int64_t panel, const float *v, float *products) {
+/* One panel of sum (r, s), for `count` tiles, from v. */
+static void multiply(const wino_job *j, int64_t count, int r, int s, int64_t panel, const float *v, float *products) {
     const wino_plan *p = &j->p;
+    const wino_form *f = p->f;
     const tn_conv *c = p->c;
     int64_t b = p->k->width, o = panel * 2 * b, width = c->oc - o > b ? 2 * b : b, last = c->ic % b;
-    tn_tile t = {.tap = j->tap, .taps = c->ic / b, .lanes = b, .last_taps = last ? 1 : 0, .last_lanes = last};
+    int rows = planes_of(f, r), cols = planes_of(f, s);
+    tn_tile t = {.tap = taps_of(p, j->taps, rows, cols), .taps = rows * cols * (c->ic / b), .lanes = b};
+    t.last_taps = last ? 1 : 0;
+    t.last_lanes = last;
     t.y_pixel = b;
     t.y_vec = p->block * b;
     t.valid = b;
     tn_act_clamp(NULL, &t.lo, &t.hi);
+    t.w = j->w + (o * f->planes * f->planes + first_of(f, r, s) * width) * c->ic;
+    v += (f->first[r] * f->planes + f->first[s]) * p->v_step;
     int64_t pieces = tn_ceil_div(count, p->k->tile_m);
-    for (int64_t pos = 0; pos < p->positions; pos++) {
-        t.w = j->w + (o * p->positions + pos * width) * c->ic;
-        for (int64_t i = 0; i < pieces; i++) {
-            int64_t q = i * count / pieces, m = (i + 1) * count / pieces - q;
-            t.x = v + pos * p->v_step + q * b;
-            t.y = products + pos * p->m_step + q * b;
-            p->k->tile_f32(TN_TILE_BLOCKED, (int)m, (int)(width / b))(&t);
-        }
+    for (int64_t i = 0; i < pieces; i++) {
+        int64_t q = i * count / pieces, m = (i + 1) * count / pieces - q;
+        t.x = v + q * b;
+        t.y = products + q * b;
+        /* The last two pieces fetch the weights of the next sum. */
+        int64_t left = pieces - 1 - i, size = rows * cols * c->ic * width;
+        t.next = left == 0 ? t.w + size + (pieces > 1 ? size / 2 : 0) : left == 1 ? t.w + size : NULL;
+        t.next_step = pieces > 1 ? width / 2 : width;
+        p->k->tile_f32(TN_TILE_BLOCKED, (int)m, (int)(width / b))(&t);
     }
 }
 
+/* One panel of tiles [t0, t0 + count). */
 static void transform_output(const wino_job *j, int64_t t0, int64_t count, int64_t panel, float *products) {
     const wino_plan *p = &j->p;
     const tn_conv *c = p->c;
@@ -175,16 +245,27 @@ static void transform_output(const wino_job *j, int64_t t0, int64_t count, int64
         wino_at place = locate(p, t0);
         for (int64_t t = 0; t < count; t++, step(p, &place)) {
             int64_t at = (((place.n * ocb + cb) * c->oh + place.oy) * c->ow + place.ox) * b;
-            tile.rows = (int)TN_MIN(p->m, c->oh - place.oy);
-            tile.cols = (int)TN_MIN(p->m, c->ow - place.ox);
+            tile.rows = (int)TN_MIN(p->f->m, c->oh - place.oy);
+            tile.cols = (int)TN_MIN(p->f->m, c->ow - place.ox);
             tile.y = j->y + at;
             tile.residual = j->residual ? j->residual + at : NULL;
             tile.v = products + ((cb - panel * 2) * p->block + t) * b;
-            p->k->winograd_output_f32(&tile, p->m);
+            p->k->winograd_output_f32(&tile, p->f->kind);
             for (int r = 0; r < tile.rows; r++)
                 tn_conv_finish(p->k, &c->act, tile.y + r * tile.y_row, tile.cols, tile.lanes);
         }
     }
+}
+
+/* A group of panels of tiles [t0, t0 + count), from v. */
+static void run_group(const wino_job *j, int64_t t0, int64_t count, int64_t group, const float *v, float *products) {
+    const wino_plan *p = &j->p;
+    int64_t begin = group * p->group, end = TN_MIN(begin + p->group, p->panels), panel = 2 * p->block * p->k->width;
+    for (int r = 0; r < p->f->sums; r++)
+        for (int s = 0; s < p->f->sums; s++)
+            for (int64_t i = begin; i < end; i++)
+                multiply(j, count, r, s, i, v, products + (r * p->f->sums + s) * p->m_step + (i - begin) * panel);
+    for (int64_t i = begin; i < end; i++) transform_output(j, t0, count, i, products + (i - begin) * panel);
 }
 
 static void block_task(void *context, int64_t begin, int64_t end, int worker) {
@@ -194,10 +275,7 @@ static void block_task(void *context, int64_t begin, int64_t end, int worker) {
     for (int64_t block = begin; block < end; block++) {
         int64_t t0 = block * p->block, count = TN_MIN(p->block, p->tiles - t0);
         transform_input(j, t0, count, 0, p->icb, v);
-        for (int64_t panel = 0; panel < p->panels; panel++) {
-            multiply(j, count, panel, v, products);
-            transform_output(j, t0, count, panel, products);
-        }
+        for (int64_t group = 0; group < p->groups; group++) run_group(j, t0, count, group, v, products);
     }
 }
 
@@ -207,31 +285,27 @@ static void input_task(void *context, int64_t begin, int64_t end, int worker) {
     transform_input(j, j->tile0, j->count, begin, end, j->v);
 }
 
-static void panel_task(void *context, int64_t begin, int64_t end, int worker) {
+static void group_task(void *context, int64_t begin, int64_t end, int worker) {
     const wino_job *j = context;
     float *products = j->products + (size_t)worker * j->p.m_floats;
-    for (int64_t panel = begin; panel < end; panel++) {
-        multiply(j, j->count, panel, j->v, products);
-        transform_output(j, j->tile0, j->count, panel, products);
-    }
+    for (int64_t group = begin; group < end; group++) run_group(j, j->tile0, j->count, group, j->v, products);
 }
 
-static size_t wino_workspace(const tn_kernels *k, const tn_conv *c, int m, int threads) {
-    wino_plan p = make_plan(k, c, m);
+static size_t wino_workspace(const tn_kernels *k, const tn_conv *c, const wino_form *f, int threads) {
+    wino_plan p = make_plan(k, c, f);
     size_t each = (size_t)TN_MAX(threads, 1);
     return (p.tap_floats + p.v_floats * (p.many ? each : 1) + p.m_floats * each) * sizeof(float);
 }
 
-static void wino_run(const tn_kernels *k, const tn_conv *c, int m, const float *x, const float *packed,
+static void wino_run(const tn_kernels *k, const tn_conv *c, const wino_form *f, const float *x, const float *packed,
                      const float *bias, const float *residual, float *y, void *workspace, int threads) {
-    wino_job j = {.p = make_plan(k, c, m), .x = x, .w = packed, .bias = bias, .y = y};
+    wino_job j = {.p = make_plan(k, c, f), .x = x, .w = packed, .bias = bias, .y = y, .taps = workspace};
     const wino_plan *p = &j.p;
     if (p->tiles == 0) return;
     j.residual = c->residual ? residual : NULL;
-    j.tap = workspace;
     j.v = (float *)workspace + p->tap_floats;
     j.products = j.v + p->v_floats * (p->many ? (size_t)TN_MAX(threads, 1) : 1);
-    for (int64_t cb = 0; cb < p->icb; cb++) ((ptrdiff_t *)workspace)[cb] = cb * p->block * k->width;
+    fill_taps(p, workspace);
     if (p->many) {
         tn_parallel_for(threads, p->blocks, block_task, &j);
         return;
@@ -240,26 +314,32 @@ static void wino_run(const tn_kernels *k, const tn_conv *c, int m, const float *
         j.tile0 = block * p->block;
         j.count = TN_MIN(p->block, p->tiles - j.tile0);
         tn_parallel_for(threads, p->icb, input_task, &j);
-        tn_parallel_for(threads, p->panels, panel_task, &j);
+        tn_parallel_for(threads, p->groups, group_task, &j);
     }
 }
 
 #define WINOGRAD_METHOD(m)                                                                                             \
+    static bool takes_##m(const tn_kernels *k, const tn_conv *c) { return wino_takes(k, c, &form_##m); }               \
     static double cost_##m(const tn_kernels *k, const tn_conv *c) {                                                    \
         (void)k;                                                                                                       \
-        return wino_cost(c, m);                                                                                        \
+        return wino_cost(c, &form_##m);                                                                                \
     }                                                                                                                  \
-    static size_t packed_bytes_##m(const tn_kernels *k, const tn_conv *c) { return wino_packed_bytes(k, c, m); }       \
+    static size_t packed_bytes_##m(const tn_kernels *k, const tn_conv *c) {                                            \
+        return wino_packed_bytes(k, c, &form_##m);                                                                     \
+    }                                                                                                                  \
     static void pack_##m(const tn_kernels *k, const tn_conv *c, const float *w, float *dst) {                          \
-        wino_pack(k, c, w, dst, m);                                                                                    \
+        wino_pack(k, c, w, dst, &form_##m);                                                                            \
     }                                                                                                                  \
     static size_t workspace_##m(const tn_kernels *k, const tn_conv *c, int threads) {                                  \
-        return wino_workspace(k, c, m, threads);                                                                       \
+        return wino_workspace(k, c, &form_##m, threads);                                                               \
     }                                                                                                                  \
     static void run_##m(const tn_kernels *k, const tn_conv *c, const float *x, const float *packed, const float *bias, \
                         const float *residual, float *y, void *workspace, int threads) {                               \
-        wino_run(k, c, m, x, packed, bias, residual, y, workspace, threads);                                           \
+        wino_run(k, c, &form_##m, x, packed, bias, residual, y, workspace, threads);                                   \
     }                                                                                                                  \
-    const tn_conv_method tn_conv_winograd##m = {takes, cost_##m, packed_bytes_##m, pack_##m, workspace_##m, run_##m};
+    const tn_conv_method tn_conv_winograd##m = {takes_##m, cost_##m,      packed_bytes_##m,                            \
+                                                pack_##m,  workspace_##m, run_##m};
 WINOGRAD_METHOD(2)
 WINOGRAD_METHOD(4)
+WINOGRAD_METHOD(2s2)
+WINOGRAD_METHOD(4s2)

@@ -28,9 +28,13 @@ typedef struct tn_tile {
     int64_t last_taps, last_lanes; /* then so many of so many (the last, partial channel block) */
     const int32_t *tap_lanes;      /* or each of the `taps` has its own number of lanes; NULL: not so */
     int64_t lane_step;             /* PANEL kinds only */
-    const float *w;        /* (taps * lanes + last_taps * last_lanes, w_step); nv vectors of each row are used */
-    const float *w2;       /* nv > 2: vectors 2 and 3 come from here, likewise; rows of one vector where nv is 3 */
-    int64_t w_step;        /* PANEL kinds only; else nv vectors */
+    const float *w;  /* (taps * lanes + last_taps * last_lanes, w_step); nv vectors of each row are used */
+    const float *w2; /* nv > 2: vectors 2 and 3 come from here, likewise; rows of one vector where nv is 3 */
+    int64_t w_step;  /* PANEL kinds only; else nv vectors */
+    /* BLOCKED kinds: what is fetched into L2 meanwhile, a line (nv > 1: two) for every lane, so many floats apart.
+     * NULL: nothing. */
+    const float *next;
+    int64_t next_step;
     const float *bias;     /* nv vectors, the last `valid` lanes long, or NULL */
     const float *bias_m;   /* one for each pixel, or NULL */
     const float *residual; /* addressed like y, or NULL; may be y */

@@ -146,7 +146,7 @@ static void check(const tn_conv_algo *algo, tern_cpu_tier t, const problem *p, c
     int b = tn_conv_block(t);
     int64_t hw = c->oh * c->ow;
     int m = strstr(algo->name, "winograd4") ? 4 : strstr(algo->name, "winograd2") ? 2 : 1;
-    double chain = (double)(m > 1 ? c->ic : c->ic / c->groups * c->kh * c->kw);
+    double chain = (double)(m > 1 ? c->ic * c->sh * c->sw : c->ic / c->groups * c->kh * c->kw);
     double terms = chain * (t == TERN_CPU_SCALAR ? 2 : 1) + (m > 1 ? 24 : 4) + (c->scaled ? 2 : 0);
     double *mag = p->mag;
     if (m > 1) {
@@ -381,21 +381,25 @@ static bool has_algo(const tn_conv *c, const char *name) {
 /* Maps with all remainders of tiles, paddings of all kinds, one block and many. */
 static void winograd(void **state) {
     (void)state;
-    int seen2 = 0, seen4 = 0;
-    for (int i = 0; i < 40; i++) {
+    int seen2 = 0, seen4 = 0, strided = 0;
+    for (int i = 0; i < 60; i++) {
         tn_conv c = {.n = ck_int(1, 2), .groups = 1, .ic = ck_int(8, 40), .oc = ck_int(8, 40), .kh = 3, .kw = 3};
         c.sh = c.sw = c.dh = c.dw = 1;
         c.pad_top = ck_int(0, 2), c.pad_left = ck_int(0, 2);
         c.ih = ck_int(3, 17), c.iw = ck_int(3, 19);
         if (i % 10 == 0) c.n = 1, c.ic = 9, c.oc = 17, c.ih = 60, c.iw = 65;
+        if (i % 3 == 1) c.sh = c.sw = 2, c.ic = 16 * ck_int(1, 3), c.ih += 14, c.iw += 20;
+        if (i == 7) c.ih = 90, c.iw = 75;                      /* many blocks */
+        if (i == 13) c.ic = 256, c.oc = 70, c.ih = c.iw = 23; /* groups of panels */
         set_output(&c, ck_int(0, 2), ck_int(0, 2));
         c.residual = ck_int(0, 1);
         c.act = acts[ck_int(0, TN_COUNT(acts) - 1)];
         seen2 += has_algo(&c, "winograd2");
         seen4 += has_algo(&c, "winograd4");
+        strided += has_algo(&c, "winograd2s2") && has_algo(&c, "winograd4s2");
         one(&c);
     }
-    assert_true(seen2 >= 5 && seen4 >= 5);
+    assert_true(seen2 >= 5 && seen4 >= 5 && strided >= 15);
 }
 
 static void grouped(void **state) {

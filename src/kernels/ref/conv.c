@@ -33,60 +33,117 @@ void tn_ref_conv(const tn_conv *c, const float *x, const float *w, double *sum, 
 /* ---- magnitude of Winograd's sums
  * -------------------------------------------------------------------------------------- */
 
-/* |B^T|, |G|, |A^T| for m = 2 and 4. */
-static const double bt2[4][6] = {{1, 0, 1}, {0, 1, 1}, {0, 1, 1}, {0, 1, 0, 1}};
-static const double bt4[6][6] = {{4, 0, 5, 0, 1, 0}, {0, 4, 4, 1, 1, 0}, {0, 4, 4, 1, 1, 0},
-                                 {0, 2, 1, 2, 1, 0}, {0, 2, 1, 2, 1, 0}, {0, 4, 0, 5, 0, 1}};
-static const double ag2[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, 0.5, 0.5}, {0, 0, 1}};
-static const double ag4[6][3] = {{1.0 / 4, 0, 0},
-                                 {1.0 / 6, 1.0 / 6, 1.0 / 6},
-                                 {1.0 / 6, 1.0 / 6, 1.0 / 6},
-                                 {1.0 / 24, 1.0 / 12, 1.0 / 6},
-                                 {1.0 / 24, 1.0 / 12, 1.0 / 6},
-                                 {0, 0, 1}};
-static const double at2[2][6] = {{1, 1, 1, 0}, {0, 1, 1, 1}};
-static const double at4[4][6] = {{1, 1, 1, 1, 1, 0}, {0, 1, 1, 2, 2, 0}, {0, 1, 1, 4, 4, 0}, {0, 1, 1, 8, 8, 1}};
+/* One dimension of a form of it, in absolute values: rows of B^T and G for each plane, the sum that the plane is part
+ * of, and columns of A^T for each sum. */
+typedef struct winograd_ref {
+    int m, stride, inputs, planes, sums;
+    double b[9][9], g[9][3];
+    int sum[9];
+    double a[4][6];
+} winograd_ref;
 
-/* Row i of |B^T|, |G| and |A^T|. */
-static const double *row_b(int m, int i) { return m == 2 ? bt2[i] : bt4[i]; }
-static const double *row_g(int m, int i) { return m == 2 ? ag2[i] : ag4[i]; }
-static const double *row_a(int m, int i) { return m == 2 ? at2[i] : at4[i]; }
+static const winograd_ref forms[] = {
+    {2,
+     1,
+     4,
+     4,
+     4,
+     {{1, 0, 1}, {0, 1, 1}, {0, 1, 1}, {0, 1, 0, 1}},
+     {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, 0.5, 0.5}, {0, 0, 1}},
+     {0, 1, 2, 3},
+     {{1, 1, 1, 0}, {0, 1, 1, 1}}},
+    {4,
+     1,
+     6,
+     6,
+     6,
+     {{4, 0, 5, 0, 1, 0},
+      {0, 4, 4, 1, 1, 0},
+      {0, 4, 4, 1, 1, 0},
+      {0, 2, 1, 2, 1, 0},
+      {0, 2, 1, 2, 1, 0},
+      {0, 4, 0, 5, 0, 1}},
+     {{1.0 / 4, 0, 0},
+      {1.0 / 6, 1.0 / 6, 1.0 / 6},
+      {1.0 / 6, 1.0 / 6, 1.0 / 6},
+      {1.0 / 24, 1.0 / 12, 1.0 / 6},
+      {1.0 / 24, 1.0 / 12, 1.0 / 6},
+      {0, 0, 1}},
+     {0, 1, 2, 3, 4, 5},
+     {{1, 1, 1, 1, 1, 0}, {0, 1, 1, 2, 2, 0}, {0, 1, 1, 4, 4, 0}, {0, 1, 1, 8, 8, 1}}},
+    {2,
+     2,
+     5,
+     5,
+     3,
+     {{1, 0, 1}, {0, 1}, {0, 0, 1}, {0, 0, 1, 0, 1}, {0, 0, 0, 1}},
+     {{1, 0, 0}, {0, 1, 0}, {1, 0, 1}, {0, 0, 1}, {0, 1, 0}},
+     {0, 0, 1, 2, 2},
+     {{1, 1, 0}, {0, 1, 1}}},
+    {4,
+     2,
+     9,
+     9,
+     5,
+     {{2, 0, 1, 0, 2, 0, 1},
+      {0, 1, 0, 0, 0, 1},
+      {0, 0, 2, 0, 1, 0, 1},
+      {0, 0, 0, 1, 0, 1},
+      {0, 0, 2, 0, 3, 0, 1},
+      {0, 0, 0, 1, 0, 1},
+      {0, 0, 1, 0, 0, 0, 1},
+      {0, 0, 2, 0, 1, 0, 2, 0, 1},
+      {0, 0, 0, 1, 0, 0, 0, 1}},
+     {{0.5, 0, 0},
+      {0, 1, 0},
+      {0.5, 0, 0.5},
+      {0, 0.5, 0},
+      {1.0 / 6, 0, 1.0 / 6},
+      {0, 0.5, 0},
+      {1.0 / 6, 0, 1.0 / 3},
+      {0, 0, 1},
+      {0, 1, 0}},
+     {0, 0, 1, 1, 2, 2, 3, 4, 4},
+     {{1, 1, 1, 1, 0}, {0, 1, 1, 2, 0}, {0, 1, 1, 4, 0}, {0, 1, 1, 8, 1}}},
+};
 
 /* Adds (|G| |g| |G^T|) . (|B^T| |d| |B|) of one input channel to s; d is the tile at (oy, ox) of the output. */
-static void add_products(const tn_conv *c, int m, const float *x, const float *g, int64_t oy, int64_t ox, double *s) {
-    int e = m + 2;
-    for (int i = 0; i < e; i++) {
-        for (int j = 0; j < e; j++) {
+static void add_products(const tn_conv *c, const winograd_ref *f, const float *x, const float *g, int64_t oy,
+                         int64_t ox, double *s) {
+    double half[9][9] = {{0}}; /* |B^T| |d| */
+    for (int a = 0; a < f->inputs; a++) {
+        for (int b = 0; b < f->inputs; b++) {
+            int64_t iy = oy * c->sh + a - c->pad_top, ix = ox * c->sw + b - c->pad_left;
+            if (iy < 0 || iy >= c->ih || ix < 0 || ix >= c->iw) continue;
+            for (int i = 0; i < f->planes; i++) half[i][b] += f->b[i][a] * fabs((double)x[iy * c->iw + ix]);
+        }
+    }
+    for (int i = 0; i < f->planes; i++) {
+        for (int j = 0; j < f->planes; j++) {
             double u = 0, v = 0;
             for (int a = 0; a < 3; a++)
-                for (int b = 0; b < 3; b++) u += row_g(m, i)[a] * fabs((double)g[a * 3 + b]) * row_g(m, j)[b];
-            for (int a = 0; a < e; a++) {
-                for (int b = 0; b < e; b++) {
-                    int64_t iy = oy + a - c->pad_top, ix = ox + b - c->pad_left;
-                    if (iy < 0 || iy >= c->ih || ix < 0 || ix >= c->iw) continue;
-                    v += row_b(m, i)[a] * fabs((double)x[iy * c->iw + ix]) * row_b(m, j)[b];
-                }
-            }
-            s[i * e + j] += u * v;
+                for (int b = 0; b < 3; b++) u += f->g[i][a] * fabs((double)g[a * 3 + b]) * f->g[j][b];
+            for (int b = 0; b < f->inputs; b++) v += half[i][b] * f->b[j][b];
+            s[f->sum[i] * f->sums + f->sum[j]] += u * v;
         }
     }
 }
 
 void tn_ref_winograd_mag(const tn_conv *c, int m, const float *x, const float *w, double *mag) {
-    int e = m + 2;
+    const winograd_ref *f = &forms[(c->sh == 2 ? 2 : 0) + (m == 4 ? 1 : 0)];
     for (int64_t no = 0; no < c->n * c->oc; no++) {
         for (int64_t oy = 0; oy < c->oh; oy += m) {
             for (int64_t ox = 0; ox < c->ow; ox += m) {
                 double s[36] = {0};
                 for (int64_t i = 0; i < c->ic; i++)
-                    add_products(c, m, x + (no / c->oc * c->ic + i) * c->ih * c->iw, w + (no % c->oc * c->ic + i) * 9,
+                    add_products(c, f, x + (no / c->oc * c->ic + i) * c->ih * c->iw, w + (no % c->oc * c->ic + i) * 9,
                                  oy, ox, s);
                 for (int64_t p = oy; p < TN_MIN(oy + m, c->oh); p++) {
                     for (int64_t q = ox; q < TN_MIN(ox + m, c->ow); q++) {
                         double sum = 0;
-                        for (int i = 0; i < e; i++)
-                            for (int j = 0; j < e; j++)
-                                sum += row_a(m, (int)(p - oy))[i] * s[i * e + j] * row_a(m, (int)(q - ox))[j];
+                        for (int i = 0; i < f->sums; i++)
+                            for (int j = 0; j < f->sums; j++)
+                                sum += f->a[p - oy][i] * s[i * f->sums + j] * f->a[q - ox][j];
                         mag[(no * c->oh + p) * c->ow + q] = sum;
                     }
                 }

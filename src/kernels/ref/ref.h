@@ -20,8 +20,8 @@ void tn_ref_gemm(const tn_gemm_f32 *g, const float *a, const float *b, double *s
  */
 void tn_ref_conv(const tn_conv *c, const float *x, const float *w, double *sum, double *mag);
 
-/* What bounds the rounding errors of Winograd's F(m x m, 3 x 3): |A^T| [sum over channels (|G| |g| |G^T|) . (|B^T| |d|
- * |B|)] |A|. */
+/* What bounds the rounding errors of Winograd's F(m x m, 3 x 3), or of its counterpart at stride 2: |A^T| [sum over
+ * channels, and planes of a sum, (|G| |g| |G^T|) . (|B^T| |d| |B|)] |A|. */
 void tn_ref_winograd_mag(const tn_conv *c, int m, const float *x, const float *w, double *mag);
 
 /* Sums of 8-bit convolution, modulo 2^32, plain layout throughout; w_zero: oc values. */

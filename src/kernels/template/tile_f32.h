@@ -31,7 +31,8 @@ TN_INLINE void tile_sum(const tn_tile *a, const int m, const int nv, const tn_ti
     const int64_t pixel_step = stride * (blocked ? VEC_W : 1);
     const int64_t lane_step = blocked ? 1 : a->lane_step;
     const int64_t w_step = blocked ? TN_MIN(nv, 2) * VEC_W : a->w_step;
-    const float *w = a->w, *w2 = a->w2;
+    const float *w = a->w, *w2 = a->w2, *next = a->next ? a->next : a->w;
+    const int64_t next_step = a->next ? a->next_step : 0;
     for (int64_t t = 0; t < a->taps + a->last_taps; t++) {
         const float *x = a->x + a->tap[t];
         for (int64_t n = kind == TN_TILE_BLOCKED && a->tap_lanes ? a->tap_lanes[t]
@@ -41,6 +42,11 @@ TN_INLINE void tile_sum(const tn_tile *a, const int m, const int nv, const tn_ti
             vf wv[4];
             TN_UNROLL_FULL
             for (int j = 0; j < nv; j++) wv[j] = vf_load((j < 2 ? w : w2) + (j & 1) * VEC_W);
+            if (blocked) {
+                __builtin_prefetch(next, 0, 2);
+                if (nv > 1) __builtin_prefetch(next + 16, 0, 2);
+                next += next_step;
+            }
             TN_UNROLL_FULL
             for (int i = 0; i < m; i++) {
                 vf b = vf_set(x[i * pixel_step]);

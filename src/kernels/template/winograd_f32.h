@@ -1,4 +1,5 @@
-/* Winograd transforms for F(2x2, 3x3) and F(4x4, 3x3), interpolation points 0, 1, -1, (2, -2,) infinity. */
+/* Winograd transforms. Interpolation points at stride 1: 0, 1, -1, (2, -2,) infinity; of the even inputs at stride 2:
+ * 0, 1, (-1, 2,) infinity. */
 #include "kernels/winograd.h"
 
 /* How far the input is fetched ahead, in columns past the tile: the map is larger than the caches, and a tile is done
@@ -26,6 +27,31 @@ TN_INLINE void input_4(const vf *d, vf *t, const int s) {
     t[5 * s] = vf_fma(four, d1, vf_fma(m5, d3, d5));
 }
 
+/* Even inputs e0 .. e2 by F(2, 2), odd ones as they are: (e, o) of the first sum, e of the second, (e, o) of the last.
+ */
+TN_INLINE void input_2s2(const vf *d, vf *t) {
+    t[0] = vf_sub(d[0], d[2]);
+    t[1] = d[1];
+    t[2] = d[2];
+    t[3] = vf_sub(d[4], d[2]);
+    t[4] = d[3];
+}
+
+/* Even inputs by F(4, 2). The odd ones' part of output i is o_i times the middle tap; of the sums, those at 0, 1, -1
+ * and infinity are enough to give four numbers. */
+TN_INLINE void input_4s2(const vf *d, vf *t) {
+    vf two = vf_set(2.0f), up = vf_sub(d[6], d[2]), down = vf_sub(d[6], d[4]);
+    t[0] = vf_fma(two, vf_sub(d[0], d[4]), up);
+    t[1] = vf_sub(d[1], d[5]);
+    t[2] = vf_fma(vf_set(-2.0f), d[2], down);
+    t[3] = vf_add(d[3], d[5]);
+    t[4] = vf_fma(two, vf_sub(d[2], d[4]), down);
+    t[5] = vf_sub(d[5], d[3]);
+    t[6] = up;
+    t[7] = vf_fma(vf_set(-2.0f), up, vf_sub(d[8], d[4]));
+    t[8] = vf_sub(d[7], d[3]);
+}
+
 /* One dimension of A^T m: m + 2 values to m. */
 TN_INLINE void output_2(const vf *t, vf *y, const int from, const int to) {
     vf a = vf_add(t[from], t[2 * from]), b = vf_sub(t[from], t[2 * from]);
@@ -42,65 +68,79 @@ TN_INLINE void output_4(const vf *t, vf *y, const int from, const int to) {
     y[3 * to] = vf_add(vf_fma(vf_set(8.0f), s, q), t[5 * from]);
 }
 
-TN_INLINE void input_1d(const vf *d, vf *t, const int m) {
-    if (m == 2)
-        input_2(d, t, 1);
-    else
-        input_4(d, t, 1);
+TN_INLINE void output_2s2(const vf *t, vf *y, const int from) {
+    y[0] = vf_add(t[0], t[from]);
+    y[1] = vf_add(t[from], t[2 * from]);
 }
 
-TN_INLINE void winograd_input(const tn_winograd_tile *a, const int m, const bool whole) {
-    const int e = m + 2;
+TN_INLINE void output_4s2(const vf *t, vf *y, const int from) {
+    vf p = vf_add(t[from], t[2 * from]), q = vf_sub(t[from], t[2 * from]), r = t[3 * from];
+    y[0] = vf_add(vf_add(t[0], p), r);
+    y[1] = vf_fma(vf_set(2.0f), r, q);
+    y[2] = vf_fma(vf_set(4.0f), r, p);
+    y[3] = vf_add(vf_fma(vf_set(8.0f), r, q), t[4 * from]);
+}
+
+TN_INLINE void input_1d(const vf *d, vf *t, const int m, const int stride) {
+    if (stride == 1 && m == 2) input_2(d, t, 1);
+    if (stride == 1 && m == 4) input_4(d, t, 1);
+    if (stride == 2 && m == 2) input_2s2(d, t);
+    if (stride == 2 && m == 4) input_4s2(d, t);
+}
+
+TN_INLINE void output_1d(const vf *t, vf *y, const int from, const int m, const int stride) {
+    if (stride == 1 && m == 2) output_2(t, y, from, 1);
+    if (stride == 1 && m == 4) output_4(t, y, from, 1);
+    if (stride == 2 && m == 2) output_2s2(t, y, from);
+    if (stride == 2 && m == 4) output_4s2(t, y, from);
+}
+
+TN_INLINE void winograd_input(const tn_winograd_tile *a, const int m, const int stride, const bool whole) {
+    const int inputs = tn_winograd_inputs(m, stride), planes = tn_winograd_planes(m, stride);
     const int64_t x_row = a->x_row;
     const float *row = a->x;
-    vf d[36];
-    for (int i = 0; i < e; i++, row += x_row) {
-        vf in[6];
+    vf d[TN_WINOGRAD_PLANES * TN_WINOGRAD_PLANES];
+    for (int i = 0; i < inputs; i++, row += x_row) {
+        vf in[TN_WINOGRAD_PLANES];
         TN_UNROLL
-        for (int j = 0; j < e; j++) {
+        for (int j = 0; j < inputs; j++) {
             bool inside = whole || (i >= a->y0 && i < a->y1 && j >= a->x0 && j < a->x1);
             in[j] = inside ? vf_load(row + j * VEC_W) : vf_zero();
         }
         if (whole) {
             TN_UNROLL
-            for (int j = 0; j < m; j++) __builtin_prefetch(row + (e + WINOGRAD_AHEAD + j) * VEC_W);
+            for (int j = 0; j < m * stride; j++) __builtin_prefetch(row + (inputs + WINOGRAD_AHEAD + j) * VEC_W);
         }
-        input_1d(in, d + i * e, m);
+        input_1d(in, d + i * planes, m, stride);
     }
     float *v = a->v;
     const int64_t step = a->step;
-    for (int j = 0; j < e; j++, v += step) {
-        vf in[6], t[6];
+    for (int j = 0; j < planes; j++, v += step) {
+        vf in[TN_WINOGRAD_PLANES], t[TN_WINOGRAD_PLANES];
         TN_UNROLL
-        for (int i = 0; i < e; i++) in[i] = d[i * e + j];
-        input_1d(in, t, m);
+        for (int i = 0; i < inputs; i++) in[i] = d[i * planes + j];
+        input_1d(in, t, m, stride);
         TN_UNROLL
-        for (int i = 0; i < e; i++) vf_store(v + i * e * step, t[i]);
+        for (int i = 0; i < planes; i++) vf_store(v + i * planes * step, t[i]);
     }
 }
 
-TN_INLINE void winograd_output(const tn_winograd_tile *a, const int m) {
-    const int e = m + 2;
+TN_INLINE void winograd_output(const tn_winograd_tile *a, const int m, const int stride) {
+    const int sums = tn_winograd_sums(m, stride);
     const float *v = a->v, *residual = a->residual;
     const int64_t step = a->step, y_row = a->y_row, lanes = a->lanes;
     float *y = a->y;
-    vf half[24]; /* (m + 2) x m */
-    for (int i = 0; i < e; i++) {
+    vf half[24]; /* sums x m */
+    for (int i = 0; i < sums; i++) {
         vf t[6];
         TN_UNROLL
-        for (int j = 0; j < e; j++) t[j] = vf_load(v + (i * e + j) * step);
-        if (m == 2)
-            output_2(t, half + i * m, 1, 1);
-        else
-            output_4(t, half + i * m, 1, 1);
+        for (int j = 0; j < sums; j++) t[j] = vf_load(v + (i * sums + j) * step);
+        output_1d(t, half + i * m, 1, m, stride);
     }
     vf bias = vf_load(a->bias), lo = vf_set(a->lo), hi = vf_set(a->hi);
     for (int j = 0; j < a->cols; j++) {
         vf out[4];
-        if (m == 2)
-            output_2(half + j, out, 2, 1);
-        else
-            output_4(half + j, out, 4, 1);
+        output_1d(half + j, out, m, m, stride);
         for (int i = 0; i < a->rows; i++) {
             int64_t at = i * y_row + j * VEC_W;
             vf r = vf_add(out[i], bias);
@@ -110,59 +150,84 @@ TN_INLINE void winograd_output(const tn_winograd_tile *a, const int m) {
     }
 }
 
-void VEC_NAME(tn_winograd_input_f32)(const tn_winograd_tile *a, int m) {
-    const bool whole = a->y0 == 0 && a->x0 == 0 && a->y1 == m + 2 && a->x1 == m + 2;
-    if (m == 2 && whole)
-        winograd_input(a, 2, true);
-    else if (m == 2)
-        winograd_input(a, 2, false);
-    else if (whole)
-        winograd_input(a, 4, true);
-    else
-        winograd_input(a, 4, false);
+/* One case for each kind; m and stride are constants in it. */
+#define WINOGRAD_SWITCH(kind, CASE) \
+    switch (kind) {                 \
+    case TN_WINOGRAD_2:             \
+        CASE(2, 1);                 \
+        break;                      \
+    case TN_WINOGRAD_4:             \
+        CASE(4, 1);                 \
+        break;                      \
+    case TN_WINOGRAD_2S2:           \
+        CASE(2, 2);                 \
+        break;                      \
+    case TN_WINOGRAD_4S2:           \
+        CASE(4, 2);                 \
+        break;                      \
+    }
+
+void VEC_NAME(tn_winograd_input_f32)(const tn_winograd_tile *a, tn_winograd_kind kind) {
+#define WINOGRAD_INPUT(m, s)                                                              \
+    if (a->y0 == 0 && a->x0 == 0 && a->y1 == (m - 1) * s + 3 && a->x1 == (m - 1) * s + 3) \
+        winograd_input(a, m, s, true);                                                    \
+    else                                                                                  \
+        winograd_input(a, m, s, false)
+    WINOGRAD_SWITCH(kind, WINOGRAD_INPUT)
 }
 
-void VEC_NAME(tn_winograd_output_f32)(const tn_winograd_tile *a, int m) {
-    if (m == 2)
-        winograd_output(a, 2);
-    else
-        winograd_output(a, 4);
+void VEC_NAME(tn_winograd_output_f32)(const tn_winograd_tile *a, tn_winograd_kind kind) {
+#define WINOGRAD_OUTPUT(m, s) winograd_output(a, m, s)
+    WINOGRAD_SWITCH(kind, WINOGRAD_OUTPUT)
 }
 
-/* G g G^T with G of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016), in double. */
+/* G g G^T with G of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016), in double. At stride 2,
+ * rows of the outer taps g0 and g2 are those of F(2, 2) and F(4, 2), the others hold what of the middle tap the odd
+ * inputs of input_2s2 and input_4s2 need. */
 typedef float weight_f __attribute__((vector_size(VEC_W * sizeof(float))));
 typedef double weight_d __attribute__((vector_size(VEC_W * sizeof(double))));
 
-TN_INLINE void winograd_weight(const float *w, float *u, int64_t step, const int m) {
-    static const double g2[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
-    static const double g4[6][3] = {{1.0 / 4, 0, 0},
-                                    {-1.0 / 6, -1.0 / 6, -1.0 / 6},
-                                    {-1.0 / 6, 1.0 / 6, -1.0 / 6},
-                                    {1.0 / 24, 1.0 / 12, 1.0 / 6},
-                                    {1.0 / 24, -1.0 / 12, 1.0 / 6},
-                                    {0, 0, 1}};
-    const double(*g)[3] = m == 2 ? g2 : g4;
-    const int e = m + 2;
-    weight_d in[9], t[6][3];
+static const double winograd_g[4][TN_WINOGRAD_PLANES][3] = {
+    [TN_WINOGRAD_2] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}},
+    [TN_WINOGRAD_4] = {{1.0 / 4, 0, 0},
+                       {-1.0 / 6, -1.0 / 6, -1.0 / 6},
+                       {-1.0 / 6, 1.0 / 6, -1.0 / 6},
+                       {1.0 / 24, 1.0 / 12, 1.0 / 6},
+                       {1.0 / 24, -1.0 / 12, 1.0 / 6},
+                       {0, 0, 1}},
+    [TN_WINOGRAD_2S2] = {{1, 0, 0}, {0, 1, 0}, {1, 0, 1}, {0, 0, 1}, {0, 1, 0}},
+    [TN_WINOGRAD_4S2] = {{0.5, 0, 0},
+                         {0, 1, 0},
+                         {-0.5, 0, -0.5},
+                         {0, 0.5, 0},
+                         {-1.0 / 6, 0, 1.0 / 6},
+                         {0, 0.5, 0},
+                         {1.0 / 6, 0, 1.0 / 3},
+                         {0, 0, 1},
+                         {0, 1, 0}},
+};
+
+TN_INLINE void winograd_weight(const float *w, float *u, int64_t step, const unsigned char *order, const int planes,
+                               const double (*g)[3]) {
+    weight_d in[9], t[TN_WINOGRAD_PLANES][3];
     for (int i = 0; i < 9; i++) {
         weight_f v;
         memcpy(&v, w + i * VEC_W, sizeof v);
         in[i] = __builtin_convertvector(v, weight_d);
     }
-    for (int i = 0; i < e; i++)
+    for (int i = 0; i < planes; i++)
         for (int j = 0; j < 3; j++) t[i][j] = g[i][0] * in[j] + g[i][1] * in[3 + j] + g[i][2] * in[6 + j];
-    for (int i = 0; i < e; i++) {
-        for (int j = 0; j < e; j++) {
+    for (int i = 0; i < planes; i++) {
+        for (int j = 0; j < planes; j++) {
             weight_d d = t[i][0] * g[j][0] + t[i][1] * g[j][1] + t[i][2] * g[j][2];
             weight_f v = __builtin_convertvector(d, weight_f);
-            memcpy(u + (i * e + j) * step, &v, sizeof v);
+            memcpy(u + order[i * planes + j] * step, &v, sizeof v);
         }
     }
 }
 
-void VEC_NAME(tn_winograd_weight_f32)(const float *w, float *u, int64_t step, int m) {
-    if (m == 2)
-        winograd_weight(w, u, step, 2);
-    else
-        winograd_weight(w, u, step, 4);
+void VEC_NAME(tn_winograd_weight_f32)(const float *w, float *u, int64_t step, const unsigned char *order,
+                                      tn_winograd_kind kind) {
+#define WINOGRAD_WEIGHT(m, s) winograd_weight(w, u, step, order, tn_winograd_planes(m, s), winograd_g[kind])
+    WINOGRAD_SWITCH(kind, WINOGRAD_WEIGHT)
 }
