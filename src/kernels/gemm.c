@@ -12,6 +12,8 @@
 /* Columns of A packed at once: 16 tiles of 14 (held in 16) rows are 512 KiB, a panel of B 64 KiB; both stay in L2. */
 #define KC          512
 #define CHUNK_TILES 16
+/* Rows of B packed at once. */
+#define PACK_ROWS 16
 /* Panels of a task at least, when it packs more than a few rows for them. */
 #define CHUNK_PANELS 8
 /* B up to this size comes from near enough to be read many times. */
@@ -54,36 +56,46 @@ size_t tn_gemm_f32_packed_bytes(tern_cpu_tier tier, const tn_gemm_f32 *g) {
     return (size_t)tn_round_up((int64_t)TN_MAX(count * sizeof(float), 1), 64);
 }
 
-/* Columns [j0, j0 + width) of B (zeros past n), times alpha, into dst (k, width). */
+static bool columns_are_contiguous(const tn_gemm_f32 *g) { return g->b_rs == 1 && g->b_cs != 1; }
+
+/* Rows [i0, i1) of columns [j0, j0 + width) of B (zeros past n), times alpha, into dst (k, width). */
 static void pack_panel(const tn_kernels *kn, const tn_gemm_f32 *g, const float *b, int64_t j0, int64_t width,
-                       float *dst) {
+                       int64_t i0, int64_t i1, float *dst) {
     int64_t cols = TN_MIN(width, g->n - j0), vw = kn->width;
-    const float *src = b + j0 * g->b_cs;
-    if (g->b_rs == 1 && g->b_cs != 1) { /* columns are contiguous: transpose */
+    const float *src = b + j0 * g->b_cs + i0 * g->b_rs;
+    dst += i0 * width;
+    if (columns_are_contiguous(g)) { /* transpose */
         for (int64_t v = 0; v < width; v += vw)
-            kn->layout_block_f32(src + v * g->b_cs, g->b_cs, dst + v, width, TN_MIN(cols - v, vw), g->k);
+            kn->layout_block_f32(src + v * g->b_cs, g->b_cs, dst + v, width, TN_MIN(cols - v, vw), i1 - i0);
     } else {
-        for (int64_t i = 0; i < g->k; i++) {
+        for (int64_t i = 0; i < i1 - i0; i++) {
             float *row = dst + i * width;
-            for (int64_t j = 0; j < cols; j++) row[j] = src[i * g->b_rs + j * g->b_cs];
+            if (g->b_cs == 1)
+                memcpy(row, src + i * g->b_rs, (size_t)cols * sizeof *row);
+            else
+                for (int64_t j = 0; j < cols; j++) row[j] = src[i * g->b_rs + j * g->b_cs];
             for (int64_t j = cols; j < width; j++) row[j] = 0.0f;
         }
     }
-    if (g->alpha != 1.0f) kn->bin_f32(TN_BIN_MUL, dst, 1, &g->alpha, 0, dst, (size_t)(g->k * width));
+    if (g->alpha != 1.0f) kn->bin_f32(TN_BIN_MUL, dst, 1, &g->alpha, 0, dst, (size_t)((i1 - i0) * width));
 }
 
 static void pack_task(void *context, int64_t begin, int64_t end, int worker) {
     const gemm_job *j = context;
     (void)worker;
-    for (int64_t p = begin; p < end; p++) {
-        int64_t j0 = p * 2 * j->k->width;
-        pack_panel(j->k, j->g, j->b, j0, panel_width(j->k, j->g, p), j->packed + j0 * j->g->k);
-    }
+    /* A few rows of all panels before the next ones: whole panels would touch a page for each row, again and again. */
+    int64_t rows = columns_are_contiguous(j->g) ? j->g->k : PACK_ROWS;
+    for (int64_t i = 0; i < j->g->k; i += rows)
+        for (int64_t p = begin; p < end; p++) {
+            int64_t j0 = p * 2 * j->k->width;
+            pack_panel(j->k, j->g, j->b, j0, panel_width(j->k, j->g, p), i, TN_MIN(i + rows, j->g->k),
+                       j->packed + j0 * j->g->k);
+        }
 }
 
-void tn_gemm_f32_pack(tern_cpu_tier tier, const tn_gemm_f32 *g, const float *b, void *packed) {
+void tn_gemm_f32_pack(tern_cpu_tier tier, const tn_gemm_f32 *g, const float *b, void *packed, int threads) {
     gemm_job j = {.k = tn_kernels_get(tier), .g = g, .b = b, .packed = packed};
-    pack_task(&j, 0, tn_ceil_div(g->n, 2 * j.k->width), 0);
+    tn_parallel_for(threads, tn_ceil_div(g->n, 2 * j.k->width), pack_task, &j);
 }
 
 /* Reading B in place pays while packing it would cost as much as using it. */
@@ -204,7 +216,7 @@ void tn_gemm_f32_run(tern_cpu_tier tier, const tn_gemm_f32 *g, const float *a, c
         if (!j.direct_b)
             tn_parallel_for(threads, j.panels, pack_task, &j);
         else if (g->n - j0 < width)
-            pack_panel(k, g, b, j0, width, j.packed);
+            pack_panel(k, g, b, j0, width, 0, g->k, j.packed);
     }
     double work = (double)g->m * (double)g->n * (double)g->k / TASK_WORK;
     int64_t wanted = work < TASKS ? (int64_t)work + 1 : TASKS;

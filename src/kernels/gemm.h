@@ -22,7 +22,8 @@ typedef struct tn_gemm_f32 {
 
 /* Bytes of packed B for this k and n on this tier (a multiple of 64). 0 on overflow. */
 size_t tn_gemm_f32_packed_bytes(tern_cpu_tier tier, const tn_gemm_f32 *g);
-void tn_gemm_f32_pack(tern_cpu_tier tier, const tn_gemm_f32 *g, const float *b, void *packed);
+/* The same bytes for any number of threads. */
+void tn_gemm_f32_pack(tern_cpu_tier tier, const tn_gemm_f32 *g, const float *b, void *packed, int threads);
 /* Scratch for run, when B is packed before (`packed_b`) or not; aligned to 64 by the caller. */
 size_t tn_gemm_f32_workspace(tern_cpu_tier tier, const tn_gemm_f32 *g, bool packed_b, int threads);
 /* Exactly one of b and packed_b is given. c must not overlap the inputs. */

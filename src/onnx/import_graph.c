@@ -4,9 +4,11 @@
 static tern_status add_initializer(tn_importer *im, tn_scope *s, const tn_pb_field *f) {
     tern_tensor *t;
     tn_str name = {0};
+    im->tensors.unaligned = f->number == GRAPH_INITIALIZER && !s->graph->parent;
     tern_status status = f->number == GRAPH_INITIALIZER
                              ? tn_onnx_tensor(&im->tensors, f->bytes, &t, &name, im->err)
                              : tn_onnx_sparse_tensor(&im->tensors, f->bytes, &t, &name, im->err);
+    im->tensors.unaligned = false;
     if (status != TERN_OK) {
         tn_import_prefix(im, "initializer '%.*s': ", (int)TN_MIN(name.len, (size_t)200), name.data);
         return status;

@@ -14,6 +14,7 @@ typedef struct tn_tensor_source {
     size_t max_bytes;  /* of one tensor in memory */
     size_t dense_left; /* bytes that sparse tensors may still grow to */
     bool borrow;       /* tensors may point into the input */
+    bool unaligned;    /* large ones also where their elements are not aligned there */
     /* External data: bytes [offset, offset + length) of a file. NULL: there is none. */
     tern_status (*external)(void *context, tn_str location, uint64_t offset, uint64_t length, const uint8_t **data,
                             tern_error *err);

@@ -157,6 +157,13 @@ static void copy_raw(const uint8_t *src, size_t bytes, uint8_t *dst, int64_t cou
     }
 }
 
+/* The form is the same, and only the place is not. Whoever reads elements copies it first (tn_opt_align); most are
+ * weights, which are packed right from the file. */
+static bool worth_leaving(const uint8_t *src, size_t bytes, tern_dtype dtype) {
+    enum { SMALL = 1024 };
+    return dtype == TERN_FLOAT && bytes >= SMALL && (uintptr_t)src % sizeof(float) != 0;
+}
+
 static bool same_form(const uint8_t *src, size_t bytes, tern_dtype dtype) {
     size_t align = tn_dtype_size(dtype);
     if (dtype == TERN_COMPLEX64 || dtype == TERN_COMPLEX128) align /= 2;
@@ -171,6 +178,11 @@ static tern_status from_raw(const tn_tensor_source *source, const uint8_t *src, 
                             const tn_shape *shape, tern_tensor **out, tern_error *err) {
     if (source->borrow && bytes && same_form(src, bytes, dtype)) {
         return tn_tensor_new_borrow(out, dtype, shape, src, err);
+    }
+    if (source->borrow && source->unaligned && worth_leaving(src, bytes, dtype)) {
+        TN_TRY(tn_tensor_new_borrow(out, dtype, shape, src, err));
+        (*out)->unaligned = true;
+        return TERN_OK;
     }
     TN_TRY(tn_tensor_new(out, dtype, shape, err));
     copy_raw(src, bytes, (*out)->data, tn_shape_count(shape), dtype);

@@ -162,12 +162,12 @@ bool tn_op_conv_blocked_ok(const tn_node *node, tern_cpu_tier tier, bool plain_i
 
 typedef struct pack_context {
     const tn_conv_algo *algo;
-    const tn_conv *conv;
+    tn_conv conv;
 } pack_context;
 
 static void pack_blocked(const void *context, const tern_tensor *value, void *dst) {
     const pack_context *p = context;
-    p->algo->pack(p->conv, value->data, dst);
+    p->algo->pack(&p->conv, value->data, dst);
 }
 
 /* The attribute map as runs of channels in blocks of the maps. */
@@ -215,9 +215,9 @@ static tern_status prepare_blocked(tn_prepare *c, conv_state *s, const tn_conv_d
     if (fits) s->algo = tn_conv_select(c->tier, &s->conv);
     if (!s->algo) return tn_fail(c->err, TERN_INTERNAL, "no blocked algorithm takes this convolution");
     s->kernel = s->algo->name;
-    pack_context p = {s->algo, &s->conv};
+    pack_context p = {s->algo, s->conv};
     uint64_t key = tn_hash(s->algo->name, strlen(s->algo->name), (uint64_t)d->groups * 2 + plain_input);
-    s->packed = tn_pack_get(c, 1, key, s->algo->packed_bytes(&s->conv), pack_blocked, &p);
+    s->packed = tn_pack_later(c, 1, key, s->algo->packed_bytes(&s->conv), pack_blocked, &p, sizeof p);
     if (!s->packed) return c->err ? c->err->status : TERN_OUT_OF_MEMORY;
     c->workspace = s->algo->workspace(&s->conv, c->threads);
     return TERN_OK;
@@ -343,7 +343,7 @@ const tn_op tn_op_conv = {.infer = conv_infer,
                           .max_in = 3,
                           .min_out = 1,
                           .max_out = 1,
-                          .flags = TN_OP_KERNEL_NAME,
+                          .flags = TN_OP_KERNEL_NAME | TN_OP_PACKS_BLOCKED,
                           .macs = tn_ops_conv_macs};
 
 const tn_op tn_op_fused_conv = {.infer = fused_infer,
@@ -353,5 +353,5 @@ const tn_op tn_op_fused_conv = {.infer = fused_infer,
                                 .max_in = -1,
                                 .min_out = 1,
                                 .max_out = 2,
-                                .flags = TN_OP_KERNEL_NAME | TN_OP_INPLACE_RESIDUAL,
+                                .flags = TN_OP_KERNEL_NAME | TN_OP_INPLACE_RESIDUAL | TN_OP_PACKS_BLOCKED,
                                 .macs = tn_ops_conv_macs};

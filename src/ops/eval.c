@@ -115,11 +115,25 @@ static tern_status evaluate(eval *e, tern_tensor *const *in, tern_tensor **out, 
     return s;
 }
 
+/* Copies of inputs that are unaligned in their file; list: n_in. */
+static tern_status align_inputs(const tn_node *node, tern_tensor *const *in, tern_tensor **list, tern_error *err) {
+    tern_status s = TERN_OK;
+    for (int i = 0; i < node->n_in; i++) list[i] = in[i];
+    for (int i = 0; s == TERN_OK && i < node->n_in; i++) {
+        if (in[i] && in[i]->unaligned) s = tn_tensor_copy(&list[i], in[i], err);
+    }
+    return s;
+}
+
 tern_status tn_node_eval(const tn_node *node, tern_tensor *const *in, tern_tensor **out, tern_error *err) {
     eval e = {.node = node};
     tn_arena_init(&e.arena, 0);
     for (int o = 0; o < node->n_out; o++) out[o] = NULL;
-    tern_status s = evaluate(&e, in, out, err);
+    tern_tensor **list = tn_arena_array(&e.arena, (size_t)node->n_in + 1, sizeof(tern_tensor *));
+    tern_status s = list ? align_inputs(node, in, list, err) : tn_fail_oom(err, sizeof *list);
+    if (s == TERN_OK) s = evaluate(&e, list, out, err);
+    for (int i = 0; list && i < node->n_in; i++)
+        if (list[i] != in[i]) tn_tensor_unref(list[i]);
     tn_arena_release(&e.arena);
     if (s != TERN_OK)
         for (int o = 0; o < node->n_out; o++) {

@@ -103,9 +103,15 @@ static void read_c(const tn_prepare *c, gemm_state *s) {
     s->copy_c = s->form != C_FULL && (s->beta != 1 || (s->form == C_ROW && columns != s->n));
 }
 
+typedef struct pack_context {
+    tern_cpu_tier tier;
+    tn_gemm_f32 gemm;
+    int threads;
+} pack_context;
+
 static void pack_b(const void *context, const tern_tensor *value, void *dst) {
-    const gemm_state *s = context;
-    tn_gemm_f32_pack(s->tier, &s->gemm, value->data, dst);
+    const pack_context *c = context;
+    tn_gemm_f32_pack(c->tier, &c->gemm, value->data, dst, c->threads);
 }
 
 static tern_status pack_constant(tn_prepare *c, gemm_state *s) {
@@ -115,7 +121,8 @@ static tern_status pack_constant(tn_prepare *c, gemm_state *s) {
         float alpha;
         int tier, transposed;
     } key = {s->alpha, (int)c->tier, s->b_rs == 1 && s->b_cs != 1};
-    s->packed = tn_pack_get(c, 1, tn_hash(&key, sizeof key, 0), bytes, pack_b, s);
+    pack_context p = {c->tier, s->gemm, c->threads};
+    s->packed = tn_pack_later(c, 1, tn_hash(&key, sizeof key, 0), bytes, pack_b, &p, sizeof p);
     return s->packed ? TERN_OK : c->err ? c->err->status : TERN_OUT_OF_MEMORY;
 }
 
@@ -274,15 +281,15 @@ static int64_t gemm_macs(const tn_node *node, const tn_type *const *in, const tn
     return tn_shape_count_checked(&out->shape, &total) && tn_mul_i64(total, k, &total) ? total : INT64_MAX;
 }
 
-#define GEMM(NAME, INFER)                           \
-    const tn_op NAME = {.infer = INFER,             \
-                        .prepare = gemm_prepare,    \
-                        .run = gemm_run,            \
-                        .min_in = 2,                \
-                        .max_in = 3,                \
-                        .min_out = 1,               \
-                        .max_out = 1,               \
-                        .flags = TN_OP_KERNEL_NAME, \
+#define GEMM(NAME, INFER)                                         \
+    const tn_op NAME = {.infer = INFER,                           \
+                        .prepare = gemm_prepare,                  \
+                        .run = gemm_run,                          \
+                        .min_in = 2,                              \
+                        .max_in = 3,                              \
+                        .min_out = 1,                             \
+                        .max_out = 1,                             \
+                        .flags = TN_OP_KERNEL_NAME | TN_OP_PACKS, \
                         .macs = gemm_macs}
 GEMM(tn_op_gemm, gemm_infer);
 GEMM(tn_op_fused_gemm, fused_infer);

@@ -175,7 +175,8 @@ typedef struct matmul_state {
 
 typedef struct pack_context {
     tern_cpu_tier tier;
-    const matmul_state *s;
+    const matmul_state *s; /* of the plan that has the packing done */
+    int threads;
 } pack_context;
 
 static void pack_b(const void *context, const tern_tensor *value, void *dst) {
@@ -183,7 +184,7 @@ static void pack_b(const void *context, const tern_tensor *value, void *dst) {
     const matmul_state *s = c->s;
     for (int64_t i = 0; i < s->p.b_count; i++)
         tn_gemm_f32_pack(c->tier, &s->gemm, (const float *)value->data + i * s->b.matrix,
-                         (char *)dst + (size_t)i * s->packed_bytes);
+                         (char *)dst + (size_t)i * s->packed_bytes, c->threads);
 }
 
 static void widen(const void *context, const tern_tensor *value, void *dst) {
@@ -202,10 +203,10 @@ static tern_status pack_constant(tn_prepare *c, matmul_state *s) {
     }
     s->packed_bytes = tn_gemm_f32_packed_bytes(c->tier, &s->gemm);
     if (s->packed_bytes == 0 || !tn_mul_size(s->packed_bytes, count, &bytes)) return tn_fail_oom(c->err, SIZE_MAX);
-    pack_context p = {c->tier, s};
+    pack_context p = {c->tier, s, c->threads};
     uint64_t key = 0x100 + (uint64_t)c->tier;
     if (s->alpha != 1 || s->b.column != 1) key = tn_hash(&s->b, sizeof s->b, tn_hash(&s->alpha, sizeof s->alpha, key));
-    s->packed = tn_pack_get(c, 1, key, bytes, pack_b, &p);
+    s->packed = tn_pack_later(c, 1, key, bytes, pack_b, &p, sizeof p);
     return s->packed ? TERN_OK : status_of(c);
 }
 
@@ -367,7 +368,7 @@ const tn_op tn_op_matmul = {.infer = matmul_infer,
                             .max_in = 2,
                             .min_out = 1,
                             .max_out = 1,
-                            .flags = TN_OP_KERNEL_NAME,
+                            .flags = TN_OP_KERNEL_NAME | TN_OP_PACKS,
                             .macs = tn_ops_matmul_macs};
 const tn_op tn_op_fused_matmul = {.infer = fused_matmul_infer,
                                   .prepare = matmul_prepare,
@@ -376,4 +377,4 @@ const tn_op tn_op_fused_matmul = {.infer = fused_matmul_infer,
                                   .max_in = 2,
                                   .min_out = 1,
                                   .max_out = 1,
-                                  .flags = TN_OP_KERNEL_NAME};
+                                  .flags = TN_OP_KERNEL_NAME | TN_OP_PACKS};

@@ -52,6 +52,7 @@ typedef struct tn_prepare {
     void *state;                 /* out: handed to run */
     size_t workspace;            /* out: bytes of scratch that run needs, aligned to 64 */
     struct tn_pack_cache *packs; /* see tn_pack_get */
+    bool packs_later;            /* the caller ends with tn_pack_cache_make */
     tern_error *err;
 } tn_prepare;
 
@@ -92,6 +93,8 @@ typedef enum tn_op_flags {
     TN_OP_ALLOC = 1 << 7,   /* run gives memory to tensor outputs whose shape depends on data; of all others, infer
                                can tell every shape once it knows its inputs' elements */
     TN_OP_INPLACE_RESIDUAL = 1 << 6, /* likewise, but only input 3 (tern:Conv) */
+    TN_OP_PACKS = 1 << 8,            /* a constant float32 input 1 is read by tn_pack_get and tn_pack_later alone ... */
+    TN_OP_PACKS_BLOCKED = 1 << 9,    /* ... where output 0 is blocked */
     TN_OP_KERNEL_NAME = 1 << 5       /* the state begins with a `const char *`: the fast kernel chosen, or NULL */
 } tn_op_flags;
 
@@ -186,6 +189,9 @@ tern_status tn_infer_fail(tn_infer *c, tern_status status, const char *format, .
  * tells apart different packings of one input. NULL on error (c->err is set). */
 typedef void (*tn_pack_fn)(const void *context, const tern_tensor *value, void *dst);
 const void *tn_pack_get(tn_prepare *c, int i, uint64_t key, size_t bytes, tn_pack_fn fn, const void *context);
+/* Likewise, but filled before the first run only, many at a time, with a copy of the context: for large weights. */
+const void *tn_pack_later(tn_prepare *c, int i, uint64_t key, size_t bytes, tn_pack_fn fn, const void *context,
+                          size_t context_size);
 /* State from the arena, cleared; NULL on error (c->err is set). */
 void *tn_prepare_state(tn_prepare *c, size_t bytes);
 
@@ -238,6 +244,8 @@ void tn_pack_cache_free(tn_pack_cache *cache);
 size_t tn_pack_cache_bytes(tn_pack_cache *cache);
 /* A packed form that was made before and lives elsewhere, for longer than the cache; false: no memory. */
 bool tn_pack_cache_add(tn_pack_cache *cache, const tern_tensor *value, uint64_t key, size_t bytes, const void *data);
+/* Makes all that tn_pack_later left. */
+tern_status tn_pack_cache_make(tn_pack_cache *cache, int threads, tern_error *err);
 size_t tn_pack_cache_count(tn_pack_cache *cache);
 void tn_pack_cache_item(tn_pack_cache *cache, size_t i, const tern_tensor **value, uint64_t *key, size_t *bytes,
                         const void **data);

@@ -107,7 +107,7 @@ static tern_status products_init_f32(products_f32 *p, const tn_rnn *n, tern_cpu_
 }
 
 static void pack_f32(products_f32 *p, int i, const float *b) {
-    if (p->packed[i]) tn_gemm_f32_pack(p->tier, &p->gemm[i], b, p->packed[i]);
+    if (p->packed[i]) tn_gemm_f32_pack(p->tier, &p->gemm[i], b, p->packed[i], 1);
 }
 
 /* Rows of bias, or of zeros: what a product over nothing gives. */

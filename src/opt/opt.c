@@ -238,6 +238,7 @@ static tern_status expand_gradients(tn_opt *o) {
 tern_status tn_opt_run(tern_model *model, tern_cpu_tier tier, bool fuse, tern_error *err) {
     tn_opt o = {.model = model, .graph = model->graph, .tier = tier, .subgraphs = true, .err = err};
     tn_op_warn_about_opsets(model);
+    TN_TRY(tn_opt_align(model, TN_ALIGN_BUT_WEIGHTS, err));
     TN_TRY(tn_op_expand_model(model, err));
     TN_TRY(tn_op_resolve_graph(o.graph, err));
     TN_TRY(infer_types(&o));
@@ -248,11 +249,12 @@ tern_status tn_opt_run(tern_model *model, tern_cpu_tier tier, bool fuse, tern_er
         /* New values have no types yet, and later passes look at them. */
         TN_TRY(infer_types(&o));
     }
-    return TERN_OK;
+    return tn_opt_align(model, TN_ALIGN_BUT_PACKED, err);
 }
 
 tern_status tn_opt_infer(tern_model *model, tern_error *err) {
     tn_opt o = {.model = model, .graph = model->graph, .err = err};
+    TN_TRY(tn_opt_align(model, TN_ALIGN_ALL, err));
     TN_TRY(tn_op_resolve_graph(o.graph, err));
     return infer_types(&o);
 }

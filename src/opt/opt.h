@@ -9,6 +9,14 @@
 /* A copy of the graph that passes may edit: nodes and values are new, tensors are shared. `src` must outlive it. */
 tern_status tn_opt_clone(tern_model **out, const tern_model *src, tern_error *err);
 
+/* Copies constants that lie unaligned in the file (tern_tensor.unaligned). Models that are not shared only. */
+typedef enum tn_align_rule {
+    TN_ALIGN_ALL,
+    TN_ALIGN_BUT_WEIGHTS, /* not those that only products read, of a graph as it is in the file */
+    TN_ALIGN_BUT_PACKED   /* not those that only packing reads, of resolved and optimised graphs */
+} tn_align_rule;
+tern_status tn_opt_align(tern_model *model, tn_align_rule rule, tern_error *err);
+
 /* What a pass works with. */
 typedef struct tn_opt {
     tern_model *model;

@@ -88,10 +88,10 @@ static tern_status apply(tn_opt *o, int at, tn_node *conv, const affine *a, tn_n
         return s;
     }
     int64_t per = tn_shape_count(&w->shape) / a->channels;
-    const float *src = w->data;
     float *dst = nw->data, *bias = nb->data;
+    memcpy(dst, w->data, tn_tensor_bytes(w)); /* which may be unaligned */
     for (int64_t c = 0; c < a->channels; c++) {
-        for (int64_t i = 0; i < per; i++) dst[c * per + i] = (float)(src[c * per + i] * a->scale[c]);
+        for (int64_t i = 0; i < per; i++) dst[c * per + i] = (float)(dst[c * per + i] * a->scale[c]);
         bias[c] = (float)((b ? b[c] : 0) * a->scale[c] + a->shift[c]);
     }
     tn_value *vw = tn_opt_new_const(o, conv->in[1]->name, nw), *vb = tn_opt_new_const(o, "bias", nb);

@@ -114,10 +114,11 @@ static tn_value *permuted_weights(tn_opt *o, const tn_value *w, const int64_t *f
     tern_tensor *p = NULL;
     if (tn_tensor_new(&p, TERN_FLOAT, &t->shape, o->err) != TERN_OK) return NULL;
     int64_t oc = t->shape.dims[0], ic = t->shape.dims[1];
-    const float *src = t->data;
-    float *dst = p->data;
-    for (int64_t i = 0; i < oc; i++, src += ic)
-        for (int64_t k = 0; k < ic; k++) *dst++ = src[from[k]];
+    const char *src = t->data; /* maybe unaligned */
+    char *dst = p->data;
+    for (int64_t i = 0; i < oc; i++, src += ic * (int64_t)sizeof(float))
+        for (int64_t k = 0; k < ic; k++, dst += sizeof(float))
+            memcpy(dst, src + from[k] * (int64_t)sizeof(float), sizeof(float));
     return tn_opt_new_const(o, w->name, p);
 }
 

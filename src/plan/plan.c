@@ -109,6 +109,7 @@ static tern_status prepare(planner *p, tn_step *step) {
                     .threads = p->options->threads,
                     .arena = arena,
                     .packs = p->options->packs,
+                    .packs_later = true,
                     .err = p->err};
     tern_status s = n->op->prepare(&c);
     if (s != TERN_OK) {
@@ -390,6 +391,9 @@ tern_status tn_plan_create(tn_plan **out, const tn_graph *g, const tn_type *inpu
     if (s == TERN_OK) s = infer_all(&p, inputs, captured, constants);
     if (s == TERN_OK) s = place_sources(&p);
     if (s == TERN_OK) s = make_steps(&p);
+    /* What was left to pack refers to the plan, also to one that failed. */
+    tern_status packed = options->packs ? tn_pack_cache_make(options->packs, options->threads, err) : TERN_OK;
+    if (s == TERN_OK) s = packed;
     if (s == TERN_OK) s = plan_memory(&p);
     if (s != TERN_OK) {
         tn_plan_free(plan);

@@ -293,9 +293,11 @@ bool tn_tensor_equal(const tern_tensor *a, const tern_tensor *b) {
 /* ---- single elements ---- */
 
 double tn_tensor_get_f64(const tern_tensor *t, int64_t i) {
+    float f;
     switch (t->dtype) {
-    case TERN_FLOAT:
-        return ((const float *)t->data)[i];
+    case TERN_FLOAT: /* also where it is unaligned */
+        memcpy(&f, (const char *)t->data + i * (int64_t)sizeof f, sizeof f);
+        return f;
     case TERN_DOUBLE:
         return ((const double *)t->data)[i];
     case TERN_COMPLEX64:

@@ -49,6 +49,9 @@ struct tern_tensor {
     tern_tensor **items; /* groups: n_items references */
     size_t n_items;
     uint32_t refs; /* atomic */
+    /* data is a constant in a file, not aligned for its elements: bytes may be copied, elements not be read. Only
+     * constants of graphs are so; see tn_opt_align. */
+    bool unaligned;
 };
 
 /* Elements in memory, padding of blocks included. */

@@ -41,7 +41,7 @@ static ck_buf run(tern_cpu_tier t, const problem *p, bool packed, int threads) {
     ck_buf c = ck_alloc(c_count(g), 4), ws = ck_alloc(tn_gemm_f32_workspace(t, g, packed, threads) / 4, 64), pb = {0};
     if (packed) {
         pb = ck_alloc(tn_gemm_f32_packed_bytes(t, g) / 4, 64);
-        tn_gemm_f32_pack(t, g, p->b.p, pb.p);
+        tn_gemm_f32_pack(t, g, p->b.p, pb.p, 1);
     }
     tn_gemm_f32_run(t, g, p->a.p, packed ? NULL : p->b.p, packed ? pb.p : NULL, p->bias.n ? p->bias.p : NULL, c.p, ws.p,
                     threads);
