@@ -9,7 +9,8 @@ usage() {
 ./do test     install what is missing, build with gcc and clang, and run every check and test
 ./do build    build build/tern, build/libtern.a and build/libtern.so with what is there
 ./do serve    install what is missing, build, and serve the embedded model, or: ./do serve MODEL|REPOSITORY...
-./do bench    build, and time a table of networks beside ONNX Runtime and OpenCV: ./do bench --help
+./do bench    build, and time a table of networks beside ONNX Runtime and OpenCV: ./do bench --help;
+              or what serving costs: ./do bench serve --help
 ./do fuzz     build the fuzz targets with clang and run each for a minute: ./do fuzz [NAME [SECONDS]]
 ./do format   format the sources as .clang-format says
 ./do check    layers, budgets, banned functions, exported symbols, formatting
@@ -237,7 +238,7 @@ do_test() {
 
 # ---- the rest ------------------------------------------------------------------------------------------------------
 
-do_bench() { # [OPTION...] [MODEL...] | kernels [OPTION...]
+do_bench() { # [OPTION...] [MODEL...] | kernels [OPTION...] | serve [OPTION...] [MODEL...]
     mkdir -p build
     build build >build/bench.log 2>&1 || { cat build/bench.log && fail "the build failed"; }
     if [ "${1:-}" = kernels ]; then
@@ -246,6 +247,11 @@ do_bench() { # [OPTION...] [MODEL...] | kernels [OPTION...]
         exec build/bench_kernels "$@" bench/shapes/*.txt
     fi
     command -v python3 >/dev/null || fail "python3 is missing: apt-get install python3"
+    if [ "${1:-}" = serve ]; then
+        shift
+        ninja -C build bench_load bench_json >build/bench.log || { cat build/bench.log && fail "the build failed"; }
+        exec python3 bench/serve.py "$@"
+    fi
     exec python3 bench/run.py "$@"
 }
 

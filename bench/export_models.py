@@ -5,7 +5,7 @@ change its speed, as long as its values stay ordinary numbers.
     bench/export_models.py [--batch N] DIR [NAME...]
 
 Needs Debian's python3-torch and python3-torchvision. Of each it writes NAME.onnx and NAME.in.npy, an input
-(NAME.b4.onnx for batches of 4). No NAME: all. Networks of torchvision are those of its API; yolov5n and yolov5s are of
+(NAME.b4.onnx for batches of 4, NAME.b0.onnx for a free batch). No NAME: all. Networks of torchvision are those of its API; yolov5n and yolov5s are of
 the design of releases 6.0 to 7.0, with the three maps of raw heads as outputs.
 """
 import argparse
@@ -153,12 +153,14 @@ def export(name, folder, batch):
     model, size = build(name)
     x = torch.randn(max(batch, 4), 3, size, size)
     model = calibrate(model, x)
-    x = x[:batch].clone()
+    x = x[: max(batch, 1)].clone()
     with torch.no_grad():
         check(name, model(x))
     base = os.path.join(folder, name if batch == 1 else f"{name}.b{batch}")
+    outputs = ["p3", "p4", "p5"] if name in YOLOV5 else ["output"]
+    free = {} if batch else {"output_names": outputs, "dynamic_axes": {k: {0: "batch"} for k in ["input", *outputs]}}
     torch.onnx.export(
-        model, x, base + ".tmp", opset_version=OPSET.get(name, DEFAULT_OPSET), input_names=["input"]
+        model, x, base + ".tmp", opset_version=OPSET.get(name, DEFAULT_OPSET), input_names=["input"], **free
     )
     np.save(base + ".in.npy", x.numpy())
     os.replace(base + ".tmp", base + ".onnx")
@@ -167,7 +169,7 @@ def export(name, folder, batch):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--batch", type=int, default=1, metavar="N", help="pictures in the input (default: 1)")
+    p.add_argument("--batch", type=int, default=1, metavar="N", help="pictures in the input; 0: any number (default: 1)")
     p.add_argument("folder", metavar="DIR")
     p.add_argument("name", nargs="*", metavar="NAME")
     args = p.parse_args()
@@ -175,8 +177,8 @@ def main():
     for name in args.name:
         if name not in known:
             p.error(f"no network is called {name}; there are {' '.join(known)}")
-    if args.batch < 1:
-        p.error("--batch wants a positive number")
+    if args.batch < 0:
+        p.error("--batch wants no negative number")
     os.makedirs(args.folder, exist_ok=True)
     for name in args.name or known:
         export(name, args.folder, args.batch)

@@ -5,15 +5,18 @@
 #include <time.h>
 
 #include "serve/version.h"
+#include "thread/thread.h"
 
 struct serve_batcher {
     pthread_mutex_t mutex;
     pthread_cond_t wake;
     serve_version *first; /* versions with a queue that is not empty */
     uint64_t vtime;       /* of the queue that was served last */
+    int running;          /* executors at work */
     bool stop;
     pthread_t *threads;
-    int n_threads;
+    int n_threads;   /* that were started */
+    int n_executors; /* that are to be: n_threads changes while the first ones run */
 };
 
 /* ---- running ------------------------------------------------------------------------------------------------ */
@@ -190,11 +193,42 @@ static uint64_t ready_at(const serve_version *v, bool stop) {
     return head->queued_ns + (uint64_t)c->max_delay_us * 1000;
 }
 
+/* Runs beside others that what waits in the queue is worth. An eighth of the largest batch: to wait for more would
+ * leave cores idle, fewer rows would not save much by sharing a run. */
+static int64_t runs_waiting(const serve_version *v) { return v->queue.rows / TN_MAX(v->max_batch / 8, 1); }
+
+/* Whether another run of this version may begin. Without a configured number of instances it is one at a time, on all
+ * threads, which answers soonest; until so much waits that runs of one thread each fill the machine. Those do more in
+ * all, as the threads of a run wait for each other in every layer. */
+static bool may_start(const serve_batcher *b, const serve_version *v) {
+    int64_t running = v->queue.running;
+    if (v->config.instances) return running < v->config.instances;
+    return running == 0 || running + runs_waiting(v) >= b->n_executors;
+}
+
+static bool any_may_start(const serve_batcher *b) {
+    for (const serve_version *v = b->first; v; v = v->queue.next) {
+        if (may_start(b, v)) return true;
+    }
+    return false;
+}
+
+/* Whether the run that begins should keep to one thread: with those under way and those that wait there is one for each
+ * executor. */
+static bool is_crowded(const serve_batcher *b) {
+    int64_t runs = b->running + 1;
+    for (const serve_version *v = b->first; v && runs < b->n_executors; v = v->queue.next) {
+        int64_t waiting = runs_waiting(v);
+        runs += v->queue.running == 0 ? TN_MAX(waiting, 1) : waiting;
+    }
+    return b->n_executors > 1 && runs >= b->n_executors;
+}
+
 static serve_version *choose(serve_batcher *b, uint64_t now, uint64_t *wake) {
     serve_version *best = NULL;
     *wake = UINT64_MAX;
     for (serve_version *v = b->first; v; v = v->queue.next) {
-        if (v->queue.running >= v->config.instances) continue;
+        if (!may_start(b, v)) continue;
         uint64_t at = ready_at(v, b->stop);
         if (at > now) {
             *wake = TN_MIN(*wake, at);
@@ -233,6 +267,7 @@ static int take(serve_version *v, uint64_t now, serve_job **jobs, serve_job **ex
         if (!late && count == 0) limit = v->batchable && job->rows ? size_for(v, rows_waiting(v)) : 0;
         *link = job->next;
         q->length--;
+        q->rows -= TN_MAX(job->rows, 1);
         if (late) {
             job->next = *expired;
             *expired = job;
@@ -260,18 +295,23 @@ static void serve(serve_batcher *b, serve_version *v, uint64_t now) {
     int count = take(v, now, jobs, &expired);
     if (!v->queue.head) unlist(b, v);
     b->vtime = TN_MAX(b->vtime, v->queue.vtime);
+    bool alone = is_crowded(b);
     v->queue.running++;
-    if (b->first) pthread_cond_signal(&b->wake); /* another executor may find work, too */
+    b->running++;
+    if (any_may_start(b)) pthread_cond_signal(&b->wake);
     pthread_mutex_unlock(&b->mutex);
     /* The jobs' references may be the last ones; the queue is needed until the end. */
     serve_version_ref(v);
     expire(expired);
     uint64_t begin = tn_clock_ns();
+    tn_thread_alone(alone);
     if (count > 0) serve_run_jobs(jobs, count);
+    tn_thread_alone(false);
     uint64_t used = tn_clock_ns() - begin;
     for (int i = 0; i < count; i++) jobs[i]->done(jobs[i]);
     pthread_mutex_lock(&b->mutex);
     v->queue.running--;
+    b->running--;
     v->queue.vtime += used;
     pthread_mutex_unlock(&b->mutex);
     serve_version_unref(v);
@@ -325,6 +365,7 @@ bool serve_batcher_submit(serve_batcher *b, serve_job *job) {
         }
         q->tail = job;
         q->length++;
+        q->rows += TN_MAX(job->rows, 1);
         if (!q->listed) {
             q->listed = true;
             q->vtime = TN_MAX(q->vtime, b->vtime);
@@ -333,7 +374,8 @@ bool serve_batcher_submit(serve_batcher *b, serve_job *job) {
             if (b->first) b->first->queue.prev = v;
             b->first = v;
         }
-        pthread_cond_signal(&b->wake);
+        /* Otherwise whoever runs this version looks at the queue when it is done. */
+        if (may_start(b, v)) pthread_cond_signal(&b->wake);
     }
     pthread_mutex_unlock(&b->mutex);
     return room;
@@ -351,6 +393,7 @@ tern_status serve_batcher_create(serve_batcher **out, int executors, tern_error 
         *out = NULL;
         return tn_fail_oom(err, 0);
     }
+    b->n_executors = executors;
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&b->wake, &monotonic);
     pthread_condattr_destroy(&monotonic);

@@ -36,9 +36,9 @@ struct serve_job {
 /* The batcher's part of a version. */
 typedef struct serve_queue {
     serve_job *head, *tail;
-    int64_t length;
-    int running;    /* executors in it */
-    uint64_t vtime; /* ns used, not below that of the queue served last when it began to wait */
+    int64_t length, rows; /* jobs, and rows of them; a job without rows counts as one */
+    int running;          /* executors in it */
+    uint64_t vtime;       /* ns used, not below that of the queue served last when it began to wait */
     bool listed;
     serve_version *next, *prev; /* of the queues that are not empty */
 } serve_queue;

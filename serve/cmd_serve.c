@@ -4,8 +4,8 @@
 
 typedef struct serve_args {
     cli_common common;
-    const char *host, *tls_cert, *tls_key, *api_key_file, *access_log, *cors;
-    int64_t port, executors, http_threads, max_body, max_pixels, max_connections, timeout;
+    const char *host, *tls_cert, *tls_key, *api_key_file, *access_log, *cors, *allowed_hosts;
+    int64_t port, executors, http_threads, max_body, max_answers, max_pixels, max_connections, timeout;
     double poll, drain, exit;
     bool no_control;
 } serve_args;
@@ -20,6 +20,7 @@ static void defaults(void *args) {
     a->port = o.port;
     a->http_threads = o.http_threads;
     a->max_body = (int64_t)(o.max_body >> 20);
+    a->max_answers = (int64_t)(o.max_answers >> 20);
     a->max_connections = o.max_connections;
     a->timeout = o.request_seconds;
     a->poll = o.poll_seconds;
@@ -40,6 +41,7 @@ static int run(void *args, char **operands, int count) {
                              .executors = (int)a->executors,
                              .http_threads = (int)a->http_threads,
                              .max_body = (size_t)a->max_body << 20,
+                             .max_answers = (size_t)a->max_answers << 20,
                              .max_pixels = (uint64_t)a->max_pixels,
                              .max_connections = (int)a->max_connections,
                              .request_seconds = (int)a->timeout,
@@ -51,7 +53,8 @@ static int run(void *args, char **operands, int count) {
                              .api_key_file = a->api_key_file,
                              .access_log = silent ? NULL : a->access_log,
                              .no_control = a->no_control,
-                             .cors = a->cors};
+                             .cors = a->cors,
+                             .allowed_hosts = a->allowed_hosts};
     return serve_run(&o);
 }
 
@@ -65,6 +68,8 @@ static const cli_option options[] = {
      "clients must send one of the keys in it, a line each, as `Authorization: Bearer KEY` or `X-API-Key: KEY`",
      ROW(api_key_file), 0, 0},
     {"max-body", 0, CLI_INT, "MB", "refuse larger requests (default: 64)", ROW(max_body), 1, 16384},
+    {"max-answers", 0, CLI_INT, "MB", "outputs and answers of all requests together (default: 1024)", ROW(max_answers),
+     1, 1 << 20},
     {"max-pixels", 0, CLI_INT, "N", "refuse larger pictures (default: 67108864)", ROW(max_pixels), 1, 4e9},
     {"max-connections", 0, CLI_INT, "N", "at a time (default: 1024)", ROW(max_connections), 4, 100000},
     {"timeout", 0, CLI_INT, "SECONDS", "to receive a request, and to send an answer (default: 30)", ROW(timeout), 1,
@@ -76,6 +81,10 @@ static const cli_option options[] = {
     {"no-control", 0, CLI_FLAG, NULL, "clients can not load or unload models", ROW(no_control), 0, 0},
     {"cors", 0, CLI_STRING, "ORIGIN", "pages of this origin, https://example.org, may call the server; *: of any",
      ROW(cors), 0, 0},
+    {"allowed-hosts", 0, CLI_STRING, "NAMES",
+     "names that clients may call the server by, as a,b,.example.org; *: any (default: localhost and addresses when "
+     "it listens on this machine only, else any)",
+     ROW(allowed_hosts), 0, 0},
     {"drain", 0, CLI_REAL, "SECONDS", "after SIGTERM: not ready, but still accepting, for so long (default: 1)",
      ROW(drain), 0, 3600},
     {"exit-timeout", 0, CLI_REAL, "SECONDS", "then: wait so long for requests under way (default: 30)", ROW(exit), 0,

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 void serve_config_init(serve_config *c) {
-    *c = (serve_config){.instances = 1, .num_versions = 1, .softmax = -1, .conf = -1, .iou = -1};
+    *c = (serve_config){.num_versions = 1, .softmax = -1, .conf = -1, .iou = -1};
 }
 
 void serve_config_release(serve_config *c) {

@@ -35,7 +35,8 @@ typedef struct serve_config {
     int64_t max_queue;         /* requests that may wait; 0: the default */
     int64_t timeout_us;        /* of requests that name none; 0: none */
     bool no_timeout_of_client; /* "timeout" in a request is ignored */
-    int64_t instances, threads;
+    int64_t instances;         /* runs at a time; 0: one, or more when the queue is long */
+    int64_t threads;           /* of a run; 0: the server's */
     bool no_warmup;
     serve_policy policy;
     int64_t num_versions; /* of SERVE_LATEST, at least 1 */

@@ -38,13 +38,13 @@ typedef struct peer {
     bool working;      /* the answer is being made: nothing is expected of the client */
 } peer;
 
-#define FUNCTIONS(F)                                                                                               \
-    F(MHD_add_response_header)                                                                                     \
-    F(MHD_create_response_from_buffer)                                                                             \
-    F(MHD_destroy_response) F(MHD_get_connection_info) F(MHD_get_connection_values) F(MHD_get_connection_values_n) \
-        F(MHD_get_daemon_info) F(MHD_is_feature_supported) F(MHD_lookup_connection_value) F(MHD_queue_response)    \
-            F(MHD_quiesce_daemon) F(MHD_resume_connection) F(MHD_start_daemon) F(MHD_stop_daemon)                  \
-                F(MHD_suspend_connection)
+#define FUNCTIONS(F)                                                                                              \
+    F(MHD_add_response_header)                                                                                    \
+    F(MHD_create_response_from_buffer)                                                                            \
+    F(MHD_destroy_response)                                                                                       \
+    F(MHD_get_connection_info) F(MHD_get_connection_values) F(MHD_get_connection_values_n) F(MHD_get_daemon_info) \
+        F(MHD_is_feature_supported) F(MHD_lookup_connection_value) F(MHD_queue_response) F(MHD_quiesce_daemon)    \
+            F(MHD_resume_connection) F(MHD_start_daemon) F(MHD_stop_daemon) F(MHD_suspend_connection)
 
 typedef struct library {
     FUNCTIONS(TN_LIBRARY_FIELD)
@@ -225,6 +225,44 @@ static enum MHD_Result add_argument(void *context, enum MHD_ValueKind kind, cons
     return MHD_YES;
 }
 
+/* RFC 9112, section 3.2.2: a request for "http://host/path" is one for the path, and its host is what counts. */
+static void split_target(serve_exchange *x) {
+    static const char *const schemes[] = {"http://", "https://"};
+    for (size_t i = 0; x->path && i < TN_COUNT(schemes); i++) {
+        size_t n = strlen(schemes[i]);
+        if (strncasecmp(x->path, schemes[i], n) != 0) continue;
+        size_t host = strcspn(x->path + n, "/");
+        x->headers.host = tn_arena_strndup(&x->arena, x->path + n, host);
+        x->path = x->path[n + host] ? x->path + n + host : "/";
+        return;
+    }
+}
+
+/* %XX becomes a byte; but %00, with which texts would end early, stays what it is, and so names nothing. */
+static size_t unescape(void *context, struct MHD_Connection *connection, char *text) {
+    char *to = text;
+    (void)context;
+    (void)connection;
+    for (const char *p = text; *p;) {
+        unsigned value = 0;
+        int have = 0;
+        for (; *p == '%' && have < 2; have++) {
+            char c = p[1 + have];
+            int digit = c >= '0' && c <= '9'   ? c - '0'
+                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                               : -1;
+            if (digit < 0) break;
+            value = value * 16 + (unsigned)digit;
+        }
+        bool escaped = have == 2 && value != 0;
+        *to++ = escaped ? (char)value : *p;
+        p += escaped ? 3 : 1;
+    }
+    *to = '\0';
+    return (size_t)(to - text);
+}
+
 static request *begin(serve_http *h, struct MHD_Connection *connection, const char *url, const char *method) {
     request *r = tn_calloc(1, sizeof *r);
     if (!r) return NULL;
@@ -253,6 +291,7 @@ static request *begin(serve_http *h, struct MHD_Connection *connection, const ch
                                  .user_agent = header(r, "User-Agent"),
                                  .origin = header(r, "Origin"),
                                  .host = header(r, "Host")};
+    split_target(x);
     client_of(r);
     if (x->path && x->method) return r;
     serve_exchange_release(x);
@@ -477,11 +516,20 @@ static tern_status start(serve_http *h, int fd, tern_error *err) {
         MHD_OPTION_THREAD_POOL_SIZE, (unsigned)o->http_threads, MHD_OPTION_CONNECTION_LIMIT,
         (unsigned)o->max_connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)o->request_seconds, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, tls,
-        MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
     if (h->daemon) return TERN_OK;
     return tn_fail(err, TERN_INTERNAL, "libmicrohttpd does not start%s",
                    o->tls_cert ? ": certificate and key must be PEM, and belong together" : "");
+}
+
+/* Whether only programs of this machine can connect. */
+static bool is_loopback(int fd) {
+    struct sockaddr_storage a;
+    socklen_t size = sizeof a;
+    if (getsockname(fd, (struct sockaddr *)&a, &size) != 0) return false;
+    if (a.ss_family == AF_INET6) return IN6_IS_ADDR_LOOPBACK(&((struct sockaddr_in6 *)(void *)&a)->sin6_addr);
+    return a.ss_family == AF_INET && ntohl(((struct sockaddr_in *)(void *)&a)->sin_addr.s_addr) >> 24 == 127;
 }
 
 tern_status serve_http_start(serve_http **out, serve_server *server, void (*note)(void *context, const char *line),
@@ -502,7 +550,10 @@ tern_status serve_http_start(serve_http **out, serve_server *server, void (*note
     if (status == TERN_OK && o->tls_cert) status = read_text(&h->cert, o->tls_cert, err);
     if (status == TERN_OK && o->tls_key) status = read_text(&h->key, o->tls_key, err);
     if (status == TERN_OK) status = listen_on(o->host, o->port, &fd, err);
-    if (status == TERN_OK) status = start(h, fd, err);
+    if (status == TERN_OK) {
+        server->local_only = is_loopback(fd);
+        status = start(h, fd, err);
+    }
     if (status != TERN_OK && fd >= 0) close(fd);
     if (status == TERN_OK) h->reaping = pthread_create(&h->reaper, NULL, reap, h) == 0;
     if (status == TERN_OK && !h->reaping) status = tn_fail(err, TERN_INTERNAL, "no thread can be started");

@@ -7,10 +7,11 @@
 #include "serve/upload.h"
 #include "vision/draw/draw.h"
 
-#define DEFAULT_TOP    5
-#define JPEG_QUALITY   90
-#define TOTAL_PICTURES 4                  /* times the largest picture, of all requests together */
-#define DEFAULT_PIXELS ((size_t)64 << 20) /* vision's */
+#define DEFAULT_TOP     5
+#define JPEG_QUALITY    90
+#define TOTAL_PICTURES  4                   /* times the largest picture, of all requests together */
+#define MAX_MASK_PIXELS ((size_t)256 << 20) /* of all masks of a picture together */
+#define DEFAULT_PIXELS  ((size_t)64 << 20)  /* vision's */
 
 typedef struct pictures pictures;
 
@@ -69,7 +70,11 @@ static void release(pictures *p) {
 
 static void end(pictures *p) {
     serve_exchange *x = p->x;
+    tern_error err;
     release(p);
+    /* The outputs are gone, what was made of them is there. */
+    serve_uncount_answer(x, atomic_load(&x->answered));
+    if (x->status == 200 && serve_count_answer(x, x->out.len, &err) != TERN_OK) serve_failed(x, &err);
     serve_done(x);
 }
 
@@ -116,6 +121,14 @@ static void job_done(serve_job *job) {
     item *k = job->context;
     k->status = job->status;
     if (job->status != TERN_OK) k->err = job->err;
+    size_t bytes = 0;
+    for (int i = 0; k->status == TERN_OK && i < job->version->n_outputs; i++) {
+        if (tern_tensor_kind(k->outputs[i]) == TERN_KIND_TENSOR) bytes += tern_tensor_bytes(k->outputs[i]);
+    }
+    if (bytes) {
+        k->status = serve_count_answer(k->all->x, bytes, &k->err);
+        k->rejected = k->status == TERN_CANCELLED;
+    }
     one_back(k->all);
 }
 
@@ -187,7 +200,63 @@ static tern_status put_classes(const item *k, tn_text *t, tern_error *err) {
     return status;
 }
 
-static void put_detection(tn_text *t, const serve_version *v, const tern_detections *d, size_t i) {
+/* Pixels of the box of detection i: [x1, x2) and [y1, y2). */
+typedef struct span {
+    int x1, y1, x2, y2;
+} span;
+
+static span pixels_of(const tern_detections *d, size_t i) {
+    const tern_box *b = &d->items[i].box;
+    return (span){(int)b->x1, (int)b->y1, (int)TN_MIN(ceil((double)b->x2), (double)d->width),
+                  (int)TN_MIN(ceil((double)b->y2), (double)d->height)};
+}
+
+static size_t area_of(span s) { return s.x2 > s.x1 && s.y2 > s.y1 ? (size_t)(s.x2 - s.x1) * (size_t)(s.y2 - s.y1) : 0; }
+
+/* COCO's run lengths: down the columns of the picture, zeros first. */
+static tern_status put_mask(tn_text *t, const tern_detections *d, size_t i, tern_error *err) {
+    span s = pixels_of(d, i);
+    size_t area = area_of(s), w = area ? (size_t)(s.x2 - s.x1) : 0, h = area ? (size_t)(s.y2 - s.y1) : 0;
+    uint8_t *mask = tn_alloc(TN_MAX(area, (size_t)1));
+    if (!mask) return tn_fail_oom(err, area);
+    for (size_t y = 0; y < h; y++) tern_mask_row(d, i, s.y1 + (int)y, s.x1, s.x2, mask + y * w);
+    const int64_t size[] = {d->height, d->width};
+    serve_put_open(t, "mask", '{');
+    serve_put_dims(t, "size", size, 2);
+    serve_put_open(t, "counts", '[');
+    uint64_t begin = 0, all = (uint64_t)d->height * (uint64_t)d->width;
+    uint8_t last = 0;
+    for (size_t x = 0; x < w; x++) {
+        /* Above and below the box there is nothing. */
+        uint64_t column = (uint64_t)(s.x1 + (int)x) * (uint64_t)d->height + (uint64_t)s.y1;
+        for (size_t y = 0; y <= h; y++) {
+            uint8_t v = y < h ? mask[y * w + x] : 0;
+            bool ends = y == h && column + h < all && (size_t)d->height == h;
+            if (v == last || ends) continue;
+            serve_put_u64(t, NULL, column + y - begin);
+            begin = column + y;
+            last = v;
+        }
+    }
+    if (begin < all) serve_put_u64(t, NULL, all - begin);
+    serve_put_close(t, ']');
+    serve_put_close(t, '}');
+    tn_free(mask);
+    return TERN_OK;
+}
+
+/* Boxes may lie over each other any number of times. */
+static tern_status check_mask_area(const tern_detections *d, tern_error *err) {
+    size_t sum = 0;
+    for (size_t i = 0; i < d->count; i++) sum += area_of(pixels_of(d, i));
+    if (sum <= MAX_MASK_PIXELS) return TERN_OK;
+    return tn_fail(err, TERN_LIMIT_EXCEEDED, "masks of %zu pixels in all, at most %zu are written: a smaller picture",
+                   sum, (size_t)MAX_MASK_PIXELS);
+}
+
+static tern_status put_detection(const pictures *p, tn_text *t, const tern_detections *d, size_t i, tern_error *err) {
+    const serve_version *v = p->version;
+    tern_status status = TERN_OK;
     const tern_detection *item = &d->items[i];
     const float box[] = {item->box.x1, item->box.y1, item->box.x2, item->box.y2};
     serve_put_open(t, NULL, '{');
@@ -207,7 +276,9 @@ static void put_detection(tn_text *t, const serve_version *v, const tern_detecti
         }
         serve_put_close(t, ']');
     }
+    if (d->masks && p->upload.masks) status = put_mask(t, d, i, err);
     serve_put_close(t, '}');
+    return status;
 }
 
 static tern_status find_boxes(item *k, tern_detections *d, tern_error *err) {
@@ -224,8 +295,9 @@ static tern_status put_boxes(item *k, tn_text *t, tern_error *err) {
     if (d.class_scores) {
         status = put_scores(k->all, d.class_scores, d.n_class_scores, t, err);
     } else {
+        if (d.masks && k->all->upload.masks) status = check_mask_area(&d, err);
         serve_put_open(t, "detections", '[');
-        for (size_t i = 0; i < d.count; i++) put_detection(t, k->all->version, &d, i);
+        for (size_t i = 0; i < d.count && status == TERN_OK; i++) status = put_detection(k->all, t, &d, i, err);
         serve_put_close(t, ']');
     }
     tern_detections_release(&d);

@@ -200,6 +200,7 @@ static bool wanted(const serve_config *c, const serve_scan_model *sm, size_t ind
 
 static tern_status read_config(const serve_scan_model *sm, const model *m, serve_config *c, tern_error *err) {
     serve_config_init(c);
+    if (sm->problem) return tn_fail(err, TERN_INVALID_ARGUMENT, "%s", sm->problem);
     if (m->config) {
         tern_status status = serve_config_json(c, m->config, strlen(m->config), sm->name, err);
         if (status != TERN_OK) tn_error_prefix(err, "the configuration of the request: ");

@@ -129,6 +129,36 @@ static bool origin_ok(const serve_exchange *x) {
     return host && x->headers.host && strcmp(host + 3, x->headers.host) == 0;
 }
 
+/* Names that only this machine answers to, and addresses, which nobody's name service can redirect. */
+static bool is_local_or_address(const char *host, size_t n) {
+    if (n > 0 && host[0] == '[') return true;
+    if (n > 0 && strspn(host, "0123456789.") >= n) return true;
+    static const char local[] = "localhost";
+    size_t m = sizeof local - 1;
+    return n >= m && strncasecmp(host + n - m, local, m) == 0 && (n == m || host[n - m - 1] == '.');
+}
+
+static bool is_listed(const char *list, const char *host, size_t n) {
+    while (*list) {
+        size_t m = strcspn(list, ",");
+        if (m == 1 && *list == '*') return true;
+        bool below = m > 0 && *list == '.'; /* all names that end so */
+        if (m > 0 && (below ? n > m : n == m) && strncasecmp(host + n - m, list, m) == 0) return true;
+        list += m + (list[m] == ',');
+    }
+    return false;
+}
+
+/* DNS rebinding: a page's own name is made to resolve to this machine, so that for the browser page and server are of
+ * one origin. The name is still in Host. */
+static bool host_ok(const serve_exchange *x) {
+    const char *host = x->headers.host, *allowed = x->server->options->allowed_hosts;
+    if (!host || (!allowed && !x->server->local_only)) return true;
+    size_t n = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
+    if (n > 0 && host[n - 1] == '.') n--;
+    return is_local_or_address(host, n) || (allowed && is_listed(allowed, host, n));
+}
+
 /* The question before a call from another page (CORS): no key comes with it. */
 static bool is_preflight(const serve_exchange *x) {
     return x->server->options->cors && x->headers.origin && strcmp(x->method, "OPTIONS") == 0;
@@ -140,7 +170,9 @@ void serve_dispatch(serve_exchange *x) {
     found f = find(x);
     unsigned flags = f.route ? f.route->flags : 0;
     bool refused = true;
-    if (!origin_ok(x)) {
+    if (!host_ok(x)) {
+        serve_error(x, 403, "this server is not called '%.100s' (--allowed-hosts)", x->headers.host);
+    } else if (!origin_ok(x)) {
         serve_error(x, 403, "this server takes no calls from pages of other origins (--cors)");
     } else if (is_preflight(x)) {
         x->status = 204;

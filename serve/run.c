@@ -98,16 +98,28 @@ static int serve_until_signal(poller *p, const sigset_t *set) {
     }
 }
 
-/* Not ready first, so that balancers look elsewhere; then no new connections; then the requests under way finish. A
- * second signal ends the wait. False: some were given up. */
+/* Whether a signal that ends the wait comes within so long; a look at the models makes no sense any more. */
+static bool told_again(const sigset_t *set, double limit) {
+    uint64_t end = tn_clock_ns() + (uint64_t)(limit * 1e9);
+    for (;;) {
+        uint64_t now = tn_clock_ns();
+        int signal = wait_signal(set, now < end ? (double)(end - now) * 1e-9 : 0);
+        if (signal != SIGHUP) return signal != 0;
+    }
+}
+
+/* Not ready first, so that balancers look elsewhere; then no new connections; then the requests under way finish.
+ * False: a second signal came, or the time was over with some of them left. */
 static bool drain(serve_server *s, serve_http *h, const sigset_t *set, int signal) {
     atomic_store(&s->draining, true);
     double grace = signal == SIGTERM ? s->options->drain_seconds : 0;
     cli_error("draining: %d requests under way", atomic_load(&s->under_way));
-    bool hurry = grace > 0 && wait_signal(set, grace) != 0;
+    if (grace > 0 && told_again(set, grace)) return false;
     serve_http_quiesce(h);
     uint64_t end = tn_clock_ns() + (uint64_t)(s->options->exit_seconds * 1e9);
-    while (atomic_load(&s->under_way) > 0 && tn_clock_ns() < end && !hurry) hurry = wait_signal(set, 0.02) != 0;
+    while (atomic_load(&s->under_way) > 0 && tn_clock_ns() < end) {
+        if (told_again(set, 0.02)) return false;
+    }
     return atomic_load(&s->under_way) == 0;
 }
 
@@ -142,9 +154,10 @@ int serve_run(const serve_options *options) {
     print_address(h, options);
     bool finished = drain(&s, h, &set, serve_until_signal(&p, &set));
     if (!finished) {
-        /* Their threads still use what would be freed. */
-        cli_error("stopped with %d requests under way", atomic_load(&s.under_way));
-        _exit(CLI_FAILED);
+        /* At once: requests and a model being loaded still use what would be freed. */
+        int left = atomic_load(&s.under_way);
+        cli_error("stopped with %d requests under way", left);
+        _exit(left > 0 ? CLI_FAILED : CLI_OK);
     }
     serve_http_stop(h);
     poller_stop(&p);

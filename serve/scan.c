@@ -21,6 +21,7 @@ void serve_scan_release(serve_scan *s) {
         tn_free(m->name);
         tn_free(m->folder);
         tn_free(m->config);
+        tn_free(m->problem);
     }
     tn_free(s->models);
     *s = (serve_scan){0};
@@ -217,6 +218,21 @@ static tern_status find_config(serve_scan_model *m, tern_error *err) {
     return TERN_OK;
 }
 
+/* Of folders like 1 and 01 nobody can say which is meant. */
+static tern_status check_versions(serve_scan_model *m, tern_error *err) {
+    for (size_t i = 1; i < m->n_versions && !m->problem; i++) {
+        if (m->versions[i].number != m->versions[i - 1].number) continue;
+        tn_text t;
+        tn_text_init(&t);
+        tn_text_add(&t, "%s: two folders for version %lld, with and without a zero in front; remove one", m->folder,
+                    (long long)m->versions[i].number);
+        m->problem = t.failed ? NULL : tn_strdup(t.data);
+        tn_text_release(&t);
+        if (!m->problem) return tn_fail_oom(err, 0);
+    }
+    return TERN_OK;
+}
+
 /* folder/<version>/model.onnx ...; or the model file right in the folder. */
 static tern_status scan_model(serve_scan *s, const char *name, const char *folder, bool *found, tern_error *err) {
     names n;
@@ -248,8 +264,9 @@ static tern_status scan_model(serve_scan *s, const char *name, const char *folde
         }
     }
     *found = m != NULL;
-    if (m && m->n_versions > 1) qsort(m->versions, m->n_versions, sizeof *m->versions, by_number);
-    return status;
+    if (!m || m->n_versions < 2) return status;
+    qsort(m->versions, m->n_versions, sizeof *m->versions, by_number);
+    return status == TERN_OK ? check_versions(m, err) : status;
 }
 
 static tern_status scan_folder(serve_scan *s, const char *folder, tern_error *err) {

@@ -12,6 +12,7 @@ typedef struct serve_scan_version {
 
 typedef struct serve_scan_model {
     char *name, *folder;          /* folder: with configuration and labels */
+    char *problem;                /* why it can not be served; NULL: nothing */
     char *config;                 /* config.json or config.pbtxt; NULL: none */
     bool alone;                   /* a single file: no configuration beside it is read */
     serve_scan_version *versions; /* ascending */

@@ -9,6 +9,7 @@ void serve_options_init(serve_options *o) {
                          .port = 8000,
                          .http_threads = 2,
                          .max_body = (size_t)64 << 20,
+                         .max_answers = (size_t)1 << 30,
                          .max_connections = 1024,
                          .request_seconds = 30,
                          .poll_seconds = 2,
@@ -113,8 +114,28 @@ bool serve_count_body(serve_exchange *x, size_t n) {
     return false;
 }
 
+tern_status serve_count_answer(serve_exchange *x, size_t n, tern_error *err) {
+    serve_server *s = x->server;
+    size_t most = s->options->max_answers;
+    if (n > most)
+        return tn_fail(err, TERN_LIMIT_EXCEEDED, "outputs of %zu bytes, at most %zu are given (--max-answers)", n,
+                       most);
+    if (atomic_fetch_add(&s->answer_bytes, n) + n <= most) {
+        atomic_fetch_add(&x->answered, n);
+        return TERN_OK;
+    }
+    atomic_fetch_sub(&s->answer_bytes, n);
+    return tn_fail(err, TERN_CANCELLED, "too many large answers are under way at the moment; try again later");
+}
+
+void serve_uncount_answer(serve_exchange *x, size_t n) {
+    atomic_fetch_sub(&x->answered, n);
+    atomic_fetch_sub(&x->server->answer_bytes, n);
+}
+
 void serve_exchange_release(serve_exchange *x) {
     atomic_fetch_sub(&x->server->body_bytes, x->counted);
+    atomic_fetch_sub(&x->server->answer_bytes, x->answered);
     tn_text_release(&x->body);
     tn_text_release(&x->out);
     tn_arena_release(&x->arena);
@@ -180,6 +201,11 @@ serve_version *serve_find_version(serve_exchange *x, tn_str model, tn_str versio
         for (size_t i = 0; i < version.len && number >= 0; i++) {
             bool digit = version.data[i] >= '0' && version.data[i] <= '9' && i < 18;
             number = digit ? number * 10 + (version.data[i] - '0') : -1;
+        }
+        if (number >= 0 && version.len > 1 && version.data[0] == '0') {
+            serve_error(x, 404, "there is no version '%.*s': numbers are written without zeros in front",
+                        (int)version.len, version.data);
+            return NULL;
         }
         if (number < 0) {
             serve_error(x, 400, "'%.*s' is no number of a version", (int)TN_MIN(version.len, (size_t)40), version.data);

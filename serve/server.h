@@ -17,6 +17,7 @@ typedef struct serve_options {
     int executors;                  /* runs at a time; 0: one per core */
     int http_threads;               /* [2] */
     size_t max_body;                /* bytes of a request's body, inflated too */
+    size_t max_answers;             /* bytes of outputs and answers of all requests together [1 GiB] */
     uint64_t max_pixels;            /* of a picture; 0: the default of vision */
     int max_connections;            /* [1024] */
     int request_seconds;            /* to receive a request, to keep an idle connection, to send an answer [30] */
@@ -27,6 +28,7 @@ typedef struct serve_options {
     const char *api_key_file;       /* a key per line */
     const char *access_log;         /* file; "-": standard output; NULL: none */
     bool no_control;                /* load and unload are refused */
+    const char *allowed_hosts;      /* names in Host that are taken, "a,b,.example.org", "*": any; NULL: by address */
     const char *cors;               /* pages of this origin may call, too; "*": of any; NULL: of none */
 } serve_options;
 
@@ -40,9 +42,11 @@ typedef struct serve_server {
     char **keys; /* NULL: anybody may call */
     size_t n_keys;
     atomic_bool draining;
-    atomic_int under_way;     /* exchanges */
-    atomic_size_t body_bytes; /* of all requests in memory */
-    atomic_size_t pixels;     /* of all pictures in memory */
+    atomic_int under_way;       /* exchanges */
+    atomic_size_t body_bytes;   /* of all requests in memory */
+    atomic_size_t pixels;       /* of all pictures in memory */
+    atomic_size_t answer_bytes; /* outputs and answers of all requests in memory */
+    bool local_only;            /* bound to a loopback address; set before there are requests */
     uint64_t start_ms;
 } serve_server;
 
@@ -68,7 +72,8 @@ struct serve_exchange {
     char client[64];
     tn_arena arena; /* lives as long as the exchange */
     tn_text body;
-    size_t counted; /* bytes of the body that are in the server's body_bytes */
+    size_t counted;         /* bytes of the body that are in the server's body_bytes */
+    atomic_size_t answered; /* bytes in the server's answer_bytes */
     /* The answer. */
     int status;
     const char *type; /* of the content */
@@ -103,6 +108,12 @@ void serve_later(serve_exchange *x, void (*step)(serve_exchange *x));
 
 /* Counts n more bytes of the body; false: all bodies together would have more than they may, and the answer says so. */
 bool serve_count_body(serve_exchange *x, size_t n);
+
+/* Counts n more bytes of outputs or of the answer; any thread. When all requests together would have more than they may
+ * it is TERN_CANCELLED, for 503; TERN_LIMIT_EXCEEDED when this one alone has. */
+tern_status serve_count_answer(serve_exchange *x, size_t n, tern_error *err);
+/* Takes back n of them. */
+void serve_uncount_answer(serve_exchange *x, size_t n);
 
 /* Sets the answer to {"error": text}. */
 void serve_error(serve_exchange *x, int status, const char *format, ...) TN_PRINTF(3, 4);

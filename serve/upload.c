@@ -43,9 +43,15 @@ tern_status serve_base64(tn_arena *arena, const char *text, size_t len, tn_str *
 
 /* ---- settings ----------------------------------------------------------------------------------------------- */
 
-static tern_status set_number(serve_upload *u, const char *key, const char *text, size_t len, tern_error *err) {
+static tern_status set_value(serve_upload *u, const char *key, const char *text, size_t len, tern_error *err) {
     const char *p = text, *why;
     double v;
+    if (strcmp(key, "masks") == 0) {
+        tn_str word = {text, len};
+        u->masks = tn_str_eq(word, tn_str_c("true")) || tn_str_eq(word, tn_str_c("1"));
+        if (u->masks || tn_str_eq(word, tn_str_c("false")) || tn_str_eq(word, tn_str_c("0"))) return TERN_OK;
+        return tn_fail(err, TERN_INVALID_ARGUMENT, "masks wants true or false");
+    }
     if (!serve_parse_f64(&p, text + len, &v, &why) || p != text + len) v = -1;
     if (strcmp(key, "top") == 0) {
         if (!(v >= 1 && v <= 100000 && v == (double)(int64_t)v))
@@ -59,7 +65,7 @@ static tern_status set_number(serve_upload *u, const char *key, const char *text
 }
 
 static const char *setting(const char *name, size_t len) {
-    static const char *const keys[] = {"top", "conf", "iou"};
+    static const char *const keys[] = {"top", "conf", "iou", "masks"};
     for (size_t i = 0; i < TN_COUNT(keys); i++) {
         if (strlen(keys[i]) == len && memcmp(keys[i], name, len) == 0) return keys[i];
     }
@@ -71,10 +77,10 @@ static tern_status read_query(serve_upload *u, const char *query, tern_error *er
         size_t n = strcspn(query, "&"), name = strcspn(query, "=&");
         const char *key = setting(query, name);
         if (!key)
-            return tn_fail(err, TERN_INVALID_ARGUMENT, "'%.*s' is no setting (top, conf, iou)",
+            return tn_fail(err, TERN_INVALID_ARGUMENT, "'%.*s' is no setting (top, conf, iou, masks)",
                            (int)TN_MIN(name, (size_t)40), query);
         size_t skip = TN_MIN(name + 1, n);
-        TN_TRY(set_number(u, key, query + skip, n - skip, err));
+        TN_TRY(set_value(u, key, query + skip, n - skip, err));
         query += n + (query[n] == '&');
     }
     return TERN_OK;
@@ -126,7 +132,7 @@ static tern_status take_part(serve_upload *u, serve_exchange *x, tn_str part, te
     }
     tn_str content = {end + 4, part.len - (size_t)(end + 4 - part.data)};
     const char *key = name && !file ? setting(name, strlen(name)) : NULL;
-    if (key) return set_number(u, key, content.data, content.len, err);
+    if (key) return set_value(u, key, content.data, content.len, err);
     return add_picture(u, file ? file : name, content, err);
 }
 
@@ -210,7 +216,7 @@ static tern_status read_json(serve_upload *u, serve_exchange *x, tern_error *err
             serve_json_open(&r, '[');
             while (serve_json_element(&r, &inner)) TN_TRY(take_image(u, x, &r, err));
         } else if (serve_json_skip(&r, &span) && name) {
-            TN_TRY(set_number(u, name, span.data, span.len, err));
+            TN_TRY(set_value(u, name, span.data, span.len, err));
         }
     }
     return serve_json_end(&r) ? TERN_OK : err->status;

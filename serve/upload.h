@@ -16,6 +16,7 @@ typedef struct serve_upload {
     /* From the query, fields of the form, or members of the JSON. */
     int64_t top;      /* 0: not said */
     double conf, iou; /* < 0: not said */
+    bool masks;
 } serve_upload;
 
 tern_status serve_upload_read(serve_upload *u, serve_exchange *x, tern_error *err);

@@ -153,30 +153,34 @@ static void end(serve_infer *q) {
     serve_done(x);
 }
 
+static size_t output_bytes(const serve_infer *q) {
+    size_t sum = 0;
+    for (int i = 0; i < q->version->n_outputs; i++) {
+        const tern_tensor *t = q->outputs[i];
+        if (t && tern_tensor_kind(t) == TERN_KIND_TENSOR) sum += tern_tensor_bytes(t);
+    }
+    return sum;
+}
+
 static void write_answer(serve_exchange *x) {
     serve_infer *q = x->state;
     serve_stats *stats = q->version->stats;
     tern_error err;
     uint64_t begin = tn_clock_ns();
     tern_status status = serve_infer_answer(q, &err);
+    /* The text takes the place of the tensors, which go with q. */
+    serve_uncount_answer(x, atomic_load(&x->answered));
+    if (status == TERN_OK) status = serve_count_answer(x, x->out.len, &err);
     x->times.output += tn_clock_ns() - begin;
     x->times.request = tn_clock_ns() - x->begin_ns;
     if (status == TERN_OK) {
         serve_stats_success(stats, &x->times, TN_MAX(q->job.rows, 1));
     } else {
         serve_failed(x, &err);
-        serve_stats_failure(stats, SERVE_FAILED_OTHER, x->times.request);
+        bool full = status == TERN_CANCELLED;
+        serve_stats_failure(stats, full ? SERVE_FAILED_REJECTED : SERVE_FAILED_OTHER, x->times.request);
     }
     end(q);
-}
-
-static bool is_large(const serve_infer *q) {
-    size_t bytes = 0;
-    for (int i = 0; i < q->n_wanted; i++) {
-        const tern_tensor *t = q->outputs[q->wanted[i].index];
-        if (tern_tensor_kind(t) == TERN_KIND_TENSOR) bytes += tern_tensor_bytes(t);
-    }
-    return bytes > LARGE_ANSWER;
 }
 
 static void job_done(serve_job *job) {
@@ -187,16 +191,24 @@ static void job_done(serve_job *job) {
     x->times.infer = job->inferred_ns - job->infer_ns;
     x->times.output = job->end_ns - job->inferred_ns;
     x->times.batch = job->batch;
+    size_t bytes = job->status == TERN_OK ? output_bytes(q) : 0;
+    bool late = job->status == TERN_CANCELLED, full = false;
     if (job->status == TERN_OK) {
-        if (is_large(q)) {
+        job->status = serve_count_answer(x, bytes, &job->err);
+        full = job->status != TERN_OK;
+    }
+    if (job->status == TERN_OK) {
+        if (bytes > LARGE_ANSWER) {
             serve_later(x, write_answer);
         } else {
             write_answer(x);
         }
         return;
     }
-    bool late = job->status == TERN_CANCELLED;
-    serve_stats_failure(q->version->stats, late ? SERVE_FAILED_CANCELED : SERVE_FAILED_BACKEND,
+    serve_stats_failure(q->version->stats,
+                        late   ? SERVE_FAILED_CANCELED
+                        : full ? SERVE_FAILED_REJECTED
+                               : SERVE_FAILED_BACKEND,
                         tn_clock_ns() - x->begin_ns);
     serve_failed(x, &job->err);
     if (late) {

@@ -46,14 +46,24 @@ void serve_v2_ready(serve_exchange *x, tn_str model, tn_str version) {
 
 /* ---- a model ------------------------------------------------------------------------------------------------ */
 
+/* Outputs may be what the protocol has no word for; they can not be asked for, but that they are there is told. */
+static const char *type_of(const tern_value_info *v) {
+    static const char *const kinds[] = {NULL, "SEQUENCE", "OPTIONAL", "MAP"};
+    if (v->kind != TERN_KIND_TENSOR) return kinds[v->kind];
+    const char *type = serve_datatype(v->dtype);
+    return type ? type : tern_dtype_name(v->dtype);
+}
+
 static void put_values(tn_text *t, const char *key, const tern_value_info *values, int count) {
     serve_put_open(t, key, '[');
     for (int i = 0; i < count; i++) {
-        const char *type = serve_datatype(values[i].dtype);
+        static const int64_t any[] = {-1};
+        const tern_value_info *v = &values[i];
+        bool known = v->kind == TERN_KIND_TENSOR && v->rank >= 0;
         serve_put_open(t, NULL, '{');
-        serve_put_string(t, "name", values[i].name);
-        serve_put_string(t, "datatype", type ? type : "FP32");
-        serve_put_dims(t, "shape", values[i].dims, TN_MAX(values[i].rank, 0));
+        serve_put_string(t, "name", v->name);
+        serve_put_string(t, "datatype", type_of(v));
+        serve_put_dims(t, "shape", known ? v->dims : any, known ? v->rank : 1);
         serve_put_close(t, '}');
     }
     serve_put_close(t, ']');
@@ -115,10 +125,10 @@ static void put_config_values(tn_text *t, const char *key, const tern_value_info
     serve_put_open(t, key, '[');
     for (int i = 0; i < count; i++) {
         const tern_value_info *v = &values[i];
-        const char *type = serve_datatype(v->dtype);
-        char word[24];
+        char word[40];
         /* TYPE_STRING is the protocol's BYTES. */
-        snprintf(word, sizeof word, "TYPE_%s", v->dtype == TERN_STRING ? "STRING" : type ? type : "FP32");
+        snprintf(word, sizeof word, "TYPE_%s",
+                 v->kind == TERN_KIND_TENSOR && v->dtype == TERN_STRING ? "STRING" : type_of(v));
         int skip = batch && v->rank > 0;
         serve_put_open(t, NULL, '{');
         serve_put_string(t, "name", v->name);
@@ -172,7 +182,7 @@ void serve_v2_config(serve_exchange *x, tn_str model, tn_str version) {
     serve_put_open(t, NULL, '{');
     serve_put_string(t, "name", v->name);
     serve_put_string(t, "kind", "KIND_CPU");
-    serve_put_i64(t, "count", c->instances);
+    serve_put_i64(t, "count", TN_MAX(c->instances, 1));
     serve_put_close(t, '}');
     serve_put_close(t, ']');
     serve_put_close(t, '}');

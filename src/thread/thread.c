@@ -223,6 +223,12 @@ void tn_parallel_for(int threads, int64_t count, tn_task_fn fn, void *context) {
     atomic_flag_clear_explicit(&pool.lock, memory_order_release);
 }
 
+bool tn_thread_alone(bool on) {
+    bool before = inside;
+    inside = on;
+    return before;
+}
+
 void tn_thread_shutdown(void) {
     if (inside) return; // a task can not wait for itself
     while (atomic_flag_test_and_set_explicit(&pool.lock, memory_order_acquire)) sched_yield();

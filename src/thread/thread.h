@@ -18,6 +18,10 @@ typedef void (*tn_task_fn)(void *context, int64_t begin, int64_t end, int worker
  * when it has fewer workers. `threads` <= 1 or count <= 1: on the caller alone, without touching the pool. */
 void tn_parallel_for(int threads, int64_t count, tn_task_fn fn, void *context);
 
+/* on: what the calling thread starts from now on runs on it alone, as inside a task. For programs that run several jobs
+ * side by side, which together fill the machine better than each on all threads. Returns the former setting. */
+bool tn_thread_alone(bool on);
+
 /* Stops the workers; for tests and leak checks. The pool starts again when it is needed. */
 void tn_thread_shutdown(void);
 

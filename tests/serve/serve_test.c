@@ -164,7 +164,7 @@ void st_add_slow(const st_server *s, const char *name, int products) {
 
 /* ---- requests ----------------------------------------------------------------------------------------------- */
 
-static void on_finished(serve_exchange *x) {
+void st_finished(serve_exchange *x) {
     st_answer *a = x->transport;
     pthread_mutex_lock(&a->mutex);
     a->finished = true;
@@ -179,7 +179,7 @@ void st_send(st_server *s, st_answer *a, const char *method, const char *path, c
     pthread_cond_init(&a->wake, NULL);
     serve_exchange *x = &a->x;
     serve_exchange_init(x, &s->server);
-    x->finished = on_finished;
+    x->finished = st_finished;
     x->transport = a;
     x->method = method;
     char *query = strchr(path, '?');

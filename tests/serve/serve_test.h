@@ -40,6 +40,8 @@ typedef struct st_answer {
 } st_answer;
 void st_send(st_server *s, st_answer *a, const char *method, const char *path, const char *type, const char *length,
              const void *body, size_t size);
+/* What an answer is finished by, for exchanges that are made by hand. */
+void st_finished(serve_exchange *x);
 void st_wait(st_answer *a);
 void st_release(st_answer *a);
 /* All at once, body a text; the status. `out` of NULL: released. */

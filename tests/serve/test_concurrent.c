@@ -303,6 +303,44 @@ static void busy_model_starves_nobody(void **unused) {
     st_stop(&s);
 }
 
+/* Sum of the times in the network over the time that all of them took, for runs that may not share a batch. */
+static double runs_at_a_time(const char *config) {
+    st_server s;
+    st_begin(&s);
+    st_add_slow(&s, "slow", 200); /* long beside the time in which the requests are sent */
+    st_write(&s, "slow/config.json", config, strlen(config));
+    s.options.executors = 3;
+    st_start(&s);
+    tt_rng rng = tt_rng_init(3);
+    tn_text body;
+    body_of(&body, &rng, 64, 256);
+    enum { RUNS = 12 };
+    static st_answer a[RUNS];
+    uint64_t begin = tn_clock_ns(), infer = 0;
+    for (int i = 0; i < RUNS; i++) st_send(&s, &a[i], "POST", "/v2/models/slow/infer", NULL, NULL, body.data, body.len);
+    char *first = NULL;
+    for (int i = 0; i < RUNS; i++) {
+        st_wait(&a[i]);
+        assert_int_equal(a[i].x.status, 200);
+        infer += a[i].x.times.infer;
+        if (!first) first = strdup(a[i].x.out.data);
+        assert_string_equal(a[i].x.out.data, first);
+        st_release(&a[i]);
+    }
+    double ratio = (double)infer / (double)(tn_clock_ns() - begin);
+    free(first);
+    tn_text_release(&body);
+    st_stop(&s);
+    return ratio;
+}
+
+/* A long queue is worked off by all executors, one thread each; a configured number of instances is kept to. */
+static void long_queues_use_all_executors(void **unused) {
+    (void)unused;
+    assert_true(runs_at_a_time("{\"max_batch\": 1, \"instances\": 1}") <= 1);
+    assert_true(runs_at_a_time("{\"max_batch\": 1}") > 1);
+}
+
 static void memory_returns(void **unused) {
     (void)unused;
     st_server s;
@@ -324,7 +362,7 @@ int main(void) {
         cmocka_unit_test(batches_change_no_bit),    cmocka_unit_test(deadlines_and_full_queues),
         cmocka_unit_test(other_files_change),       cmocka_unit_test(limits_can_not_be_lengthened),
         cmocka_unit_test(models_change_under_load), cmocka_unit_test(busy_model_starves_nobody),
-        cmocka_unit_test(memory_returns),
+        cmocka_unit_test(memory_returns),           cmocka_unit_test(long_queues_use_all_executors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,6 +26,7 @@ static int set_up(void **unused) {
     server.options.port = 0;
     server.options.max_body = 4096;
     server.options.request_seconds = 2;
+    server.options.allowed_hosts = "x,.example.org";
     st_start(&server);
     if (serve_http_start(&http, &server.server, no_note, NULL, &err) != TERN_OK) fail_msg("%s", err.text);
     return 0;
@@ -142,6 +143,16 @@ static void refuses_odd_requests(void **unused) {
          "POST /v2/models/rows/infer HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx"},
         {" 404", "GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n"},
         {" 404", "GET /v2/models/%2e%2e%2fetc HTTP/1.1\r\nHost: x\r\n\r\n"},
+        {" 404", "GET /v2/models/rows%00 HTTP/1.1\r\nHost: x\r\n\r\n"},
+        {" 404", "GET /v2/models/rows%00/ready HTTP/1.1\r\nHost: x\r\n\r\n"},
+        {" 400", "POST /v1/models/rows:classify?top=5%00 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"},
+        {" 200", "GET /v2/models/%72ow%73 HTTP/1.1\r\nHost: x\r\n\r\n"},
+        {" 404", "GET /v2/models/%7row%s%2 HTTP/1.1\r\nHost: x\r\n\r\n"},
+        {" 200", "GET http://x/v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"},
+        {" 200", "GET http://x:8000/v2/health/live HTTP/1.1\r\nHost: other\r\n\r\n"},
+        {" 403", "GET http://other/v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"},
+        {" 404", "GET ftp://x/v2 HTTP/1.1\r\nHost: x\r\n\r\n"},
+        {" 200", "GET http://x HTTP/1.1\r\nHost: x\r\n\r\n"}, /* the page */
         {" 405", "DELETE /v2/models/rows HTTP/1.1\r\nHost: x\r\n\r\n"},
         {" 400", "GET /v2 HTTP/1.1\r\n\r\n"}, /* no Host */
     };
@@ -166,6 +177,59 @@ static void refuses_odd_requests(void **unused) {
     put(fd, "GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n");
     get(fd, text, sizeof text, "true", 3000);
     assert_non_null(strstr(text, "{\"live\":true}"));
+    close(fd);
+}
+
+/* Names under which a page of somebody else could call (DNS rebinding). */
+static void takes_its_own_names_only(void **unused) {
+    (void)unused;
+    NEEDS_HTTP;
+    static const struct {
+        const char *host;
+        int status, local_status; /* with a list of names; without, bound to loopback */
+    } cases[] = {
+        {"x", 200, 403},
+        {"X:8000", 200, 403},
+        {"a.example.org", 200, 403},
+        {"example.org", 403, 403},
+        {"example.org.evil.net", 403, 403},
+        {"localhost", 200, 200},
+        {"LocalHost.:8000", 200, 200},
+        {"tern.localhost:1", 200, 200},
+        {"notlocalhost", 403, 403},
+        {"localhost.evil.net", 403, 403},
+        {"127.0.0.1:8000", 200, 200},
+        {"192.168.1.7", 200, 200},
+        {"127.0.0.1.evil.net", 403, 403},
+        {"[::1]:8000", 200, 200},
+    };
+    assert_true(server.server.local_only);
+    const char *list = server.options.allowed_hosts;
+    for (size_t i = 0; i < 2 * TN_COUNT(cases); i++) {
+        st_answer a = {0};
+        size_t k = i / 2;
+        server.options.allowed_hosts = i % 2 ? NULL : list;
+        serve_exchange_init(&a.x, &server.server);
+        pthread_mutex_init(&a.mutex, NULL);
+        pthread_cond_init(&a.wake, NULL);
+        a.x.finished = st_finished;
+        a.x.transport = &a;
+        a.x.method = "GET";
+        a.x.path = "/v2";
+        a.x.headers.host = cases[k].host;
+        serve_dispatch(&a.x);
+        if (a.x.status != (i % 2 ? cases[k].local_status : cases[k].status))
+            fail_msg("%s, %s: %d", cases[k].host, i % 2 ? "by default" : "with a list", a.x.status);
+        st_release(&a);
+    }
+    server.options.allowed_hosts = list;
+    /* On the wire. */
+    char text[4096];
+    int fd = dial();
+    put(fd, "GET /v2 HTTP/1.1\r\nHost: rebound.evil.net\r\nOrigin: http://rebound.evil.net\r\n\r\n");
+    get(fd, text, sizeof text, "}", 3000);
+    assert_non_null(strstr(text, " 403 "));
+    assert_non_null(strstr(text, "--allowed-hosts"));
     close(fd);
 }
 
@@ -264,6 +328,7 @@ int main(void) {
         cmocka_unit_test(keeps_connections),        cmocka_unit_test(refuses_odd_requests),
         cmocka_unit_test(refuses_large_headers),    cmocka_unit_test(refuses_endless_bodies),
         cmocka_unit_test(slow_clients_are_cut_off), cmocka_unit_test(clients_that_leave),
+        cmocka_unit_test(takes_its_own_names_only),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -124,6 +124,21 @@ static void test_nested_jobs_run_on_the_calling_thread(void **state) {
 
 /* ---- two callers at once ---- */
 
+static void test_alone(void **state) {
+    (void)state;
+    static record r;
+    memset(&r, 0, sizeof r);
+    r.threads = 4;
+    assert_false(tn_thread_alone(true));
+    tn_parallel_for(4, 100, note, &r);
+    assert_true(tn_thread_alone(false));
+    assert_int_equal(r.calls[0], 1);
+    assert_int_equal(r.end[0], 100);
+    tn_parallel_for(4, 100, note, &r);
+    assert_int_equal(r.calls[0], 2);
+    assert_int_equal(r.end[0], 25);
+}
+
 static void wait_for_other(void *context, int64_t begin, int64_t end, int worker) {
     (void)begin, (void)end, (void)worker;
     atomic_int *stage = context;
@@ -254,6 +269,7 @@ int main(void) {
         cmocka_unit_test(test_huge_counts_do_not_overflow),
         cmocka_unit_test(test_many_jobs_in_a_row),
         cmocka_unit_test(test_nested_jobs_run_on_the_calling_thread),
+        cmocka_unit_test(test_alone),
         cmocka_unit_test(test_second_caller_does_not_wait),
         cmocka_unit_test(test_many_callers),
         cmocka_unit_test(test_shutdown_and_restart),

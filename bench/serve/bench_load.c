@@ -1,0 +1,175 @@
+/* A load generator for ./do bench serve: one thread, any number of connections that are kept alive.
+ *
+ *     bench_load PORT CONNECTIONS SECONDS FILE
+ *
+ * FILE is a whole request, head and body, for a server at 127.0.0.1; each connection sends it, reads the answer, and
+ * sends it again. Prints one object of JSON: answers, those that were no 200, and times in milliseconds. It costs the
+ * server's machine a few microseconds a request; a client in a scripting language would be what is measured. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/base.h"
+
+#define MAX_CONNECTIONS 4096
+#define HEAD            8192 /* bytes of an answer's head */
+
+typedef struct client {
+    int fd;
+    size_t sent;
+    char head[HEAD];
+    size_t head_len;
+    size_t left; /* bytes of the body to come */
+    bool in_body;
+    uint64_t begin_ns;
+} client;
+
+typedef struct load {
+    tn_file request;
+    int port, epoll;
+    client *clients;
+    int n_clients;
+    uint64_t answers, errors;
+    double *times; /* ms */
+    size_t cap;
+} load;
+
+static bool fail(const char *what) {
+    fprintf(stderr, "bench_load: %s: %s\n", what, strerror(errno));
+    return false;
+}
+
+static bool open_client(load *l, client *c) {
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)l->port)};
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    *c = (client){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    int one = 1;
+    if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&to, sizeof to) != 0) return fail("can not connect");
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    fcntl(c->fd, F_SETFL, O_NONBLOCK);
+    struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = c};
+    return epoll_ctl(l->epoll, EPOLL_CTL_ADD, c->fd, &e) == 0 || fail("epoll");
+}
+
+static bool send_more(const load *l, client *c) {
+    while (c->sent < l->request.size) {
+        ssize_t n = send(c->fd, l->request.data + c->sent, l->request.size - c->sent, MSG_NOSIGNAL);
+        if (n < 0) return errno == EAGAIN || errno == EINTR || fail("send");
+        c->sent += (size_t)n;
+    }
+    return true;
+}
+
+static bool begin(const load *l, client *c) {
+    c->sent = c->head_len = 0;
+    c->in_body = false;
+    c->begin_ns = tn_clock_ns();
+    return send_more(l, c);
+}
+
+static bool finish(load *l, client *c) {
+    if (!tn_grow(&l->times, &l->cap, (size_t)l->answers + 1, sizeof *l->times)) return false;
+    l->times[l->answers++] = (double)(tn_clock_ns() - c->begin_ns) * 1e-6;
+    if (strncmp(c->head, "HTTP/1.1 200 ", 13) != 0) l->errors++;
+    return begin(l, c);
+}
+
+/* Whether the head is whole; then what of the body came with it is taken off. */
+static bool read_head(client *c) {
+    c->head[c->head_len] = '\0';
+    const char *end = strstr(c->head, "\r\n\r\n"), *length = strcasestr(c->head, "\r\nContent-Length:");
+    if (!end) return false;
+    c->left = length && length < end ? (size_t)strtoull(length + 17, NULL, 10) : 0;
+    c->left -= TN_MIN(c->left, c->head_len - (size_t)(end + 4 - c->head));
+    c->in_body = true;
+    return true;
+}
+
+static bool read_more(load *l, client *c) {
+    char rest[65536];
+    for (;;) {
+        char *to = c->in_body ? rest : c->head + c->head_len;
+        size_t room = c->in_body ? TN_MIN(sizeof rest, c->left) : HEAD - 1 - c->head_len;
+        if (room == 0) {
+            errno = EMSGSIZE;
+            return fail("a head too long");
+        }
+        ssize_t n = recv(c->fd, to, room, 0);
+        if (n < 0) return errno == EAGAIN || errno == EINTR || fail("recv");
+        if (n == 0) {
+            errno = ECONNRESET;
+            return fail("the server closed a connection");
+        }
+        if (c->in_body) {
+            c->left -= (size_t)n;
+        } else {
+            c->head_len += (size_t)n;
+            if (!read_head(c)) continue;
+        }
+        if (c->left == 0) return finish(l, c);
+    }
+}
+
+static bool run(load *l, double seconds) {
+    uint64_t end = tn_clock_ns() + (uint64_t)(seconds * 1e9);
+    for (int i = 0; i < l->n_clients; i++) {
+        if (!open_client(l, &l->clients[i]) || !begin(l, &l->clients[i])) return false;
+    }
+    while (tn_clock_ns() < end) {
+        struct epoll_event events[64];
+        int n = epoll_wait(l->epoll, events, TN_COUNT(events), 100);
+        for (int i = 0; i < n; i++) {
+            client *c = events[i].data.ptr;
+            if (!send_more(l, c) || !read_more(l, c)) return false;
+        }
+    }
+    return true;
+}
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void report(load *l, double seconds) {
+    size_t n = (size_t)l->answers;
+    if (n > 1) qsort(l->times, n, sizeof *l->times, by_value);
+    printf("{\"answers\": %zu, \"errors\": %llu, \"per_second\": %.1f, \"min_ms\": %.4f, \"median_ms\": %.4f, "
+           "\"p99_ms\": %.4f}\n",
+           n, (unsigned long long)l->errors, (double)n / seconds, n ? l->times[0] : 0, n ? l->times[n / 2] : 0,
+           n ? l->times[n * 99 / 100] : 0);
+}
+
+int main(int argc, char **argv) {
+    load l = {.port = argc == 5 ? atoi(argv[1]) : 0, .n_clients = argc == 5 ? atoi(argv[2]) : 0};
+    double seconds = argc == 5 ? strtod(argv[3], NULL) : 0;
+    tern_error err;
+    if (l.port < 1 || l.port > 65535 || l.n_clients < 1 || l.n_clients > MAX_CONNECTIONS || !(seconds > 0)) {
+        fprintf(stderr, "usage: bench_load PORT CONNECTIONS SECONDS FILE\n");
+        return 2;
+    }
+    if (tn_file_map(&l.request, argv[4], &err) != TERN_OK) {
+        fprintf(stderr, "bench_load: %s\n", err.text);
+        return 1;
+    }
+    l.epoll = epoll_create1(EPOLL_CLOEXEC);
+    l.clients = tn_calloc((size_t)l.n_clients, sizeof *l.clients);
+    bool good = l.epoll >= 0 && l.clients && run(&l, seconds);
+    if (good) report(&l, seconds);
+    for (int i = 0; l.clients && i < l.n_clients; i++) {
+        if (l.clients[i].fd > 0) close(l.clients[i].fd);
+    }
+    close(l.epoll);
+    tn_free(l.clients);
+    tn_free(l.times);
+    tn_file_unmap(&l.request);
+    return good ? 0 : 1;
+}
