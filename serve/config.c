@@ -110,12 +110,14 @@ static tern_status take_policy(serve_config *c, const cJSON *item, tern_error *e
 
 static tern_status take_queue_policy(serve_config *c, const cJSON *object, tern_error *err) {
     const cJSON *item;
+    if (!cJSON_IsObject(object)) return wrong(object, "an object", err);
     cJSON_ArrayForEach(item, object) {
         if (strcmp(item->string, "max_queue_size") == 0) {
             TN_TRY(take_whole(item, 0, 1000000, &c->max_queue, err));
         } else if (strcmp(item->string, "default_timeout_microseconds") == 0) {
             TN_TRY(take_whole(item, 0, INT64_C(1) << 50, &c->timeout_us, err));
         } else if (strcmp(item->string, "allow_timeout_override") == 0) {
+            if (!cJSON_IsBool(item)) return wrong(item, "true or false", err);
             c->no_timeout_of_client = !cJSON_IsTrue(item);
         } else if (strcmp(item->string, "timeout_action") == 0) {
             if (cJSON_IsString(item) && strcmp(item->valuestring, "REJECT") == 0) continue;
@@ -129,6 +131,7 @@ static tern_status take_queue_policy(serve_config *c, const cJSON *object, tern_
 
 static tern_status take_batching(serve_config *c, const cJSON *object, tern_error *err) {
     const cJSON *item;
+    if (!cJSON_IsObject(object)) return wrong(object, "an object", err);
     cJSON_ArrayForEach(item, object) {
         if (strcmp(item->string, "preferred_batch_size") == 0) {
             TN_TRY(take_list(item, 1, SERVE_MAX_BATCH, c->preferred, SERVE_MAX_PREFERRED, &c->n_preferred, err));
@@ -271,7 +274,9 @@ tern_status serve_config_json(serve_config *c, const char *text, size_t size, co
     const char *end = NULL;
     cJSON *root = cJSON_ParseWithLengthOpts(text, size, &end, 0);
     if (!root) {
-        return tn_fail(err, TERN_INVALID_FORMAT, "not JSON from byte %zu on", end ? (size_t)(end - text) : (size_t)0);
+        int line = 1;
+        for (const char *at = text; end && at < end; at++) line += *at == '\n';
+        return tn_fail(err, TERN_INVALID_FORMAT, "line %d: this is not JSON", line);
     }
     tern_status status = serve_config_apply(c, root, name, err);
     cJSON_Delete(root);

@@ -143,6 +143,15 @@ static tern_status settle_batching(serve_version *v, tern_error *err) {
     return TERN_OK;
 }
 
+/* Files may leave the types of outputs open. */
+static void note_types(serve_version *v, const trial *t) {
+    for (int i = 0; i < v->n_outputs; i++) {
+        if (v->outputs[i].dtype != TERN_UNDEFINED || v->outputs[i].kind != TERN_KIND_TENSOR) continue;
+        v->outputs[i].kind = tern_tensor_kind(t->outputs[i]);
+        if (v->outputs[i].kind == TERN_KIND_TENSOR) v->outputs[i].dtype = tern_tensor_dtype(t->outputs[i]);
+    }
+}
+
 static tern_status warm(serve_version *v, tern_error *err) {
     TN_TRY(settle_batching(v, err));
     uint64_t end = tn_clock_ns() + BUDGET_NS;
@@ -153,6 +162,7 @@ static tern_status warm(serve_version *v, tern_error *err) {
         serve_job *job = &t.job;
         /* A failure is not held against the model: the numbers are made up. */
         if (status == TERN_OK && known) serve_run_jobs(&job, 1);
+        if (status == TERN_OK && known && job->status == TERN_OK) note_types(v, &t);
         trial_release(&t, v);
         TN_TRY(status);
         if (!known) return TERN_OK;

@@ -2,11 +2,15 @@
  * limit on all answers together, versions and their numbers. */
 #include "model_builder.h"
 #include "serve_test.h"
+#include "tern/graph.h"
 
 static void save(const st_server *s, mb *b, const char *place) {
     char path[700];
     tern_error err;
+    tn_opset_import standard = {"", b->opset};
     tern_model *m = mb_end(b);
+    m->opsets = &standard;
+    m->n_opsets = 1;
     st_write(s, place, "", 0);
     snprintf(path, sizeof path, "%s/%s", s->folder.path, place);
     if (tern_model_save(m, path, &err) != TERN_OK) fail_msg("%s", err.text);
@@ -119,6 +123,8 @@ static void outputs_without_a_word(void **unused) {
     mb_input(&b, "shape", TERN_INT64, 1, (int64_t[]){-1});
     mb_node(&b, "SequenceConstruct", "x x", "both");
     mb_node(&b, "Reshape", "x shape", "free");
+    mb_value(&b, "both")->type = (tn_type){.kind = TERN_KIND_SEQUENCE, .dtype = TERN_FLOAT};
+    mb_value(&b, "free")->type = (tn_type){.kind = TERN_KIND_TENSOR, .dtype = TERN_FLOAT};
     mb_output(&b, "both");
     mb_output(&b, "free");
     save(&s, &b, "odd/1/model.onnx");

@@ -89,8 +89,12 @@ static void words_of_triton(void **unused) {
 static void refused(void **unused) {
     (void)unused;
     static const char *const json[][2] = {
-        {"", "not JSON"},
+        {"", "line 1: this is not JSON"},
+        {"{\n\"max_batch\": 1,\n,}", "line 3: this is not JSON"},
         {"[]", "no JSON object"},
+        {"{\"dynamic_batching\": 5}", "an object"},
+        {"{\"dynamic_batching\": {\"default_queue_policy\": true}}", "an object"},
+        {"{\"dynamic_batching\": {\"default_queue_policy\": {\"allow_timeout_override\": 3}}}", "true or false"},
         {"{\"max_batchs\": 1}", "\"max_batchs\" is no setting"},
         {"{\"max_batch\": -1}", "whole number"},
         {"{\"max_batch\": 1.5}", "whole number"},

@@ -98,6 +98,20 @@ grep -qi '^access-control-allow-origin: https://app.example' "$scratch/headers"
 result $? "may be read by it"
 stop_server
 
+# ---- names of the server -------------------------------------------------------------------------------------------
+
+start_server
+ask "by default: not by a name of others" 403 'allowed-hosts' "$url/v2" -H 'Host: rebound.example.net'
+ask "by default: localhost" 200 'tern' "$url/v2" -H 'Host: localhost:8000'
+stop_server
+start_server --allowed-hosts tern.example.org
+ask "--allowed-hosts: the name" 200 'tern' "$url/v2" -H 'Host: tern.example.org'
+ask "--allowed-hosts: another" 403 'allowed-hosts' "$url/v2" -H 'Host: example.org'
+stop_server
+start_server --host 0.0.0.0
+ask "on all addresses: any name" 200 'tern' "${url%%//*}//127.0.0.1:${url##*:}/v2" -H 'Host: example.org'
+stop_server
+
 # ---- a repository --------------------------------------------------------------------------------------------------
 
 mkdir -p "$scratch/models/clothes/1" "$scratch/models/.hidden/1" "$scratch/models/empty/1"
@@ -167,6 +181,40 @@ code=$?
 server=
 [ "$(cat "$scratch/slow-status")" = 200 ] && grep -q '"index":3' "$scratch/slow" && [ "$code" -eq 0 ]
 result $? "a request under way is answered after SIGTERM"
+
+# Told a second time, the server does not wait for the rest of --drain, nor for the request.
+printf '{"max_delay_us": 60000000, "max_batch": 8}' >"$scratch/models/clothes/config.json"
+start_server "$scratch/models" --poll 0 --drain 600
+curl -s -m 100 -o "$scratch/slow" "$url/v1/models/clothes:classify" --data-binary @examples/dress.png &
+client=$!
+for _ in $(seq 100); do
+    curl -s "$url/metrics" | grep -q '^nv_inference_pending_request_count{model="clothes",version="3"} 1' && break
+    sleep 0.1
+done
+kill "$server"
+for _ in $(seq 100); do
+    grep -q draining "$scratch/log" && break
+    sleep 0.1
+done
+ask "not ready while draining" 503 'false' "$url/v2/health/ready"
+kill -HUP "$server"
+ask "SIGHUP does not end it" 503 'false' "$url/v2/health/ready"
+kill "$server"
+wait "$client"
+wait "$server"
+code=$?
+server=
+[ "$code" -eq 1 ] && grep -q 'stopped with 1 requests under way' "$scratch/log"
+result $? "a second SIGTERM gives up what is under way, with 1"
+start_server "$scratch/models/alone.onnx" --poll 0 --drain 600
+kill "$server"
+for _ in $(seq 100); do
+    grep -q draining "$scratch/log" && break
+    sleep 0.1
+done
+stop_server
+[ "$code" -eq 0 ]
+result $? "a second SIGTERM with nothing under way: 0"
 
 start_server "$scratch/models/alone.onnx" --poll 0 --drain 0
 printf broken >"$scratch/models/alone.onnx"
