@@ -69,7 +69,7 @@ static bool turn(const tern_tensor *from, tern_tensor *to, double *print, double
 }
 
 int main(int argc, char **argv) {
-    int rounds = argc > 1 ? atoi(argv[1]) : 9;
+    int rounds = argc > 1 ? (int)strtol(argv[1], NULL, 10) : 9;
     const int64_t dims[] = {COUNT};
     tern_tensor *from, *to;
     tern_error err;

@@ -149,7 +149,11 @@ static void report(load *l, double seconds) {
 }
 
 int main(int argc, char **argv) {
-    load l = {.port = argc == 5 ? atoi(argv[1]) : 0, .n_clients = argc == 5 ? atoi(argv[2]) : 0};
+    load l = {0};
+    if (argc == 5) {
+        l.port = (int)strtol(argv[1], NULL, 10);
+        l.n_clients = (int)strtol(argv[2], NULL, 10);
+    }
     double seconds = argc == 5 ? strtod(argv[3], NULL) : 0;
     tern_error err;
     if (l.port < 1 || l.port > 65535 || l.n_clients < 1 || l.n_clients > MAX_CONNECTIONS || !(seconds > 0)) {

@@ -44,15 +44,15 @@ static void add_segmenter(const st_server *s, const float *box) {
 
 /* A grey picture of 128 x 128, which the network sees at half the size. */
 #define SIDE 128
-static size_t picture(char *to) {
-    int n = sprintf(to, "P6\n%d %d\n255\n", SIDE, SIDE);
+static size_t picture(char *to, size_t size) {
+    int n = snprintf(to, size, "P6\n%d %d\n255\n", SIDE, SIDE);
     memset(to + n, 100, (size_t)SIDE * SIDE * 3);
     return (size_t)n + (size_t)SIDE * SIDE * 3;
 }
 
 static int ask_masks(st_server *s, st_answer *a, const char *path) {
     static char body[SIDE * SIDE * 3 + 40];
-    st_send(s, a, "POST", path, NULL, NULL, body, picture(body));
+    st_send(s, a, "POST", path, NULL, NULL, body, picture(body, sizeof body));
     st_wait(a);
     return a->x.status;
 }
