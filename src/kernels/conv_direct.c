@@ -9,7 +9,8 @@
  *
  * A 1x1 kernel with stride 1 sees all pixels of a sample as one row; its input channels may then be picked from several
  * maps, each run of neighbours in a block being a tap of its own. Tasks are (sample, group, strip, range of output
- * channels); the strip is copied once for consecutive ranges. All of it depends on the shape only. */
+ * channels); the strip is copied once for consecutive ranges. All of it depends on the shape only. Tasks are small, so
+ * that any number of threads gets even shares; those of a share that lie side by side are computed as one. */
 #include "kernels/conv_internal.h"
 
 /* Strips up to this size; together with a panel of weights they stay in L2. */
@@ -32,6 +33,7 @@ typedef struct direct_plan {
     int64_t lines, length; /* output rows and their pixels; 1 and oh * ow when flat */
     int64_t unit;          /* what strips are made of: lines, or pixels when flat */
     int64_t strip, strips, panels, oc_chunks;
+    int64_t together; /* strips that are computed as one, at most: 1 but when flat */
     /* Of the strip as it is read, in floats: */
     int64_t plane, row, phase, line_step; /* input block, input row, phase; rows from one line to the next */
     int64_t phases, cols, strip_rows;
@@ -56,6 +58,11 @@ static void plan_strip_layout(direct_plan *p) {
     p->row = p->phase * p->phases;
 }
 
+/* Few panels, an odd number of them, of weights that fit into L2: pixels make more even shares. */
+static bool shares_badly(const direct_plan *p) {
+    return p->panels < 16 && p->panels % 2 && (double)p->k_rows * (double)p->ocg * 4 <= 4 * WEIGHT_BYTES;
+}
+
 static void plan_tasks(direct_plan *p) {
     const tn_conv *c = p->c;
     int64_t eh = conv_extent_h(c), total = p->flat ? p->length : p->lines;
@@ -69,6 +76,15 @@ static void plan_tasks(direct_plan *p) {
     p->strip = TN_MAX(TN_MIN(cap, piece), 1);
     p->strips = tn_ceil_div(total, p->strip);
     p->oc_chunks = TN_MIN(tn_ceil_div(wanted, TN_MAX(c->n * p->groups * p->strips, 1)), p->panels);
+    p->together = 1;
+    if (p->flat && wanted > 1 && total > p->k->tile_m && (split_rows || shares_badly(p))) {
+        p->together = tn_ceil_div(p->strip, p->k->tile_m);
+        p->strip = p->k->tile_m;
+        p->strips = tn_ceil_div(total, p->strip);
+        p->oc_chunks = 1;
+    } else if (p->oc_chunks > 1 && p->flat) {
+        p->oc_chunks = p->panels;
+    }
     p->strip_rows = (p->strip - 1) * p->line_step + eh;
     p->plane = p->copied ? p->strip_rows * p->row : c->ih * c->iw * p->block;
     p->strip_floats = p->copied ? (size_t)tn_round_up(p->plane * p->icb, 16) : 0;
@@ -361,9 +377,16 @@ static void direct_task(void *context, int64_t begin, int64_t end, int worker) {
     int64_t total = p->flat ? p->length : p->lines,
             sample = (p->plain ? c->ic : tn_ceil_div(c->ic, p->block)) * c->ih * c->iw * p->block;
     int64_t copied = -1;
-    for (int64_t task = begin; task < end; task++) {
+    for (int64_t task = begin, done; task < end; task += done) {
         int64_t chunk = task % p->oc_chunks, s = task / p->oc_chunks % p->strips, ng = task / p->oc_chunks / p->strips;
         int64_t n = ng / p->groups, g = ng % p->groups, u0 = s * p->strip, u1 = TN_MIN(u0 + p->strip, total);
+        done = TN_MIN(p->oc_chunks - chunk, end - task);
+        if (p->together > 1) { /* strips are whole tiles: evenly cut, and their pixels, too */
+            int64_t left = TN_MIN(p->strips - s, end - task);
+            done = tn_ceil_div(left, tn_ceil_div(left, p->together));
+            u0 = s * total / p->strips;
+            u1 = (s + done) * total / p->strips;
+        }
         const float *x = c->n_picks ? c->maps[0] : j->x + n * sample + g * p->icb * c->ih * c->iw * p->block,
                     *src = strip;
         if (!p->copied)
@@ -371,7 +394,8 @@ static void direct_task(void *context, int64_t begin, int64_t end, int worker) {
         else if (copied != task / p->oc_chunks)
             copy_strip(p, x, u0, u1, strip);
         copied = task / p->oc_chunks;
-        run_block(j, n, g, u0, u1, chunk * p->panels / p->oc_chunks, (chunk + 1) * p->panels / p->oc_chunks, src);
+        int64_t last = p->together > 1 ? p->oc_chunks : chunk + done;
+        run_block(j, n, g, u0, u1, chunk * p->panels / p->oc_chunks, last * p->panels / p->oc_chunks, src);
     }
 }
 
