@@ -53,8 +53,7 @@ typedef struct conv_entry {
 #define CONV_ENTRY_TIERS(method) CONV_TIERS(CONV_ENTRY, method)
 static const conv_entry entries[] = {CONV_METHODS(CONV_ENTRY_TIERS)};
 
-/* Nothing that could make the algorithms' size arithmetic overflow; tensors of such sizes do not exist. */
-static bool is_sane(const tn_conv *c) {
+bool tn_conv_is_sane(const tn_conv *c) {
     const int64_t limit = INT32_MAX;
     if (c->n < 0 || c->ic < 1 || c->oc < 1 || c->groups < 1 || c->ih < 0 || c->iw < 0 || c->oh < 0 || c->ow < 0)
         return false;
@@ -80,7 +79,7 @@ int tn_conv_candidates(tern_cpu_tier tier, const tn_conv *c, const tn_conv_algo 
     double costs[TN_COUNT(entries)];
     const tn_conv_algo *algos[TN_COUNT(entries)];
     int found = 0;
-    if (!is_sane(c)) return 0;
+    if (!tn_conv_is_sane(c)) return 0;
     for (size_t i = 0; i < TN_COUNT(entries); i++) {
         const tn_conv_method *m = entries[i].method;
         if (tn_kernels_get(entries[i].tier) != k || !does_all(m, c) || !m->takes(k, c)) continue;

@@ -14,6 +14,9 @@
 TN_INLINE int64_t conv_extent_h(const tn_conv *c) { return (int64_t)(c->kh - 1) * c->dh + 1; }
 TN_INLINE int64_t conv_extent_w(const tn_conv *c) { return (int64_t)(c->kw - 1) * c->dw + 1; }
 
+/* Nothing that could make the algorithms' size arithmetic overflow; tensors of such sizes do not exist. */
+bool tn_conv_is_sane(const tn_conv *c);
+
 /* Multiply-adds of the whole layer, directly computed. */
 TN_INLINE double conv_work(const tn_conv *c) {
     return (double)c->n * (double)c->oc * (double)c->oh * (double)c->ow * (double)(c->ic / c->groups) * c->kh * c->kw;

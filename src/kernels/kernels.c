@@ -121,3 +121,66 @@ const tn_q8_kernels *tn_q8_kernels_get(tn_q8_isa isa) {
     (void)isa;
     return &q8_scalar_kernels;
 }
+
+/* ---- bfloat16 -------------------------------------------------------------------------------------------------- */
+
+tern_cpu_tier tn_bf16_tier(tn_bf16_isa isa) {
+    return isa == TN_BF16_SCALAR ? TERN_CPU_SCALAR : isa == TN_BF16_AVX2 ? TERN_CPU_AVX2 : TERN_CPU_AVX512;
+}
+
+bool tn_bf16_available(tn_bf16_isa isa) {
+    const tn_cpu_info *cpu = tn_cpu_get_info();
+    return tn_bf16_tier(isa) <= cpu->tier && (isa != TN_BF16_AVX512BF16 || cpu->avx512_bf16);
+}
+
+tn_bf16_isa tn_bf16_best(tern_cpu_tier tier) {
+    tn_bf16_isa best = TN_BF16_SCALAR;
+    for (tn_bf16_isa i = TN_BF16_SCALAR; i < TN_BF16_ISA_COUNT; i++)
+        if (tn_bf16_tier(i) <= tier && tn_bf16_available(i)) best = i;
+    return best;
+}
+
+const char *tn_bf16_isa_name(tn_bf16_isa isa) {
+    static const char *const names[TN_BF16_ISA_COUNT] = {"scalar", "avx2", "avx512", "avx512bf16"};
+    return names[isa];
+}
+
+static const tn_bf16_kernels bf16_scalar_kernels = {
+    .base = &scalar_kernels,
+    .tile_m = 2,
+#define TN_BF16_KERNEL(name, result, args) .name = tn_##name##_scalar,
+#include "kernels/kernel_list.inc"
+};
+
+#if defined(__x86_64__)
+static const tn_bf16_kernels bf16_avx2_kernels = {
+    .base = &avx2_kernels,
+    .tile_m = 4,
+#define TN_BF16_KERNEL(name, result, args) .name = tn_##name##_avx2,
+#include "kernels/kernel_list.inc"
+};
+
+static const tn_bf16_kernels bf16_avx512_kernels = {
+    .base = &avx512_kernels,
+    .tile_m = 12,
+#define TN_BF16_KERNEL(name, result, args) .name = tn_##name##_avx512,
+#include "kernels/kernel_list.inc"
+};
+
+static const tn_bf16_kernels bf16_avx512bf16_kernels = {
+    .base = &avx512_kernels,
+    .tile_m = 14,
+#define TN_BF16_KERNEL(name, result, args) .name = tn_##name##_avx512bf16,
+#include "kernels/kernel_list.inc"
+};
+#endif
+
+const tn_bf16_kernels *tn_bf16_kernels_get(tn_bf16_isa isa) {
+#if defined(__x86_64__)
+    if (isa == TN_BF16_AVX512BF16) return &bf16_avx512bf16_kernels;
+    if (isa == TN_BF16_AVX512) return &bf16_avx512_kernels;
+    if (isa == TN_BF16_AVX2) return &bf16_avx2_kernels;
+#endif
+    (void)isa;
+    return &bf16_scalar_kernels;
+}

@@ -3,6 +3,8 @@
 #define TN_KERNELS_INTERNAL_H
 
 #include "kernels/act.h"
+#include "kernels/bf16.h"
+#include "kernels/bf16_winograd.h"
 #include "kernels/dwconv.h"
 #include "kernels/eltwise.h"
 #include "kernels/layout.h"
@@ -31,9 +33,18 @@ typedef struct tn_q8_kernels {
 #include "kernels/kernel_list.inc"
 } tn_q8_kernels;
 
+/* Of one tn_bf16_isa. */
+typedef struct tn_bf16_kernels {
+    const tn_kernels *base; /* of its tier */
+    int tile_m;             /* the highest tile */
+#define TN_BF16_KERNEL(name, result, args) result(*name) args;
+#include "kernels/kernel_list.inc"
+} tn_bf16_kernels;
+
 /* The best kernels up to `tier`. */
 const tn_kernels *tn_kernels_get(tern_cpu_tier tier);
 const tn_q8_kernels *tn_q8_kernels_get(tn_q8_isa isa);
+const tn_bf16_kernels *tn_bf16_kernels_get(tn_bf16_isa isa);
 
 #define TN_KERNEL(name, result, args) \
     result tn_##name##_scalar args;   \
@@ -43,6 +54,9 @@ const tn_q8_kernels *tn_q8_kernels_get(tn_q8_isa isa);
     TN_KERNEL(name, result, args)        \
     result tn_##name##_avxvnni args;     \
     result tn_##name##_avx512vnni args;
+#define TN_BF16_KERNEL(name, result, args) \
+    TN_KERNEL(name, result, args)          \
+    result tn_##name##_avx512bf16 args;
 #include "kernels/kernel_list.inc"
 
 #endif

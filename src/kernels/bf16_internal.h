@@ -1,0 +1,22 @@
+/* What the bfloat16 drivers share. */
+#ifndef TN_KERNELS_BF16_INTERNAL_H
+#define TN_KERNELS_BF16_INTERNAL_H
+
+#include "kernels/bf16_conv.h"
+#include "kernels/conv_internal.h"
+
+/* An algorithm, for the kernels of any instruction set. */
+typedef struct bf16_method {
+    bool (*takes)(const tn_bf16_kernels *q, const tn_conv *c);
+    size_t (*packed_bytes)(const tn_bf16_kernels *q, const tn_conv *c);
+    void (*pack)(const tn_bf16_kernels *q, const tn_conv *c, const float *w, void *dst);
+    size_t (*workspace)(const tn_bf16_kernels *q, const tn_conv *c, int threads);
+    void (*run)(const tn_bf16_kernels *q, const tn_conv *c, const tn_bf16_conv_args *a, void *workspace, int threads);
+} bf16_method;
+
+extern const bf16_method bf16_conv_direct, bf16_conv_depthwise, bf16_conv_winograd;
+
+/* Activates `count` pixels of one block of float32 sums, of which `lanes` channels exist, and rounds them into y. */
+void bf16_finish(const tn_bf16_kernels *q, const tn_act *act, float *sums, int64_t count, int64_t lanes, uint16_t *y);
+
+#endif

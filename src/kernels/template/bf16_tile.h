@@ -1,0 +1,88 @@
+/* The bfloat16 register tile (bf16.h), for every height and one or two vectors of outputs. */
+#include "kernels/template/bf16vec.h"
+
+TN_INLINE void bf16_tile_sum(const tn_bf16_tile *a, const int m, const int nv, vf *acc) {
+    const int64_t step = a->step;
+    const uint16_t *w = a->w;
+    for (int64_t t = 0; t < a->taps + a->last_taps; t++) {
+        /* Every third pixel has a pointer of its own; those between are reached by scaled index. */
+        const uint16_t *p0 = a->x + a->tap[t], *p3 = p0 + 3 * step, *p6 = p0 + 6 * step, *p9 = p0 + 9 * step,
+                       *p12 = p0 + 12 * step;
+        for (int64_t n = t < a->taps ? a->pairs : a->last_pairs; n > 0; n--) {
+            hw wv[2];
+            TN_UNROLL_FULL
+            for (int j = 0; j < nv; j++) wv[j] = hw_load(w + j * 2 * VEC_W);
+            TN_UNROLL_FULL
+            for (int i = 0; i < m; i++) {
+                const uint16_t *p = i < 3 ? p0 : i < 6 ? p3 : i < 9 ? p6 : i < 12 ? p9 : p12;
+                hx x = hx_set(p + i % 3 * step);
+                TN_UNROLL_FULL
+                for (int j = 0; j < nv; j++) acc[i * nv + j] = bf16_dot(acc[i * nv + j], x, wv[j]);
+            }
+            w += nv * 2 * VEC_W;
+            p0 += 2, p3 += 2, p6 += 2, p9 += 2, p12 += 2;
+        }
+    }
+}
+
+/* From sums (m, nv, B) in L1 to outputs. Once for all tiles: within each it would make up most of its code. */
+static __attribute__((noinline)) void bf16_tile_end(const tn_bf16_tile *a, const float *sums, int m, int nv) {
+    const uint16_t *residual = a->residual;
+    const float *bias_m = a->bias_m;
+    float *y32 = a->y32;
+    vf lo = vf_set(a->lo), hi = vf_set(a->hi);
+    for (int j = 0; j < nv; j++) {
+        const int64_t n = j == nv - 1 ? a->valid : VEC_W;
+        vf bias = a->bias ? vf_load_n(a->bias + j * VEC_W, n) : vf_zero();
+        ptrdiff_t at = j * a->y_vec, at32 = j * a->y32_vec;
+        for (int i = 0; i < m; i++, at += a->y_pixel, at32 += a->y32_pixel) {
+            vf v = vf_load(sums + (i * nv + j) * VEC_W);
+            if (a->resume) v = vf_add(v, vf_load_n(y32 + at32, n));
+            v = vf_add(v, bias);
+            if (bias_m) v = vf_add(v, vf_set(bias_m[i]));
+            if (residual) v = vf_add(v, vh_load(residual + at));
+            v = vf_min(hi, vf_max(lo, v));
+            if (!y32)
+                vh_store(a->y + at, n == VEC_W ? v : vf_keep(v, n));
+            else if (n == VEC_W)
+                vf_store(y32 + at32, v);
+            else
+                vf_store_n(y32 + at32, v, n);
+        }
+    }
+}
+
+TN_INLINE void bf16_tile_run(const tn_bf16_tile *a, const int m, const int nv) {
+    vf acc[BF16_TILE_M * 2];
+    _Alignas(TN_CACHE_LINE) float sums[BF16_TILE_M * 2 * VEC_W];
+    TN_UNROLL_FULL
+    for (int k = 0; k < m * nv; k++) acc[k] = vf_zero();
+    bf16_tile_sum(a, m, nv, acc);
+    TN_UNROLL_FULL
+    for (int k = 0; k < m * nv; k++) vf_store(sums + k * VEC_W, acc[k]);
+    bf16_tile_end(a, sums, m, nv);
+}
+
+#if BF16_TILE_M == 14
+#define BF16_HEIGHTS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
+#elif BF16_TILE_M == 12
+#define BF16_HEIGHTS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
+#elif BF16_TILE_M == 4
+#define BF16_HEIGHTS(X) X(1) X(2) X(3) X(4)
+#elif BF16_TILE_M == 2
+#define BF16_HEIGHTS(X) X(1) X(2)
+#endif
+
+#define BF16_DEFINE(m)                                                            \
+    static void bf16_##m##x1(const tn_bf16_tile *a) { bf16_tile_run(a, m, 1); } \
+    static void bf16_##m##x2(const tn_bf16_tile *a) { bf16_tile_run(a, m, 2); }
+BF16_HEIGHTS(BF16_DEFINE)
+#define BF16_ENTRY_1(m) [m] = bf16_##m##x1,
+#define BF16_ENTRY_2(m) [m] = bf16_##m##x2,
+
+/* 1 <= m <= BF16_TILE_M, 1 <= nv <= 2. */
+void BF16_NAME(tn_bf16_tile)(const tn_bf16_tile *a, int m, int nv) {
+    typedef void (*tile_fn)(const tn_bf16_tile *a);
+    static const tile_fn table[2][BF16_TILE_M + 1] = {{BF16_HEIGHTS(BF16_ENTRY_1)}, {BF16_HEIGHTS(BF16_ENTRY_2)}};
+    table[nv - 1][m](a);
+}

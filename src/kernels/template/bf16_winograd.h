@@ -1,0 +1,68 @@
+/* Winograd F(2 x 2, 3 x 3) on bfloat16: transforms in float32, products of bfloat16 (winograd.h has the struct's float
+ * twin; here x, residual, y and the transformed input are bfloat16, the products float32). */
+#include "kernels/bf16_winograd.h"
+#include "kernels/template/bf16vec.h"
+
+/* One dimension of B^T d. */
+TN_INLINE void bf16_input_line(vf d0, vf d1, vf d2, vf d3, vf *t) {
+    t[0] = vf_sub(d0, d2);
+    t[1] = vf_add(d1, d2);
+    t[2] = vf_sub(d2, d1);
+    t[3] = vf_sub(d1, d3);
+}
+
+void BF16_NAME(tn_bf16_winograd_input)(const tn_bf16_winograd_tile *a) {
+    const bool whole = a->y0 == 0 && a->x0 == 0 && a->y1 == 4 && a->x1 == 4;
+    vf d[16];
+    TN_UNROLL_FULL
+    for (int i = 0; i < 4; i++) {
+        vf in[4];
+        const uint16_t *row = a->x + i * a->x_row;
+        TN_UNROLL_FULL
+        for (int j = 0; j < 4; j++) {
+            bool inside = whole || (i >= a->y0 && i < a->y1 && j >= a->x0 && j < a->x1);
+            in[j] = inside ? vh_load(row + j * VEC_W) : vf_zero();
+        }
+        bf16_input_line(in[0], in[1], in[2], in[3], d + i * 4);
+    }
+    uint16_t *v = a->v;
+    const int64_t step = a->v_step;
+    TN_UNROLL_FULL
+    for (int j = 0; j < 4; j++) {
+        vf t[4];
+        bf16_input_line(d[j], d[4 + j], d[8 + j], d[12 + j], t);
+        TN_UNROLL_FULL
+        for (int i = 0; i < 4; i++) vh_store(v + (i * 4 + j) * step, t[i]);
+    }
+}
+
+/* One dimension of A^T m. */
+TN_INLINE void bf16_output_line(vf t0, vf t1, vf t2, vf t3, vf *y0, vf *y1) {
+    *y0 = vf_add(t0, vf_add(t1, t2));
+    *y1 = vf_sub(vf_sub(t1, t2), t3);
+}
+
+void BF16_NAME(tn_bf16_winograd_output)(const tn_bf16_winograd_tile *a) {
+    const float *m = a->products;
+    const int64_t step = a->m_step;
+    vf half[8]; /* 4 x 2 */
+    TN_UNROLL_FULL
+    for (int i = 0; i < 4; i++)
+        bf16_output_line(vf_load(m + (i * 4) * step), vf_load(m + (i * 4 + 1) * step), vf_load(m + (i * 4 + 2) * step),
+                         vf_load(m + (i * 4 + 3) * step), &half[i * 2], &half[i * 2 + 1]);
+    vf bias = vf_load(a->bias), lo = vf_set(a->lo), hi = vf_set(a->hi);
+    for (int j = 0; j < a->cols; j++) {
+        vf out[2];
+        bf16_output_line(half[j], half[2 + j], half[4 + j], half[6 + j], &out[0], &out[1]);
+        for (int i = 0; i < a->rows; i++) {
+            const int64_t at = i * a->y_row + j * VEC_W;
+            vf v = vf_add(out[i], bias);
+            if (a->residual) v = vf_add(v, vh_load(a->residual + at));
+            v = vf_min(hi, vf_max(lo, v));
+            if (a->y32)
+                vf_store(a->y32 + (i * 2 + j) * VEC_W, v);
+            else
+                vh_store(a->y + at, vf_keep(v, a->lanes));
+        }
+    }
+}

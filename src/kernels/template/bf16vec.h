@@ -1,0 +1,15 @@
+/* What the bfloat16 templates are written in, beside vec.h. x86/bf16vec_<isa>.h and scalar/bf16vec_scalar.h define it:
+ *
+ *   BF16_NAME       the names that a template gives
+ *   BF16_TILE_M     the highest register tile
+ *   vh_load, vh_store  VEC_W bfloat16 to and from float32; rounds to nearest even
+ *   hw, hw_load     2 * VEC_W weights: a pair for each lane
+ *   hx, hx_set      a pair of activations for all lanes
+ *   bf16_dot        acc + x[1] * w[1] + x[0] * w[0] */
+#ifndef TN_KERNELS_BF16VEC_H
+#define TN_KERNELS_BF16VEC_H
+
+#include "kernels/bf16.h"
+#include "kernels/template/vec.h"
+
+#endif

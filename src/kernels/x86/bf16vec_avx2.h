@@ -1,0 +1,41 @@
+/* bfloat16 by AVX2; see template/bf16vec.h. */
+#ifndef TN_KERNELS_BF16VEC_AVX2_H
+#define TN_KERNELS_BF16VEC_AVX2_H
+
+#include "kernels/template/bf16vec.h"
+#include "kernels/x86/vec_avx2.h"
+
+#define BF16_NAME(name) name##_avx2
+#define BF16_TILE_M     4
+
+typedef struct hw {
+    vf even, odd;
+} hw;
+typedef hw hx;
+
+TN_INLINE hw hw_split(__m256i v) {
+    return (hw){_mm256_castsi256_ps(_mm256_slli_epi32(v, 16)),
+                _mm256_castsi256_ps(_mm256_and_si256(v, _mm256_set1_epi32((int)0xffff0000u)))};
+}
+TN_INLINE hw hw_load(const uint16_t *p) { return hw_split(_mm256_loadu_si256((const __m256i *)p)); }
+TN_INLINE hx hx_set(const uint16_t *p) {
+    int32_t two;
+    memcpy(&two, p, sizeof two);
+    return hw_split(_mm256_set1_epi32(two));
+}
+TN_INLINE vf bf16_dot(vf acc, hx x, hw w) { return vf_fma(x.even, w.even, vf_fma(x.odd, w.odd, acc)); }
+
+TN_INLINE vf vh_load(const uint16_t *p) {
+    __m256i v = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(v, 16));
+}
+TN_INLINE void vh_store(uint16_t *p, vf v) {
+    __m256i u = _mm256_castps_si256(v), odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+    __m256i r = _mm256_srli_epi32(_mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+    __m256i quiet = _mm256_or_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(0x40));
+    r = _mm256_blendv_epi8(r, quiet, _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)));
+    __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(r), _mm256_extracti128_si256(r, 1));
+    _mm_storeu_si128((__m128i *)p, packed);
+}
+
+#endif
