@@ -10,7 +10,7 @@ typedef struct cli_variant {
     const char *path;
     char label[160]; /* tells it from the others */
     int threads;
-    int tier;
+    int tier, precision;
     bool optimize;
     int64_t batch; /* 0: none was asked for */
     tern_model *model;

@@ -60,6 +60,7 @@ tern_options cli_session_options(const cli_common *common) {
     tern_options_init(&options);
     options.threads = (int)common->threads;
     options.optimize = common->optimize;
+    options.precision = (tern_precision)common->precision;
     options.memory_limit = (size_t)common->memory_limit;
     return options;
 }

@@ -67,6 +67,7 @@ typedef struct cli_option {
 typedef struct cli_common {
     int64_t threads;      /* 0: one per physical core */
     int cpu;              /* a tern_cpu_tier; -1: the best there is */
+    int precision;        /* a tern_precision */
     bool optimize;        /* true unless --no-fuse */
     int64_t memory_limit; /* bytes of a run's values; 0: the machine's memory */
     bool json;
@@ -83,6 +84,12 @@ typedef struct cli_common {
     {                                                                                      \
         .name = "cpu", .type = CLI_CHOICE, .value = "scalar|avx2|avx512",                  \
         .help = "use no instructions above this tier", .offset = offsetof(cli_common, cpu) \
+    }
+#define CLI_OPT_PRECISION                                                                  \
+    {                                                                                      \
+        .name = "precision", .type = CLI_CHOICE, .value = "f32|bf16",                      \
+        .help = "bf16: round weights and maps to bfloat16; faster with AVX512-BF16 [f32]", \
+        .offset = offsetof(cli_common, precision)                                          \
     }
 #define CLI_OPT_NO_FUSE                                                                             \
     {                                                                                               \

@@ -36,10 +36,11 @@ static cli_variant base_variant(const bench_args *a, const char *path) {
                          .threads = (int)threads,
                          .tier = (int)tern_cpu_get_tier(),
                          .optimize = a->common.optimize,
+                         .precision = a->common.precision,
                          .batch = a->batch};
 }
 
-/* "threads=2", "batch=8", "cpu=avx2", "no-fuse". */
+/* "threads=2", "batch=8", "cpu=avx2", "precision=bf16", "no-fuse". */
 static bool apply_setting(cli_variant *v, const char *text) {
     const char *value = strchr(text, '=');
     size_t n = value ? (size_t)(value - text) : strlen(text);
@@ -52,6 +53,9 @@ static bool apply_setting(cli_variant *v, const char *text) {
         v->batch = number;
     } else if (strcmp(text, "no-fuse") == 0) {
         v->optimize = false;
+    } else if (n == 9 && strncmp(text, "precision", n) == 0 && value) {
+        v->precision = strcmp(value + 1, "bf16") == 0 ? TERN_PRECISION_BF16 : TERN_PRECISION_F32;
+        return v->precision == TERN_PRECISION_BF16 || strcmp(value + 1, "f32") == 0;
     } else if (n == 3 && strncmp(text, "cpu", n) == 0 && value) {
         tern_cpu_tier tier;
         if (tn_cpu_tier_parse(value + 1, &tier, NULL) != TERN_OK) return false;
@@ -83,7 +87,8 @@ static int list_variants(const bench_args *a, const char *path, variants *all) {
     for (size_t i = 0; i < a->vary.count && code == CLI_OK; i++) {
         cli_variant v = base_variant(a, path);
         if (!apply_setting(&v, a->vary.items[i]))
-            return cli_usage_error(&cli_cmd_bench, "--vary wants threads=N, batch=N, cpu=TIER or no-fuse, not '%s'",
+            return cli_usage_error(&cli_cmd_bench,
+                                   "--vary wants threads=N, batch=N, cpu=TIER, precision=P or no-fuse, not '%s'",
                                    a->vary.items[i]);
         code = add_variant(all, v);
     }
@@ -94,8 +99,9 @@ static void label(cli_variant *v, int64_t streams) {
     char batch[40] = "", more[40] = "";
     if (v->batch) snprintf(batch, sizeof batch, ", batch %lld", (long long)v->batch);
     if (streams > 1) snprintf(more, sizeof more, ", %lld streams", (long long)streams);
-    snprintf(v->label, sizeof v->label, "%d thread%s, %s%s%s%s", v->threads, v->threads == 1 ? "" : "s",
-             tern_cpu_tier_name((tern_cpu_tier)v->tier), v->optimize ? "" : ", not fused", batch, more);
+    snprintf(v->label, sizeof v->label, "%d thread%s, %s%s%s%s%s", v->threads, v->threads == 1 ? "" : "s",
+             tern_cpu_tier_name((tern_cpu_tier)v->tier), v->precision ? ", bf16" : "", v->optimize ? "" : ", not fused",
+             batch, more);
 }
 
 /* ---- results --------------------------------------------------------------------------------------------------- */
@@ -121,6 +127,7 @@ static void add_json(cJSON *o, const bench_args *a, const cli_variant *v) {
     cli_json_string(o, "model", v->path);
     cli_json_int(o, "threads", v->threads);
     cli_json_string(o, "cpu", tern_cpu_tier_name((tern_cpu_tier)v->tier));
+    cli_json_string(o, "precision", v->precision ? "bf16" : "f32");
     cli_json_bool(o, "fused", v->optimize);
     cli_json_int(o, "streams", a->streams);
     cli_json_int(o, "batch", TN_MAX(v->batch, (int64_t)1));
@@ -223,13 +230,15 @@ static const cli_option options[] = {
      .min = 1, .max = 1000000},
     {"compare", 0, CLI_STRING, "MODEL", "measure this model, too, in turns", offsetof(bench_args, compare), .min = 0},
     {"vary", 0, CLI_STRINGS, "SETTING",
-     "measure MODEL with another setting, too, in turns: threads=N, batch=N, cpu=TIER or no-fuse",
+     "measure MODEL with another setting, too, in turns: threads=N, batch=N, cpu=TIER, precision=P or "
+     "no-fuse",
      offsetof(bench_args, vary), .min = 0},
     {"input", 'i', CLI_STRINGS, "NAME=FILE", "an input from a file (see tern run) instead of random numbers",
      offsetof(bench_args, inputs), .min = 0},
     {"shape", 's', CLI_STRINGS, "NAME=1x3x224x224", "shape of an input; free dims are 1 otherwise",
      offsetof(bench_args, shapes), .min = 0},
     CLI_OPT_CPU,
+    CLI_OPT_PRECISION,
     CLI_OPT_NO_FUSE,
     CLI_OPT_MEMORY_LIMIT,
     CLI_OPT_JSON,

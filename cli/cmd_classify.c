@@ -174,6 +174,7 @@ static const cli_option options[] = {
     CLI_CLASSIFIER_OPTIONS,
     CLI_OPT_THREADS,
     CLI_OPT_CPU,
+    CLI_OPT_PRECISION,
     CLI_OPT_NO_FUSE,
     CLI_OPT_JSON,
 };

@@ -115,6 +115,7 @@ static const cli_option options[] = {
     {"batch", 'b', CLI_INT, "N", "size of the first dim of the inputs, where it is free", offsetof(compile_args, batch),
      .min = 1, .max = 1000000},
     CLI_OPT_THREADS,
+    CLI_OPT_PRECISION,
     CLI_OPT_JSON,
 };
 static const char *const examples[] = {"tern compile net.onnx -o net.tern",

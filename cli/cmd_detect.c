@@ -242,6 +242,7 @@ static const cli_option options[] = {
      1, 4e9},
     CLI_OPT_THREADS,
     CLI_OPT_CPU,
+    CLI_OPT_PRECISION,
     CLI_OPT_NO_FUSE,
     CLI_OPT_JSON,
 };

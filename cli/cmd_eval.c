@@ -253,6 +253,7 @@ static const cli_option options[] = {
      ROW(results), 0, 0},
     CLI_OPT_THREADS,
     CLI_OPT_CPU,
+    CLI_OPT_PRECISION,
     CLI_OPT_NO_FUSE,
     CLI_OPT_JSON,
 };

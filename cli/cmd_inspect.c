@@ -414,6 +414,7 @@ static const cli_option options[] = {
      offsetof(inspect_args, ops), .min = 0},
     {"markdown", 0, CLI_FLAG, NULL, "with --ops: as docs/operators.md", offsetof(inspect_args, markdown), .min = 0},
     CLI_OPT_CPU,
+    CLI_OPT_PRECISION,
     CLI_OPT_NO_FUSE,
     CLI_OPT_JSON,
 };

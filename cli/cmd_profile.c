@@ -291,6 +291,7 @@ static const cli_option options[] = {
      offsetof(profile_args, shapes), .min = 0},
     CLI_OPT_THREADS,
     CLI_OPT_CPU,
+    CLI_OPT_PRECISION,
     CLI_OPT_NO_FUSE,
     CLI_OPT_MEMORY_LIMIT,
     CLI_OPT_JSON,

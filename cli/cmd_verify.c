@@ -433,6 +433,7 @@ static const cli_option options[] = {
     {"verbose", 'v', CLI_FLAG, NULL, "print a line for cases that pass, too", offsetof(verify_args, verbose), .min = 0},
     CLI_OPT_THREADS,
     CLI_OPT_CPU,
+    CLI_OPT_PRECISION,
     CLI_OPT_NO_FUSE,
     CLI_OPT_JSON,
 };

@@ -185,6 +185,13 @@ static tern_status take_task(serve_config *c, const cJSON *item, tern_error *err
     return wrong(item, "\"auto\", \"none\", \"classify\" or \"detect\"", err);
 }
 
+static tern_status take_precision(serve_config *c, const cJSON *item, tern_error *err) {
+    const char *word = cJSON_IsString(item) ? item->valuestring : "";
+    if (strcmp(word, "f32") != 0 && strcmp(word, "bf16") != 0) return wrong(item, "\"f32\" or \"bf16\"", err);
+    c->bf16 = *word == 'b';
+    return TERN_OK;
+}
+
 static tern_status take_labels(serve_config *c, const cJSON *item, tern_error *err) {
     if (!cJSON_IsArray(item)) return take_file(item, &c->labels, err);
     char *text = cJSON_PrintUnformatted(item);
@@ -233,6 +240,7 @@ static tern_status take_key(serve_config *c, const cJSON *item, const char *name
     if (is_one_of(key, "threads")) return take_whole(item, 1, 1024, &c->threads, err);
     if (is_one_of(key, "version_policy")) return take_policy(c, item, err);
     if (is_one_of(key, "task")) return take_task(c, item, err);
+    if (is_one_of(key, "precision")) return take_precision(c, item, err);
     if (is_one_of(key, "labels")) return take_labels(c, item, err);
     if (is_one_of(key, "preprocess")) return take_preprocess(c, item, err);
     if (is_one_of(key, "conf")) return take_part(item, &c->conf, err);

@@ -2,7 +2,7 @@
  * "config" of a load request. Both kinds of words are understood in either place.
  *
  *   max_batch, max_delay_us, preferred, max_queue, timeout_us     batching
- *   instances, threads, warmup                                    running
+ *   instances, threads, warmup, precision                         running
  *   version_policy                                                "latest", "all", {"latest": {"num_versions": 2}},
  *                                                                 {"specific": {"versions": [1, 3]}}
  *   task, output, labels, preprocess, softmax, conf, iou, max_det pictures */
@@ -38,6 +38,7 @@ typedef struct serve_config {
     int64_t instances;         /* runs at a time; 0: one, or more when the queue is long */
     int64_t threads;           /* of a run; 0: the server's */
     bool no_warmup;
+    bool bf16; /* precision "bf16" */
     serve_policy policy;
     int64_t num_versions; /* of SERVE_LATEST, at least 1 */
     int64_t versions[SERVE_MAX_SPECIFIC];

@@ -19,6 +19,14 @@ typedef struct tern_profile_event {
 } tern_profile_event;
 typedef void (*tern_profile_fn)(void *context, const tern_profile_event *event);
 
+/* Arithmetic of convolutions, matrix products and what lies between convolutions. */
+typedef enum tern_precision {
+    TERN_PRECISION_F32 = 0, /* as the model says */
+    /* Weights and maps rounded to bfloat16, sums in float32: faster where the CPU has AVX512-BF16, the same rounding by
+       float32 instructions elsewhere. Needs `optimize`. docs/numerics.md */
+    TERN_PRECISION_BF16 = 1
+} tern_precision;
+
 typedef struct tern_options {
     int threads;             /* at most this many for one run; 0: one per physical core */
     bool optimize;           /* fuse and lay out; folding of constants is always done [true] */
@@ -28,6 +36,7 @@ typedef struct tern_options {
     uint64_t seed;           /* of random operators without a seed attribute; 0: from the clock */
     tern_profile_fn profile; /* called on the thread that runs; NULL: none */
     void *profile_context;
+    tern_precision precision; /* [TERN_PRECISION_F32] */
 } tern_options;
 
 /* A named tensor. */

@@ -20,8 +20,11 @@ bool tn_bf16_conv_select(tn_bf16_isa isa, const tn_conv *c, tn_bf16_algo *algo) 
 }
 
 const char *tn_bf16_conv_name(tn_bf16_isa isa, tn_bf16_algo algo, const tn_conv *c) {
-#define NAMES(what) \
-    { "conv_bf16_" what "_scalar", "conv_bf16_" what "_avx2", "conv_bf16_" what "_avx512", "conv_bf16_" what "_avx512bf16" }
+#define NAMES(what)                                                                          \
+    {                                                                                        \
+        "conv_bf16_" what "_scalar", "conv_bf16_" what "_avx2", "conv_bf16_" what "_avx512", \
+            "conv_bf16_" what "_avx512bf16"                                                  \
+    }
     static const char *const names[5][TN_BF16_ISA_COUNT] = {NAMES("depthwise"), NAMES("winograd2"), NAMES("first"),
                                                             NAMES("1x1"), NAMES("direct")};
 #undef NAMES

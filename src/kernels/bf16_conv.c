@@ -21,7 +21,7 @@ typedef struct direct_plan {
     int64_t groups;        /* as they are computed: see conv_join */
     int64_t icb, icg, ocg; /* input blocks, input and output channels of a group */
     int64_t window, pairs, last_pairs;
-    int64_t k_pairs; /* rows of a weight panel */
+    int64_t k_pairs;       /* rows of a weight panel */
     int64_t lines, length; /* output rows and their pixels; 1 and oh * ow when flat */
     int64_t strip, strips, panels, oc_chunks;
     int64_t plane, row, cols, line_step, strip_rows; /* of the strip as it is read: elements, pixels, rows */
@@ -195,8 +195,7 @@ static void fill_taps(const direct_plan *p, ptrdiff_t *tap) {
     const tn_conv *c = p->c;
     for (int64_t cb = 0; cb < p->icb; cb++)
         for (int64_t ky = 0; ky < c->kh; ky++)
-            for (int64_t kx = 0; kx < c->kw; kx++)
-                *tap++ = cb * p->plane + ky * c->dh * p->row + kx * c->dw * p->block;
+            for (int64_t kx = 0; kx < c->kw; kx++) *tap++ = cb * p->plane + ky * c->dh * p->row + kx * c->dw * p->block;
 }
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */

@@ -5,6 +5,7 @@
 #include "cpu/cpu.h"
 #include "graph/graph.h"
 #include "tern/model.h"
+#include "tern/session.h"
 
 #define TN_ONNX_NEWEST_IR 14
 
@@ -55,6 +56,7 @@ typedef struct tn_compiled_pack {
 /* The model as it runs on one CPU tier. */
 typedef struct tn_compiled_part {
     tern_cpu_tier tier;
+    tern_precision precision;
     uint64_t machine;        /* what else packing depends on, see tn_compiled_machine */
     tn_str graph;            /* reading: a ModelProto, for tn_compiled_open */
     const tern_model *model; /* writing: the optimised model */

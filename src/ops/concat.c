@@ -112,7 +112,7 @@ static void concat_channels(tn_run *c) {
                           .unit = tern_dtype_size(y->dtype)};
     for (int i = 0; i < c->node->n_in; i++) {
         k.src_channels = k.count = c->in[i]->shape.dims[1];
-        if (c->in[i]->data != (float *)y->data + k.dst_c * k.hw)
+        if (c->in[i]->data != (char *)y->data + (size_t)(k.dst_c * k.hw) * k.unit)
             tn_copy_blocked(&k, c->in[i]->data, y->data, c->threads);
         k.dst_c += k.count;
     }

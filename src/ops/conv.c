@@ -1,5 +1,6 @@
 #include <math.h>
 
+#include "kernels/bf16_conv.h"
 #include "kernels/conv.h"
 #include "ops/conv_internal.h"
 #include "ops/fused.h"
@@ -13,7 +14,9 @@ typedef struct conv_state {
     const float *wide_w;
     size_t at_x, at_w, at_b, at_y, at_plain;
     /* blocked */
-    const tn_conv_algo *algo;
+    const tn_conv_algo *algo; /* NULL in bfloat16 */
+    tn_bf16_isa isa;
+    tn_bf16_algo bf16_algo;
     tn_conv conv;
     const void *packed;
 } conv_state;
@@ -71,11 +74,7 @@ static tern_status infer_means(tn_infer *c, const tn_shape *y) {
     return TERN_OK;
 }
 
-static tern_status infer_conv(tn_infer *c, uint32_t types, bool transposed) {
-    for (int i = 0; i < c->node->n_in; i++) {
-        TN_TRY(tn_infer_want(c, i, types));
-        if (i > 0) TN_TRY(tn_infer_same_type(c, 0, i));
-    }
+static tern_status infer_shape(tn_infer *c, tern_dtype dtype, bool transposed) {
     const tn_type *x = c->in[0], *w = c->in[1];
     tn_type picked;
     if (x && c->node->n_in > MORE_MAPS) {
@@ -85,7 +84,7 @@ static tern_status infer_conv(tn_infer *c, uint32_t types, bool transposed) {
         x = &picked;
     }
     if (!x || !w || !x->ranked || !w->ranked) {
-        tn_infer_out(c, 0, x ? x->dtype : TERN_UNDEFINED, NULL);
+        tn_infer_out(c, 0, dtype, NULL);
         return TERN_OK;
     }
     tn_conv_dims d;
@@ -94,8 +93,25 @@ static tern_status infer_conv(tn_infer *c, uint32_t types, bool transposed) {
     tn_shape y = tn_ops_conv_out_shape(&d);
     TN_TRY(check_residual(c, &y));
     TN_TRY(check_scale(c, &x->shape));
-    tn_infer_out(c, 0, x->dtype, &y);
+    tn_infer_out(c, 0, dtype, &y);
     return infer_means(c, &y);
+}
+
+static tern_status infer_conv(tn_infer *c, uint32_t types, bool transposed) {
+    for (int i = 0; i < c->node->n_in; i++) {
+        TN_TRY(tn_infer_want(c, i, types));
+        if (i > 0) TN_TRY(tn_infer_same_type(c, 0, i));
+    }
+    return infer_shape(c, c->in[0] ? c->in[0]->dtype : TERN_UNDEFINED, transposed);
+}
+
+/* tern:Conv in bfloat16: weights and bias as they are, all maps but a plain X bfloat16. */
+static tern_status infer_bf16(tn_infer *c) {
+    for (int i = 0; i < c->node->n_in; i++) {
+        uint32_t types = i == 3 ? TN_T(BFLOAT16) : i ? TN_T(FLOAT) : TN_T(FLOAT) | TN_T(BFLOAT16);
+        TN_TRY(tn_infer_want(c, i, types));
+    }
+    return infer_shape(c, TERN_BFLOAT16, false);
 }
 
 static tern_status conv_infer(tn_infer *c) { return infer_conv(c, TN_TYPES_FLOAT, false); }
@@ -103,7 +119,7 @@ static tern_status conv_infer(tn_infer *c) { return infer_conv(c, TN_TYPES_FLOAT
 static tern_status fused_infer(tn_infer *c) {
     tn_act act;
     if (!tn_op_act(c->node, &act)) return tn_infer_fail(c, TERN_INVALID_MODEL, "attribute 'act' names no activation");
-    return infer_conv(c, TN_T(FLOAT), false);
+    return tn_attr_i(c->node, "bf16", 0) ? infer_bf16(c) : infer_conv(c, TN_T(FLOAT), false);
 }
 
 /* ---- blocked ------------------------------------------------------------------------------------------------- */
@@ -139,7 +155,12 @@ static bool to_blocked(const tn_conv_dims *d, bool plain_input, bool residual, c
     return true;
 }
 
-bool tn_op_conv_blocked_ok(const tn_node *node, tern_cpu_tier tier, bool plain_input) {
+static bool has_algorithm(const tn_conv *conv, tern_cpu_tier tier, bool bf16) {
+    tn_bf16_algo algo;
+    return bf16 ? tn_bf16_conv_select(tn_bf16_best(tier), conv, &algo) : tn_conv_select(tier, conv) != NULL;
+}
+
+bool tn_op_conv_blocked_ok(const tn_node *node, tern_cpu_tier tier, bool plain_input, bool bf16) {
     const tn_value *xv = node->in[0], *wv = node->in[1];
     if (!xv || !wv || !wv->constant) return false;
     const tn_type *x = &xv->type;
@@ -155,7 +176,7 @@ bool tn_op_conv_blocked_ok(const tn_node *node, tern_cpu_tier tier, bool plain_i
         for (int i = 2; i < 4; i++)
             if (!tn_dim_known(shape.dims[i])) shape.dims[i] = size + wv->constant->shape.dims[i] * 8;
         if (tn_ops_conv_dims(node, &shape, &wv->constant->shape, false, &d, NULL) != TERN_OK) return false;
-        if (!to_blocked(&d, plain_input, false, &act, &conv) || !tn_conv_select(tier, &conv)) return false;
+        if (!to_blocked(&d, plain_input, false, &act, &conv) || !has_algorithm(&conv, tier, bf16)) return false;
     }
     return true;
 }
@@ -199,6 +220,24 @@ static tern_status prepare_picks(tn_prepare *c, tn_conv *conv) {
     return TERN_OK;
 }
 
+static void pack_bf16(const void *context, const tern_tensor *value, void *dst) {
+    const conv_state *s = context;
+    tn_bf16_conv_pack(s->isa, s->bf16_algo, &s->conv, value->data, dst);
+}
+
+/* s->conv is set. */
+static tern_status prepare_bf16(tn_prepare *c, conv_state *s) {
+    s->isa = tn_bf16_best(c->tier);
+    if (!tn_bf16_conv_select(s->isa, &s->conv, &s->bf16_algo))
+        return tn_fail(c->err, TERN_INTERNAL, "no bfloat16 algorithm takes this convolution");
+    s->kernel = tn_bf16_conv_name(s->isa, s->bf16_algo, &s->conv);
+    uint64_t key = tn_hash(s->kernel, strlen(s->kernel), (uint64_t)s->conv.groups);
+    s->packed = tn_pack_get(c, 1, key, tn_bf16_conv_packed_bytes(s->isa, s->bf16_algo, &s->conv), pack_bf16, s);
+    if (!s->packed) return c->err ? c->err->status : TERN_OUT_OF_MEMORY;
+    c->workspace = tn_bf16_conv_workspace(s->isa, s->bf16_algo, &s->conv, c->threads);
+    return TERN_OK;
+}
+
 static tern_status prepare_blocked(tn_prepare *c, conv_state *s, const tn_conv_dims *d) {
     bool residual = input(c->in, c->node, 3) != NULL, plain_input = c->in_block[0] == 0;
     int block = c->out_block[0];
@@ -207,6 +246,7 @@ static tern_status prepare_blocked(tn_prepare *c, conv_state *s, const tn_conv_d
         return tn_fail(c->err, TERN_INTERNAL, "blocked convolution with X in blocks of %d, Y in blocks of %d",
                        c->in_block[0], block);
     bool fits = to_blocked(d, plain_input, residual, &s->act, &s->conv);
+    if (fits && c->out[0].dtype == TERN_BFLOAT16) return prepare_bf16(c, s);
     s->conv.scaled = input(c->in, c->node, SCALE) != NULL;
     s->conv.means = c->node->n_out > 1 && c->node->out[1];
     if (s->conv.scaled && c->in_block[SCALE] != block)
@@ -315,9 +355,12 @@ static tern_status conv_run(tn_run *c) {
     const void *bias = c->node->n_in > 2 && c->in[2] ? c->in[2]->data : NULL;
     const void *residual = c->node->n_in > 3 && c->in[3] ? c->in[3]->data : NULL;
     void *y = c->out[0]->data;
-    if (s->algo)
+    if (s->algo) {
         run_blocked(c, s, bias, residual);
-    else if (s->dtype == TERN_DOUBLE)
+    } else if (c->out[0]->block) {
+        tn_bf16_conv_args a = {.x = x, .packed = s->packed, .bias = bias, .residual = residual, .y = y};
+        tn_bf16_conv_run(s->isa, s->bf16_algo, &s->conv, &a, c->workspace, c->threads);
+    } else if (s->dtype == TERN_DOUBLE)
         tn_ops_conv_plain_f64(&s->plain, x, w, bias, y);
     else if (s->dtype == TERN_FLOAT)
         tn_ops_conv_plain_f32(&s->plain, x, w, bias, residual, &s->act, y, (char *)c->workspace + s->at_plain);

@@ -4,7 +4,8 @@
  * Conv with explicit pads, and act, act_alpha, act_beta: see tn_op_act. X may be plain where Y is blocked. In blocked
  * layout also, for 1x1 kernels of one group: S (n, c, 1, 1), input 4, by which X is multiplied; or, with stride 1, more
  * inputs from 5 on, and the attribute map: what is convolved is Channels(X, inputs from 5 on). For depthwise ones a
- * second output: the means over the maps of Y (n, c, 1, 1).
+ * second output: the means over the maps of Y (n, c, 1, 1). With bf16 = 1 Y
+ * and Z are bfloat16 and blocked, X is that or plain float32, and there are no more inputs and outputs.
  *
  *   Gemm     A, B, C (optional). Attributes of the standard's Gemm, and act, act_alpha, act_beta.
  *
@@ -13,7 +14,8 @@
  *   Channels  X... (n, c_i, h, w): channel i of Y is channel map[i] of the inputs one after the other. What Concat,
  * channel shuffle, Split and Slice along channels come down to together.
  *
- *   Reorder  X (rank 4). Attribute block: 0 makes it plain, 4, 8 or 16 blocked.
+ *   Reorder  X (rank 4). Attribute block: 0 makes it plain, 4, 8 or 16 blocked. Attribute to: the type of Y where that
+ * is not the one of X (plain float32 to blocked bfloat16, and back).
  *
  * 8-bit ones, in blocks of 16; scales and zero points are those of QLinearConv:
  *
@@ -47,8 +49,9 @@ bool tn_op_find_channel(const tn_type *const *in, int n_in, int more, int64_t c,
 /* The shape of Channels of those inputs by the attribute map. */
 tern_status tn_op_picked_shape(tn_infer *c, int more, tn_shape *shape);
 /* True when a Conv (standard or tern's) can have a blocked output: float32, rank 4, constant weights, and a fast
- * algorithm for whatever height and width. `plain_input`: with X in plain layout. Uses the types of node->in. */
-bool tn_op_conv_blocked_ok(const tn_node *node, tern_cpu_tier tier, bool plain_input);
+ * algorithm for whatever height and width. `plain_input`: with X in plain layout; `bf16`: in bfloat16. Uses the types of
+ * node->in. */
+bool tn_op_conv_blocked_ok(const tn_node *node, tern_cpu_tier tier, bool plain_input, bool bf16);
 /* The same for QLinearConv, ConvInteger and tern:QConv: X, with blocks of `x_block` bytes, and Y (blocks of 16). */
 bool tn_op_q8_conv_ok(const tn_node *node, int x_block);
 /* tern:QAdd and tern:QGlobalAveragePool on maps of known channels. */

@@ -3,6 +3,7 @@
  * first combines the input rows of its windows column by column, then the columns. Only the maximum with its position
  * goes over whole windows, in their order. */
 #include "kernels/pool.h"
+#include "kernels/bf16_pool.h"
 
 #include <math.h>
 
@@ -108,14 +109,16 @@ static bool pool_blocked_ok(const tn_node *node, const tn_type *const *in, const
 }
 
 static tern_status prepare_blocked(tn_prepare *c, pool_state *s, const tn_shape *x) {
-    static const char *const names[] = {"pool2d_f32_scalar", "pool2d_f32_avx2", "pool2d_f32_avx512"};
+    static const char *const names[2][3] = {{"pool2d_f32_scalar", "pool2d_f32_avx2", "pool2d_f32_avx512"},
+                                            {"pool2d_bf16_scalar", "pool2d_bf16_avx2", "pool2d_bf16_avx512"}};
+    bool bf16 = s->dtype == TERN_BFLOAT16;
     const tn_window *w = &s->w;
-    bool fits = s->kind != POOL_LP && s->dtype == TERN_FLOAT && fits_blocked(c->node, w);
+    bool fits = s->kind != POOL_LP && (s->dtype == TERN_FLOAT || bf16) && fits_blocked(c->node, w);
     for (int i = 0; fits && i < 2; i++) fits = w->in[i] <= INT32_MAX && w->out[i] <= INT32_MAX;
     if (!fits || c->in_block[0] != c->out_block[0])
         return tn_fail(c->err, TERN_INTERNAL, "this pool has no blocked form (X in blocks of %d, Y in blocks of %d)",
                        c->in_block[0], c->out_block[0]);
-    s->kernel = names[c->tier];
+    s->kernel = names[bf16][c->tier];
     s->blocked = (tn_pool2d){.n = x->dims[0],
                              .c = x->dims[1],
                              .ih = w->in[0],
@@ -134,6 +137,7 @@ static tern_status prepare_blocked(tn_prepare *c, pool_state *s, const tn_shape 
                              .pad_right = (int)w->pad_end[1],
                              .average = s->kind == POOL_AVERAGE,
                              .count_pad = s->count_pad};
+    if (bf16) c->workspace = tn_bf16_pool2d_workspace(c->tier, &s->blocked, c->threads);
     return TERN_OK;
 }
 
@@ -457,7 +461,9 @@ static void pool_segments(void *context, int64_t begin, int64_t end, int worker)
 static void run_blocked(tn_run *c, const pool_state *s) {
     const tn_pool2d *p = &s->blocked;
     int block = c->out[0]->block;
-    if (s->global && p->average)
+    if (s->dtype == TERN_BFLOAT16)
+        tn_bf16_pool2d(c->tier, p, c->in[0]->data, c->out[0]->data, c->workspace, c->threads);
+    else if (s->global && p->average)
         tn_pool_global_avg_f32(c->tier, c->in[0]->data, c->out[0]->data, p->n, p->c, p->ih * p->iw, block, c->threads);
     else
         tn_pool2d_f32(c->tier, p, c->in[0]->data, c->out[0]->data, block, c->threads);

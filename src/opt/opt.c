@@ -235,8 +235,8 @@ static tern_status expand_gradients(tn_opt *o) {
     return TERN_OK;
 }
 
-tern_status tn_opt_run(tern_model *model, tern_cpu_tier tier, bool fuse, tern_error *err) {
-    tn_opt o = {.model = model, .graph = model->graph, .tier = tier, .subgraphs = true, .err = err};
+tern_status tn_opt_run(tern_model *model, tern_cpu_tier tier, bool fuse, bool bf16, tern_error *err) {
+    tn_opt o = {.model = model, .graph = model->graph, .tier = tier, .subgraphs = true, .bf16 = bf16, .err = err};
     tn_op_warn_about_opsets(model);
     TN_TRY(tn_opt_align(model, TN_ALIGN_BUT_WEIGHTS, err));
     TN_TRY(tn_op_expand_model(model, err));

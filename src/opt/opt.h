@@ -23,6 +23,7 @@ typedef struct tn_opt {
     tn_graph *graph;
     tern_cpu_tier tier;
     int opset;           /* simplifying: the version that the model imports, which new nodes have to be of; else 0 */
+    bool bf16;           /* maps between convolutions and constant weights become bfloat16 */
     bool subgraphs;      /* passes run in them, too, and the types that the file declares there are forgotten */
     tn_arena scratch;    /* released after each pass */
     tn_node **sole_user; /* by value id: the one node that reads it once, NULL when there are more readers or none */
@@ -30,8 +31,9 @@ typedef struct tn_opt {
     tern_error *err;
 } tn_opt;
 
-/* Resolves operators, infers types, and runs all passes; without `fuse` only folding and clean-up. */
-tern_status tn_opt_run(tern_model *model, tern_cpu_tier tier, bool fuse, tern_error *err);
+/* Resolves operators, infers types, and runs all passes; without `fuse` only folding and clean-up. `bf16`: what the
+ * layout pass may do in bfloat16, it does. */
+tern_status tn_opt_run(tern_model *model, tern_cpu_tier tier, bool fuse, bool bf16, tern_error *err);
 
 /* Replaces one Gradient node (ai.onnx.preview.training) of the model by the nodes that compute it; *found is false when
  * there is none. Types must have been inferred. Leaves the graph finished and resolved. */

@@ -6,7 +6,8 @@
 
 /* Blocked layout. Convolutions write it; operators that can (TN_OP_BLOCKED) keep it; a Reorder stands at the border of
  * such a region and nowhere inside. A value may end up in both forms: the plain one keeps its name. 8-bit regions have
- * blocks of their own (kernels/q8.h); a QuantizeLinear before such a region writes them itself. */
+ * blocks of their own (kernels/q8.h); a QuantizeLinear before such a region writes them itself. In precision bf16 all
+ * blocked floats are bfloat16: a Reorder rounds and widens, too. */
 
 tern_status tn_pass_layout(tn_opt *o);
 
@@ -35,6 +36,7 @@ static tern_status reorder(layout *l, tn_value *from, tn_value *to) {
     n->out[0] = to;
     to->producer = n;
     TN_TRY(tn_opt_set_i(l->o, n, "block", to->block));
+    if (from->type.dtype != to->type.dtype) TN_TRY(tn_opt_set_i(l->o, n, "to", to->type.dtype));
     return emit(l, n);
 }
 
@@ -45,6 +47,7 @@ static tn_value *new_blocked(layout *l, const tn_value *v, int block) {
         return NULL;
     }
     b->type = v->type;
+    if (l->o->bf16 && v->type.dtype == TERN_FLOAT) b->type.dtype = TERN_BFLOAT16;
     b->block = block;
     b->blocked_of = v->name;
     return b;
@@ -88,17 +91,19 @@ static bool is_map(const tn_value *v) { /* float32 (n, c, h, w) with a known num
 /* The first layer reads the picture as it is. */
 static bool reads_plain(const layout *l, const tn_node *conv) {
     const tn_value *x = conv->in[0];
-    return !l->blocked[x->id] && x->type.shape.dims[1] <= 4 && tn_op_conv_blocked_ok(conv, l->o->tier, true);
+    return !l->blocked[x->id] && x->type.shape.dims[1] <= 4 &&
+           tn_op_conv_blocked_ok(conv, l->o->tier, true, l->o->bf16);
 }
 
 static bool is_blocked_conv(const layout *l, const tn_node *n) {
     return tn_opt_is(n, "tern", "Conv") && is_map(n->in[0]) && is_map(n->out[0]) &&
-           (reads_plain(l, n) || tn_op_conv_blocked_ok(n, l->o->tier, false));
+           (reads_plain(l, n) || tn_op_conv_blocked_ok(n, l->o->tier, false, l->o->bf16));
 }
 
 static tern_status place_conv(layout *l, tn_node *n) {
     if (!reads_plain(l, n)) TN_TRY(want_blocked(l, &n->in[0], l->block));
     if (n->in[3]) TN_TRY(want_blocked(l, &n->in[3], l->block));
+    if (l->o->bf16) TN_TRY(tn_opt_set_i(l->o, n, "bf16", 1));
     TN_TRY(emit(l, n));
     return block_output(l, n, 0, l->block);
 }
@@ -160,6 +165,17 @@ static int quantize_block(const layout *l, const tn_node *n) {
 
 /* ---------------------------------------------------------------------------------------------------------------- */
 
+/* Operators that work on blocked bfloat16 as on blocked float32, when all their float inputs are maps. */
+static bool takes_bf16(const tn_node *n) {
+    static const char *const names[] = {"Concat",        "Split",       "MaxPool",   "AveragePool", "GlobalAveragePool",
+                                        "GlobalMaxPool", "Resize",      "Upsample",  "Add",         "Sub",
+                                        "Mul",           "Div",         "Relu",      "Sigmoid",     "Tanh",
+                                        "LeakyRelu",     "HardSigmoid", "HardSwish", "Elu",         "Identity"};
+    for (size_t i = 0; i < TN_COUNT(names); i++)
+        if (tn_opt_is(n, "", names[i])) return true;
+    return false;
+}
+
 /* Whether the node may work on blocked tensors, and whether it would gain: one of its inputs is blocked already. */
 static tern_status keeps_blocked(layout *l, const tn_node *n, bool *keeps, int *block) {
     *keeps = false;
@@ -171,8 +187,9 @@ static tern_status keeps_blocked(layout *l, const tn_node *n, bool *keeps, int *
     const tn_type **types = tn_arena_array(&l->o->scratch, (size_t)n->n_in, sizeof *types);
     const tern_tensor **values = tn_arena_array(&l->o->scratch, (size_t)n->n_in, sizeof *values);
     if (!types || !values) return tn_fail_oom(l->o->err, (size_t)n->n_in * sizeof *types);
-    bool bytes = concat && is_q8_map(n->in[0]);
+    bool bytes = concat && is_q8_map(n->in[0]), bf16 = l->o->bf16 && !bytes;
     if (bytes) *block = TN_Q8_BLOCK;
+    if (bf16 && !takes_bf16(n)) return TERN_OK;
     for (int i = 0; i < n->n_in; i++) {
         const tn_value *v = n->in[i];
         if (!v) continue;
@@ -182,7 +199,7 @@ static tern_status keeps_blocked(layout *l, const tn_node *n, bool *keeps, int *
             if (v->id < l->n_values && l->blocked[v->id] && l->blocked[v->id]->block == *block) any = true;
             if (channels >= 0 && channels != v->type.shape.dims[1] && !concat) return TERN_OK;
             channels = v->type.shape.dims[1];
-        } else if (!(values[i] && tn_shape_count(&values[i]->shape) == 1) && !(resize && i > 0)) {
+        } else if ((bf16 || !(values[i] && tn_shape_count(&values[i]->shape) == 1)) && !(resize && i > 0)) {
             return TERN_OK;
         }
     }

@@ -224,6 +224,7 @@ static tern_status give_means(tn_opt *o, tn_node *pool) {
 }
 
 tern_status tn_pass_neighbours(tn_opt *o) {
+    if (o->bf16) return TERN_OK; /* bfloat16 kernels do none of this */
     for (int i = 0; i < o->graph->n_nodes; i++) {
         tn_node *n = o->graph->nodes[i];
         if (tn_opt_is(n, "tern", "Channels")) TN_TRY(flatten_picks(o, n));

@@ -17,7 +17,9 @@ static tern_status add_packs(tern_session *s, const tn_compiled_part *part, tern
 static const tn_compiled_part *find_part(const tern_session *s) {
     const struct tn_compiled *c = s->source->compiled;
     for (size_t i = 0; i < c->n_parts; i++)
-        if (c->parts[i].tier == s->tier && c->parts[i].machine == tn_compiled_machine()) return &c->parts[i];
+        if (c->parts[i].tier == s->tier && c->parts[i].precision == s->options.precision &&
+            c->parts[i].machine == tn_compiled_machine())
+            return &c->parts[i];
     return NULL;
 }
 
@@ -25,8 +27,9 @@ tern_status tn_session_use_compiled(tern_session *s, bool *done, tern_error *err
     const tn_compiled_part *part = find_part(s);
     *done = part != NULL;
     if (!part) {
-        tn_log(TERN_LOG_WARNING, "%s: was not compiled for %s on a machine like this one; it is optimised anew",
-               s->source->path ? s->source->path : "the model", tn_cpu_tier_name(s->tier));
+        tn_log(TERN_LOG_WARNING, "%s: was not compiled for %s%s on a machine like this one; it is optimised anew",
+               s->source->path ? s->source->path : "the model", tn_cpu_tier_name(s->tier),
+               s->options.precision == TERN_PRECISION_BF16 ? " in bf16" : "");
         return TERN_OK;
     }
     TN_TRY(tn_compiled_open(&s->model, s->source, part, err));
@@ -48,7 +51,7 @@ static tern_status describe(tern_session *s, tn_compiled_part *part, tn_arena *a
     size_t n = tn_pack_cache_count(s->packs);
     tn_compiled_pack *packs = tn_arena_array(arena, n + 1, sizeof *packs);
     if (!packs) return tn_fail_oom(err, n * sizeof *packs);
-    *part = (tn_compiled_part){.tier = s->tier, .machine = tn_compiled_machine(), .model = s->model, .packs = packs};
+    *part = (tn_compiled_part){.tier = s->tier, .precision = s->options.precision, .machine = tn_compiled_machine(), .model = s->model, .packs = packs};
     for (size_t i = 0; i < n; i++) {
         const tern_tensor *value;
         tn_compiled_pack p;

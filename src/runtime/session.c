@@ -9,7 +9,7 @@ static tern_status prepare_model(tern_session *s, tern_error *err) {
     if (s->source->compiled && s->options.optimize) TN_TRY(tn_session_use_compiled(s, &done, err));
     if (done) return TERN_OK;
     TN_TRY(tn_opt_clone(&s->model, s->source, err));
-    return tn_opt_run(s->model, s->tier, s->options.optimize, err);
+    return tn_opt_run(s->model, s->tier, s->options.optimize, s->options.precision == TERN_PRECISION_BF16, err);
 }
 
 /* Plans at once when every input has a fixed shape, so that loading finds all errors and the first run is fast. */
@@ -44,6 +44,10 @@ static tern_status plan_fixed_inputs(tern_session *s, tern_error *err) {
 
 tern_status tn_session_create(tern_session **out, tern_model *model, const tern_options *options, tern_error *err) {
     *out = NULL;
+    if (options->precision != TERN_PRECISION_F32 && options->precision != TERN_PRECISION_BF16)
+        return tn_fail(err, TERN_INVALID_ARGUMENT, "precision %d is not one of tern_precision", options->precision);
+    if (options->precision == TERN_PRECISION_BF16 && !options->optimize)
+        return tn_fail(err, TERN_INVALID_ARGUMENT, "precision bf16 is a choice of optimisation, which is turned off");
     tern_session *s = tn_calloc(1, sizeof *s);
     if (!s) return tn_fail_oom(err, sizeof *s);
     s->source = model;

@@ -1,9 +1,9 @@
 /* bfloat16 convolution, every algorithm on every instruction set, against double precision on the rounded operands.
  *
- * Tolerance: as in test_conv.c, K products and additions, each rounded once (the dot product instructions may keep fewer
- * bits of what is below 2^-126, which does not occur), so (2 K + 4) eps (sum |a b| + |bias| + |residual|), and the
- * rounding of the result to bfloat16, half a unit of its last place: 2^-8 of its size. Winograd rounds the transformed
- * input and weights to bfloat16 as well: (2^-8 + 2^-8 + 2^-16) of what bounds its products. */
+ * Tolerance: as in test_conv.c, K products and additions, each rounded once (the dot product instructions may keep
+ * fewer bits of what is below 2^-126, which does not occur), so (2 K + 4) eps (sum |a b| + |bias| + |residual|), and
+ * the rounding of the result to bfloat16, half a unit of its last place: 2^-8 of its size. Winograd rounds the
+ * transformed input and weights to bfloat16 as well: (2^-8 + 2^-8 + 2^-16) of what bounds its products. */
 #include "kernels/check.h"
 
 #include "kernels/bf16_conv.h"
@@ -113,10 +113,11 @@ static void check(tn_bf16_isa isa, tn_bf16_algo algo, const problem *p, const ck
             if (c->act.kind != TN_ACT_NONE) tol = 1.1 * tol + 8 * ck_ulp(fabs(want) + tol);
             tol += HALF_UNIT * (fabs(want) + tol) + 0x1p-126;
             if (isnan(want) ? isnan(got) : fabs(got - want) <= tol) continue;
-            fail_msg("%s, %ldx%ldx%ldx%ld -> %ldx%ldx%ld, kernel %dx%d stride %d: channel %ld pixel %ld is %.9g instead "
-                     "of %.9g (+- %.3g)",
-                     tn_bf16_conv_name(isa, algo, c), (long)c->n, (long)c->ic, (long)c->ih, (long)c->iw, (long)c->oc,
-                     (long)c->oh, (long)c->ow, c->kh, c->kw, c->sw, (long)(i % c->oc), (long)j, got, want, tol);
+            fail_msg(
+                "%s, %ldx%ldx%ldx%ld -> %ldx%ldx%ld, kernel %dx%d stride %d: channel %ld pixel %ld is %.9g instead "
+                "of %.9g (+- %.3g)",
+                tn_bf16_conv_name(isa, algo, c), (long)c->n, (long)c->ic, (long)c->ih, (long)c->iw, (long)c->oc,
+                (long)c->oh, (long)c->ow, c->kh, c->kw, c->sw, (long)(i % c->oc), (long)j, got, want, tol);
         }
     }
     ck_lanes_zero(y->p, c->n, c->oc, hw, b);
@@ -253,10 +254,10 @@ static void winograd(void **state) {
     assert_true(seen >= 5);
 }
 
-#define SHAPE(IC, IH, OC, OH, G, K, S, P)                                                                        \
-    {                                                                                                            \
+#define SHAPE(IC, IH, OC, OH, G, K, S, P)                                                                           \
+    {                                                                                                               \
         .n = 1, .ic = IC, .ih = IH, .iw = IH, .oc = OC, .oh = OH, .ow = OH, .groups = G, .kh = K, .kw = K, .sh = S, \
-        .sw = S, .dh = 1, .dw = 1, .pad_top = P, .pad_left = P                                                   \
+        .sw = S, .dh = 1, .dw = 1, .pad_top = P, .pad_left = P                                                      \
     }
 
 /* Enough work for several strips, chunks and tasks. */

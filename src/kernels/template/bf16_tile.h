@@ -73,7 +73,7 @@ TN_INLINE void bf16_tile_run(const tn_bf16_tile *a, const int m, const int nv) {
 #define BF16_HEIGHTS(X) X(1) X(2)
 #endif
 
-#define BF16_DEFINE(m)                                                            \
+#define BF16_DEFINE(m)                                                          \
     static void bf16_##m##x1(const tn_bf16_tile *a) { bf16_tile_run(a, m, 1); } \
     static void bf16_##m##x2(const tn_bf16_tile *a) { bf16_tile_run(a, m, 2); }
 BF16_HEIGHTS(BF16_DEFINE)
