@@ -143,8 +143,9 @@ static tern_status assemble(builder *b, const graphs *g, const tn_compiled_part 
     at += g->size[0];
     uint64_t first = 0;
     for (size_t i = 0; i < n; i++) {
-        records[i] =
-            (part_record){(uint32_t)parts[i].tier, (uint32_t)parts[i].precision, parts[i].machine, at, g->size[i + 1], first, parts[i].n_packs};
+        records[i] = (part_record){
+            (uint32_t)parts[i].tier, (uint32_t)parts[i].precision, parts[i].machine, at, g->size[i + 1], first,
+            parts[i].n_packs};
         first += parts[i].n_packs;
         at += g->size[i + 1];
     }
@@ -231,7 +232,7 @@ static tern_status read_part(tern_model *m, const char *file, const header *h, s
     if (!packs) return tn_fail_oom(err, r.n_packs * sizeof *packs);
     for (uint64_t i = 0; i < r.n_packs; i++) TN_TRY(read_pack(m, file, h, r.first_pack + i, &packs[i], err));
     *out = (tn_compiled_part){.tier = (tern_cpu_tier)r.tier,
-                               .precision = (tern_precision)r.precision,
+                              .precision = (tern_precision)r.precision,
                               .machine = r.machine,
                               .graph = {file + r.graph, r.graph_size},
                               .packs = packs,

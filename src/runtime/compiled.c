@@ -51,7 +51,11 @@ static tern_status describe(tern_session *s, tn_compiled_part *part, tn_arena *a
     size_t n = tn_pack_cache_count(s->packs);
     tn_compiled_pack *packs = tn_arena_array(arena, n + 1, sizeof *packs);
     if (!packs) return tn_fail_oom(err, n * sizeof *packs);
-    *part = (tn_compiled_part){.tier = s->tier, .precision = s->options.precision, .machine = tn_compiled_machine(), .model = s->model, .packs = packs};
+    *part = (tn_compiled_part){.tier = s->tier,
+                               .precision = s->options.precision,
+                               .machine = tn_compiled_machine(),
+                               .model = s->model,
+                               .packs = packs};
     for (size_t i = 0; i < n; i++) {
         const tern_tensor *value;
         tn_compiled_pack p;
