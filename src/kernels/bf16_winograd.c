@@ -59,20 +59,36 @@ static size_t packed_bytes(const tn_bf16_kernels *q, const tn_conv *c) {
     return (size_t)tn_round_up(POSITIONS * ((c->ic + 1) / 2) * tn_round_up(c->oc, q->base->width) * 4, 64);
 }
 
+/* G g G^T: (3, 3) to (4, 4). */
+static void transform_weight(const float *g, double u[POSITIONS]) {
+    double t[4][3];
+    for (int j = 0; j < 3; j++) {
+        double a = (double)g[j], b = (double)g[3 + j], c = (double)g[6 + j];
+        t[0][j] = a;
+        t[1][j] = (a + b + c) / 2;
+        t[2][j] = (a - b + c) / 2;
+        t[3][j] = c;
+    }
+    for (int i = 0; i < 4; i++) {
+        double a = t[i][0], b = t[i][1], c = t[i][2];
+        u[i * 4] = a;
+        u[i * 4 + 1] = (a + b + c) / 2;
+        u[i * 4 + 2] = (a - b + c) / 2;
+        u[i * 4 + 3] = c;
+    }
+}
+
 static void pack(const tn_bf16_kernels *q, const tn_conv *c, const float *w, void *dst) {
-    const tn_kernels *k = q->base;
-    int64_t b = k->width, pairs = (c->ic + 1) / 2;
-    float block[9 * 16], u[POSITIONS * 16];
+    int64_t b = q->base->width, pairs = (c->ic + 1) / 2;
     memset(dst, 0, packed_bytes(q, c));
-    for (int64_t o = 0; o < c->oc; o += b) {
+    for (int64_t o = 0; o < c->oc; o++) {
         int64_t first = o / (2 * b) * 2 * b, width = c->oc - first > b ? 2 * b : b;
         uint16_t *to = (uint16_t *)dst + (first * POSITIONS * pairs + (o - first)) * 2;
         for (int64_t i = 0; i < c->ic; i++) {
-            k->layout_block_f32(w + (o * c->ic + i) * 9, c->ic * 9, block, b, TN_MIN(c->oc - o, b), 9);
-            k->winograd_weight_f32(block, u, b, 2);
+            double u[POSITIONS];
+            transform_weight(w + (o * c->ic + i) * 9, u);
             for (int64_t p = 0; p < POSITIONS; p++)
-                for (int64_t l = 0; l < b; l++)
-                    to[((p * pairs + i / 2) * width + l) * 2 + i % 2] = tn_f32_to_bf16(u[p * b + l]);
+                to[(p * pairs + i / 2) * width * 2 + i % 2] = tn_f32_to_bf16((float)u[p]);
         }
     }
 }
