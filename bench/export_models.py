@@ -6,7 +6,8 @@ change its speed, as long as its values stay ordinary numbers.
 
 Needs Debian's python3-torch and python3-torchvision. Of each it writes NAME.onnx and NAME.in.npy, an input
 (NAME.b4.onnx for batches of 4, NAME.b0.onnx for a free batch). No NAME: all. Networks of torchvision are those of its API; yolov5n and yolov5s are of
-the design of releases 6.0 to 7.0, with the three maps of raw heads as outputs.
+the design of releases 6.0 to 7.0, with the three maps of raw heads as outputs; mlp is three dense layers, whose time for one
+row is that of reading its weights (for ./do bench serve; only when it is named).
 """
 import argparse
 import os
@@ -113,6 +114,9 @@ class YoloV5(nn.Module):
 
 
 def build(name):
+    if name == "mlp":
+        layers = nn.Linear(768, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10)
+        return nn.Sequential(nn.Flatten(), *layers), 16
     if name in YOLOV5:
         return YoloV5(*YOLOV5[name]), 640
     more = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
@@ -175,8 +179,8 @@ def main():
     args = p.parse_args()
     known = [*TORCHVISION, *YOLOV5]
     for name in args.name:
-        if name not in known:
-            p.error(f"no network is called {name}; there are {' '.join(known)}")
+        if name not in (*known, "mlp"):
+            p.error(f"no network is called {name}; there are mlp {' '.join(known)}")
     if args.batch < 0:
         p.error("--batch wants no negative number")
     os.makedirs(args.folder, exist_ok=True)

@@ -79,7 +79,7 @@ def file_of(folder, name, batch):
 
 def export_missing(folder, names, batch):
     """Makes the networks that the cache does not hold yet, with Debian's PyTorch; returns why it did not."""
-    missing = [n for n in names if n in NETWORKS and not file_of(folder, n, batch).exists()]
+    missing = [n for n in names if n in (*NETWORKS, "mlp") and not file_of(folder, n, batch).exists()]
     if not missing:
         return None
     python = "/usr/bin/python3"

@@ -32,7 +32,7 @@ Requests are of the Open Inference Protocol with binary tensors; of several outp
 server share the machine. A model whose batch is fixed is served, but never batched.
 """
 # Besides the embedded classifier; bench/export_models.py makes them.
-NETWORKS = ("mobilenet_v2", "yolov5n")
+NETWORKS = ("mlp", "mobilenet_v2", "yolov5n")
 
 
 def say(text):
@@ -40,7 +40,7 @@ def say(text):
 
 
 def default_models(only):
-    """[(name, path)]: the embedded classifier, and two larger networks."""
+    """[(name, path)]: the embedded classifier, and others with random weights."""
     known = ["fashion", *NETWORKS]
     for name in only or []:
         if name not in known:
@@ -155,7 +155,18 @@ class Meter:
     def __init__(self, args, folder, port):
         self.args, self.folder, self.port = args, folder, port
 
+    def wait_until_idle(self):
+        """Until what the last clients left behind is worked off: a measurement begins with an empty queue."""
+        for _ in range(1200):
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=30) as answer:
+                # The question itself is under way.
+                if "\ntern_requests_under_way 1\n" in answer.read().decode():
+                    return
+            time.sleep(0.05)
+        raise EngineError("the server does not come to rest")
+
     def load(self, model, connections, seconds, data):
+        self.wait_until_idle()
         path = self.folder / f"{model}.request"
         path.write_bytes(data)
         out, _ = peers.run([self.args.load, str(self.port), str(connections), str(seconds), str(path)], seconds + 60)
@@ -263,7 +274,7 @@ def table(result):
 def parse():
     parser = argparse.ArgumentParser(prog="./do bench serve", description=DESCRIPTION,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", nargs="*", help="files instead of the usual three: NAME.onnx, NAME.pt")
+    parser.add_argument("model", nargs="*", help="files instead of the usual ones: NAME.onnx, NAME.pt")
     parser.add_argument("--only", nargs="+", metavar="NAME", help=f"of fashion, {', '.join(NETWORKS)} only these")
     parser.add_argument("--clients", type=int, default=64, help="connections at a time (64)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of a run (all)")

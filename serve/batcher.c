@@ -162,13 +162,15 @@ static bool stackable(const serve_job *a, const serve_job *b) {
     return true;
 }
 
+static int64_t largest_batch(const serve_version *v) { return v->sizes[v->n_sizes - 1]; }
+
 /* Rows that could run with the oldest request, up to the largest batch. */
 static int64_t rows_waiting(const serve_version *v) {
     const serve_job *head = v->queue.head;
-    int64_t rows = TN_MAX(head->rows, 1);
+    int64_t rows = TN_MAX(head->rows, 1), most = largest_batch(v);
     if (!v->batchable) return rows;
-    for (const serve_job *j = head->next; j && rows < v->max_batch; j = j->next) {
-        if (stackable(head, j) && rows + j->rows <= v->max_batch) rows += j->rows;
+    for (const serve_job *j = head->next; j && rows < most; j = j->next) {
+        if (stackable(head, j) && rows + j->rows <= most) rows += j->rows;
     }
     return rows;
 }
@@ -186,7 +188,7 @@ static uint64_t ready_at(const serve_version *v, bool stop) {
     const serve_job *head = v->queue.head;
     if (c->max_delay_us == 0 || !v->batchable || head->rows == 0 || stop) return 0;
     int64_t rows = rows_waiting(v);
-    if (rows >= v->max_batch) return 0;
+    if (rows >= largest_batch(v)) return 0;
     for (int i = 0; i < c->n_preferred; i++) {
         if (rows == c->preferred[i]) return 0;
     }
@@ -195,7 +197,7 @@ static uint64_t ready_at(const serve_version *v, bool stop) {
 
 /* Runs beside others that what waits in the queue is worth. An eighth of the largest batch: to wait for more would
  * leave cores idle, fewer rows would not save much by sharing a run. */
-static int64_t runs_waiting(const serve_version *v) { return v->queue.rows / TN_MAX(v->max_batch / 8, 1); }
+static int64_t runs_waiting(const serve_version *v) { return v->queue.rows / TN_MAX(largest_batch(v) / 8, 1); }
 
 /* Whether another run of this version may begin. Without a configured number of instances it is one at a time, on all
  * threads, which answers soonest; until so much waits that runs of one thread each fill the machine. Those do more in

@@ -100,6 +100,7 @@ void serve_v2_model(serve_exchange *x, tn_str model, tn_str version) {
     serve_put_open(&x->out, "parameters", '{');
     serve_put_string(&x->out, "task", task_names[v->task]);
     serve_put_i64(&x->out, "max_batch", v->max_batch);
+    serve_put_dims(&x->out, "batch_sizes", v->sizes, v->n_sizes);
     serve_put_close(&x->out, '}');
     serve_put_close(&x->out, '}');
     serve_version_unref(v);

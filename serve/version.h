@@ -31,7 +31,7 @@ typedef struct serve_version {
     const char **output_names;
     bool batchable; /* rows of several requests may share a run */
     int64_t max_batch;
-    int64_t sizes[SERVE_MAX_SIZES]; /* ascending, from 1 to max_batch */
+    int64_t sizes[SERVE_MAX_SIZES]; /* that are run: ascending from 1, at most max_batch */
     int n_sizes;
     serve_task task; /* NONE, CLASSIFY or DETECT */
     bool softmax;

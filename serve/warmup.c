@@ -2,8 +2,11 @@
 
 #include <string.h>
 
-/* Further batch sizes are left to the first requests that need them. */
+#include "thread/thread.h"
+
 #define BUDGET_NS 2000000000u
+#define SHORT_NS  200000 /* below, a measurement says little and a run costs little */
+#define SLOWER    1.03   /* what handing over rows one by one costs is less */
 
 /* Dims of input i for that many rows; false: not known. */
 static bool dims_for(const serve_version *v, int i, int64_t rows, int64_t *dims) {
@@ -152,21 +155,52 @@ static void note_types(serve_version *v, const trial *t) {
     }
 }
 
+void serve_keep_sizes(serve_version *v, const uint64_t *times, int tested) {
+    double best = (double)times[0];
+    int n = 1;
+    for (int i = 1; i < v->n_sizes; i++) {
+        double row = i < tested ? (double)times[i] / (double)v->sizes[i] : 0;
+        bool keep = i < tested && (times[i] < SHORT_NS || row <= best * SLOWER);
+        for (int k = 0; k < v->config.n_preferred; k++) keep = keep || v->config.preferred[k] == v->sizes[i];
+        if (keep) v->sizes[n++] = v->sizes[i];
+        if (i < tested) best = TN_MIN(best, row);
+    }
+    v->n_sizes = n;
+}
+
+/* The better of two runs, on one thread, as batches are run that others wait behind. */
+static uint64_t time_of(serve_job *job) {
+    uint64_t best = UINT64_MAX;
+    bool before = tn_thread_alone(true);
+    for (int i = 0; i < 2; i++) {
+        uint64_t begin = tn_clock_ns();
+        serve_run_jobs(&job, 1);
+        best = TN_MIN(best, tn_clock_ns() - begin);
+    }
+    tn_thread_alone(before);
+    return best;
+}
+
 static tern_status warm(serve_version *v, tern_error *err) {
     TN_TRY(settle_batching(v, err));
-    uint64_t end = tn_clock_ns() + BUDGET_NS;
-    for (int i = 0; i < v->n_sizes && tn_clock_ns() < end; i++) {
+    uint64_t end = tn_clock_ns() + BUDGET_NS, times[SERVE_MAX_SIZES];
+    int tested = 0;
+    bool good = true;
+    for (; tested < v->n_sizes && tn_clock_ns() < end; tested++) {
         trial t;
         bool known;
-        tern_status status = trial_init(&t, v, v->sizes[i], 1, &known, err);
+        tern_status status = trial_init(&t, v, v->sizes[tested], 1, &known, err);
         serve_job *job = &t.job;
         /* A failure is not held against the model: the numbers are made up. */
         if (status == TERN_OK && known) serve_run_jobs(&job, 1);
-        if (status == TERN_OK && known && job->status == TERN_OK) note_types(v, &t);
+        good = good && status == TERN_OK && known && job->status == TERN_OK;
+        if (good) note_types(v, &t);
+        if (good && v->n_sizes > 1) times[tested] = time_of(job);
         trial_release(&t, v);
         TN_TRY(status);
         if (!known) return TERN_OK;
     }
+    if (good && v->n_sizes > 1) serve_keep_sizes(v, times, tested);
     return TERN_OK;
 }
 

@@ -1,6 +1,7 @@
 /* What answers hold and how much of them: masks, what metadata says of outputs that the protocol has no word for, the
  * limit on all answers together, versions and their numbers. */
 #include "model_builder.h"
+#include "serve/warmup.h"
 #include "serve_test.h"
 #include "tern/graph.h"
 
@@ -199,12 +200,37 @@ static void versions_have_one_name(void **unused) {
     st_stop(&s);
 }
 
+/* Only what makes a row faster, or hardly slower, is run. */
+static void slow_batches_are_left_out(void **unused) {
+    (void)unused;
+    static const struct {
+        uint64_t times[4]; /* of 1, 2, 4 and 8 rows */
+        int tested, n;
+        int64_t sizes[4];
+    } cases[] = {
+        {{1000000, 1500000, 2000000, 3000000}, 4, 4, {1, 2, 4, 8}},
+        {{1000000, 2010000, 4400000, 9000000}, 4, 2, {1, 2}},
+        {{1000000, 2200000, 2000000, 3000000}, 4, 3, {1, 4, 8}},
+        {{1000000, 2000000, 0, 0}, 2, 2, {1, 2}}, /* no time to try the others */
+        {{1000, 5000, 20000, 300000}, 4, 3, {1, 2, 4}},
+    };
+    for (size_t i = 0; i < TN_COUNT(cases); i++) {
+        serve_version v = {.n_sizes = 4, .sizes = {1, 2, 4, 8}};
+        serve_keep_sizes(&v, cases[i].times, cases[i].tested);
+        assert_int_equal(v.n_sizes, cases[i].n);
+        assert_memory_equal(v.sizes, cases[i].sizes, (size_t)cases[i].n * sizeof *v.sizes);
+    }
+    serve_version v = {.n_sizes = 4, .sizes = {1, 2, 4, 8}, .config = {.preferred = {4}, .n_preferred = 1}};
+    serve_keep_sizes(&v, cases[1].times, 2);
+    assert_int_equal(v.n_sizes, 3);
+    assert_int_equal(v.sizes[2], 4);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(masks_are_cocos_run_lengths),
-        cmocka_unit_test(outputs_without_a_word),
-        cmocka_unit_test(answers_together_are_limited),
-        cmocka_unit_test(versions_have_one_name),
+        cmocka_unit_test(masks_are_cocos_run_lengths),  cmocka_unit_test(outputs_without_a_word),
+        cmocka_unit_test(answers_together_are_limited), cmocka_unit_test(versions_have_one_name),
+        cmocka_unit_test(slow_batches_are_left_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
