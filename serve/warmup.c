@@ -6,7 +6,6 @@
 
 #define BUDGET_NS 2000000000u
 #define SHORT_NS  200000 /* below, a measurement says little and a run costs little */
-#define SLOWER    1.03   /* what handing over rows one by one costs is less */
 
 /* Dims of input i for that many rows; false: not known. */
 static bool dims_for(const serve_version *v, int i, int64_t rows, int64_t *dims) {
@@ -160,7 +159,7 @@ void serve_keep_sizes(serve_version *v, const uint64_t *times, int tested) {
     int n = 1;
     for (int i = 1; i < v->n_sizes; i++) {
         double row = i < tested ? (double)times[i] / (double)v->sizes[i] : 0;
-        bool keep = i < tested && (times[i] < SHORT_NS || row <= best * SLOWER);
+        bool keep = i < tested && (times[i] < SHORT_NS || row <= best);
         for (int k = 0; k < v->config.n_preferred; k++) keep = keep || v->config.preferred[k] == v->sizes[i];
         if (keep) v->sizes[n++] = v->sizes[i];
         if (i < tested) best = TN_MIN(best, row);
