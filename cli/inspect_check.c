@@ -7,6 +7,7 @@
 #include "cli/json.h"
 #include "onnx/onnx.h"
 #include "ops/ops.h"
+#include "opt/opt.h"
 
 typedef struct findings {
     const char *path;
@@ -27,14 +28,21 @@ static void tell(void *context, const char *text) {
     }
 }
 
-/* Operators that the standard took back. */
-static void find_deprecated(const tn_graph *g, findings *f) {
+static void tell_attr(void *context, const tn_node *n, const char *text) {
+    char where[TN_NODE_TEXT], line[TN_NODE_TEXT + 220];
+    snprintf(line, sizeof line, "%s: %s", tn_node_text(n, where, sizeof where), text);
+    tell(context, line);
+}
+
+/* Attributes that an operator does not have, or lacks, and operators that the standard took back. */
+static void check_nodes(const tn_graph *g, findings *f) {
     static const struct {
         const char *name, *instead;
         int since;
     } gone[] = {{"Upsample", "Resize", 10}, {"Scatter", "ScatterElements", 11}};
     for (int i = 0; i < g->n_nodes; i++) {
         const tn_node *n = g->nodes[i];
+        tn_opset_check_attrs(n, tell_attr, f);
         for (size_t k = 0; k < TN_COUNT(gone); k++) {
             if (*n->domain || n->opset < gone[k].since || strcmp(n->op_type, gone[k].name) != 0) continue;
             char where[TN_NODE_TEXT], text[TN_NODE_TEXT + 120];
@@ -44,8 +52,8 @@ static void find_deprecated(const tn_graph *g, findings *f) {
         }
         for (int a = 0; a < n->n_attrs; a++) {
             const tn_attr *at = &n->attrs[a];
-            if (at->type == TN_ATTR_GRAPH) find_deprecated(at->g, f);
-            for (size_t k = 0; at->type == TN_ATTR_GRAPHS && k < at->count; k++) find_deprecated(at->graphs[k], f);
+            if (at->type == TN_ATTR_GRAPH) check_nodes(at->g, f);
+            for (size_t k = 0; at->type == TN_ATTR_GRAPHS && k < at->count; k++) check_nodes(at->graphs[k], f);
         }
     }
 }
@@ -61,7 +69,7 @@ static void check_loaded(const char *path, findings *f) {
         return;
     }
     if (tn_op_resolve_graph(model->graph, &err) != TERN_OK) tell(f, err.text);
-    find_deprecated(model->graph, f);
+    check_nodes(model->graph, f);
     tern_model_free(model);
 }
 

@@ -9,6 +9,8 @@
 
 #include "ops/unicode.h"
 
+#include <stdlib.h>
+
 enum { REGEX_MOST = 20000, REPEAT_MOST = 1000, NEST_MOST = 200, LAST_CHAR = 0x1100ff };
 
 typedef enum op { SET, SPLIT, JUMP, BEGIN_TEXT, END_TEXT, BEGIN_LINE, END_LINE, WORD, NOT_WORD, FAIL } op;
@@ -77,6 +79,46 @@ static tern_status add_range(parser *s, uint32_t first, uint32_t last) {
     if (!tn_grow(&s->ranges, &s->cap_ranges, s->n_ranges + 1, sizeof *s->ranges))
         return tn_fail_oom(s->err, s->n_ranges * sizeof *s->ranges);
     s->ranges[s->n_ranges++] = (range){first, last};
+    return TERN_OK;
+}
+
+/* Ranges [from, end) in order and without overlaps, so that a set is searched in logarithmic time. */
+static int compare_ranges(const void *a, const void *b) {
+    const range *p = a, *q = b;
+    return p->first < q->first ? -1 : p->first > q->first;
+}
+static void merge_ranges(parser *s, size_t from) {
+    if (s->n_ranges == from) return;
+    qsort(s->ranges + from, s->n_ranges - from, sizeof *s->ranges, compare_ranges);
+    size_t kept = from;
+    for (size_t i = from + 1; i < s->n_ranges; i++) {
+        if (s->ranges[i].first <= s->ranges[kept].last + 1)
+            s->ranges[kept].last = TN_MAX(s->ranges[kept].last, s->ranges[i].last);
+        else
+            s->ranges[++kept] = s->ranges[i];
+    }
+    s->n_ranges = kept + 1;
+}
+
+/* The ranges from `from` on become those between them. */
+static tern_status complement(parser *s, size_t from) {
+    merge_ranges(s, from);
+    uint32_t at = 0;
+    size_t kept = from;
+    for (size_t i = from; i < s->n_ranges; i++) {
+        range r = s->ranges[i];
+        if (r.first > at) s->ranges[kept++] = (range){at, r.first - 1};
+        at = r.last + 1;
+    }
+    s->n_ranges = kept;
+    return at <= LAST_CHAR ? add_range(s, at, LAST_CHAR) : TERN_OK;
+}
+
+/* The set of ranges from `first` on. */
+static tern_status emit_ranges(parser *s, size_t first, bool negated) {
+    merge_ranges(s, first);
+    TN_TRY(emit(s, SET, (int32_t)first, (int32_t)(s->n_ranges - first)));
+    s->code[s->n - 1].negated = negated;
     return TERN_OK;
 }
 
@@ -192,6 +234,41 @@ static bool class_escape(parser *s, const char **pairs, bool *negated) {
     return *pairs != NULL;
 }
 
+typedef struct class_reader {
+    parser *s;
+    tern_status status;
+} class_reader;
+
+static bool add_class_range(void *context, uint32_t first, uint32_t last) {
+    class_reader *r = context;
+    r->status = add_folded(r->s, first, last);
+    return r->status == TERN_OK;
+}
+
+/* \pN, \p{Name}, \p{^Name} and \P, at s->p. */
+static tern_status unicode_class(parser *s, bool *found) {
+    *found = s->end - s->p >= 2 && s->p[0] == '\\' && (s->p[1] == 'p' || s->p[1] == 'P');
+    if (!*found) return TERN_OK;
+    class_reader r = {.s = s};
+    bool negated = s->p[1] == 'P';
+    size_t first = s->n_ranges;
+    s->p += 2;
+    tn_str name = {s->p, 1};
+    if (s->p == s->end) return bad(s, "it ends too early");
+    if (*s->p == '{') {
+        const char *close = memchr(s->p, '}', (size_t)(s->end - s->p));
+        if (!close) return bad(s, "the name of a class of characters is not closed");
+        bool opposite = s->p[1] == '^';
+        negated ^= opposite;
+        name.data = s->p + 1 + opposite;
+        name.len = (size_t)(close - name.data);
+    }
+    if (!tn_unicode_class(name, add_class_range, &r)) return bad(s, "a class of Unicode (\\p) is unknown");
+    s->p = name.data + name.len + (*s->p == '{');
+    TN_TRY(r.status);
+    return negated ? complement(s, first) : TERN_OK;
+}
+
 static tern_status posix_class(parser *s, bool *found) {
     *found = false;
     if (s->end - s->p < 4 || s->p[0] != '[' || s->p[1] != ':') return TERN_OK;
@@ -222,6 +299,8 @@ static tern_status parse_class(parser *s) {
         uint32_t low, high;
         TN_TRY(posix_class(s, &posix));
         if (posix) continue;
+        TN_TRY(unicode_class(s, &posix));
+        if (posix) continue;
         if (class_escape(s, &pairs, &opposite)) {
             TN_TRY(add_pairs(s, pairs, opposite));
             continue;
@@ -236,21 +315,19 @@ static tern_status parse_class(parser *s) {
         TN_TRY(add_folded(s, low, high));
     }
     s->p++;
-    TN_TRY(emit(s, SET, (int32_t)first_range, (int32_t)(s->n_ranges - first_range)));
-    s->code[s->n - 1].negated = negated;
-    return TERN_OK;
+    return emit_ranges(s, first_range, negated);
 }
 
 static tern_status emit_set(parser *s, const char *pairs, bool negated) {
     size_t first = s->n_ranges;
     TN_TRY(add_pairs(s, pairs, negated));
-    return emit(s, SET, (int32_t)first, (int32_t)(s->n_ranges - first));
+    return emit_ranges(s, first, false);
 }
 
 static tern_status emit_char(parser *s, uint32_t c) {
     size_t first = s->n_ranges;
     TN_TRY(add_folded(s, c, c));
-    return emit(s, SET, (int32_t)first, (int32_t)(s->n_ranges - first));
+    return emit_ranges(s, first, false);
 }
 
 /* ---- the grammar ----------------------------------------------------------------------------------------------- */
@@ -335,7 +412,11 @@ static tern_status parse_escape(parser *s) {
     const char *pairs;
     bool negated;
     uint32_t c;
+    bool unicode;
+    size_t first = s->n_ranges;
     if (class_escape(s, &pairs, &negated)) return emit_set(s, pairs, negated);
+    TN_TRY(unicode_class(s, &unicode));
+    if (unicode) return emit_ranges(s, first, false);
     s->p++;
     switch (s->p < s->end ? *s->p : 0) {
     case 'A':
@@ -354,9 +435,6 @@ static tern_status parse_escape(parser *s) {
         s->p++;
         s->quoted = true;
         return TERN_OK;
-    case 'p':
-    case 'P':
-        return bad(s, "classes of Unicode (\\p) are not implemented");
     default:
         TN_TRY(read_escape(s, &c));
         return emit_char(s, c);
@@ -580,9 +658,16 @@ static void add_thread(const tn_regex *r, threads *t, int32_t start, uint64_t st
 }
 
 static bool in_set(const tn_regex *r, const instruction *i, uint32_t c) {
-    for (int32_t k = 0; k < i->b; k++)
-        if (c >= r->ranges[i->a + k].first && c <= r->ranges[i->a + k].last) return !i->negated;
-    return i->negated;
+    const range *ranges = r->ranges + i->a;
+    int32_t low = 0, high = i->b;
+    while (low < high) { /* the first range that does not end before c */
+        int32_t mid = low + (high - low) / 2;
+        if (ranges[mid].last < c)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return (low < i->b && c >= ranges[low].first) != i->negated;
 }
 
 static bool is_word(const char *text, size_t len, size_t at) {

@@ -164,7 +164,6 @@ FUNCTION(hard_swish)
 SHAPED(leaky_relu, "alpha", 0.01)
 SHAPED(thresholded_relu, "alpha", 1)
 SHAPED(elu, "alpha", 1)
-SHAPED(celu, "alpha", 1)
 SHAPED(swish, "alpha", 1)
 UNARY(hard_sigmoid, TN_EACH_FLOAT, TN_TYPES_FLOAT, TERN_UNDEFINED, SAME, "alpha", 0.2, "beta", 0.5)
 UNARY(relu, EACH_SIGNED, TN_TYPES_FLOAT | TN_TYPES_SINT, TERN_UNDEFINED, SAME, NULL, 0, NULL, 0)
@@ -189,6 +188,15 @@ static tern_status selu_prepare(tn_prepare *c) {
                                   float_attr(c->node, "gamma", first ? 1.0507 : 1.05070102214813232421875));
 }
 const tn_op tn_op_selu = TN_ELEMENTWISE_OP(float_infer, selu_prepare, 1, 1, SAME);
+
+TABLE(celu, TN_EACH_FLOAT)
+static tern_status celu_infer(tn_infer *c) {
+    return tn_elementwise_infer_unary(c, c->node->since < 28 ? TN_T(FLOAT) : TN_TYPES_FLOAT, TERN_UNDEFINED);
+}
+static tern_status celu_prepare(tn_prepare *c) {
+    return tn_elementwise_prepare(c, celu_table, float_attr(c->node, "alpha", 1), 0);
+}
+const tn_op tn_op_celu = TN_ELEMENTWISE_OP(celu_infer, celu_prepare, 1, 1, SAME);
 
 TABLE(gelu, TN_EACH_FLOAT)
 TABLE(gelu_tanh, TN_EACH_FLOAT)

@@ -41,6 +41,63 @@ uint32_t tn_unicode_upper(uint32_t c) {
     return map_case(upper_ranges, TN_COUNT(upper_ranges), c);
 }
 
+/* ---- classes --------------------------------------------------------------------------------------------------- */
+
+#include "ops/unicode_class.inc"
+
+enum { UNASSIGNED = (sizeof category_names - 1) / 2 - 1 };
+
+/* Bit k: the category of number k is meant. 0: it is no name of categories. */
+static uint32_t category_mask(tn_str name) {
+    uint32_t mask = 0;
+    if (name.len < 1 || name.len > 2) return 0;
+    for (int k = 0; k < UNASSIGNED; k++)
+        if (memcmp(category_names + 2 * k, name.data, name.len) == 0) mask |= (uint32_t)1 << k;
+    return mask;
+}
+
+/* Number of the script; 0, that of characters of no script, when there is none of that name. */
+static int script_number(tn_str name) {
+    int number = 0;
+    for (const char *p = script_names; *p; p += strlen(p) + 1, number++)
+        if (number && tn_str_eq(name, tn_str_c(p))) return number;
+    return 0;
+}
+
+static uint32_t run_length(const uint8_t **p) {
+    uint32_t n = 0;
+    for (int shift = 0;; shift += 7) {
+        uint8_t b = *(*p)++;
+        n |= (uint32_t)(b & 127) << shift;
+        if (b < 128) return n;
+    }
+}
+
+bool tn_unicode_class(tn_str name, bool (*fn)(void *context, uint32_t first, uint32_t last), void *context) {
+    uint32_t categories = category_mask(name), at = 0, begin = 0;
+    int script = categories ? 0 : script_number(name);
+    bool open = false, more = true;
+    if (tn_str_eq(name, tn_str_c("Any"))) {
+        fn(context, 0, 0x10ffff);
+        return true;
+    }
+    if (!categories && !script) return false;
+    const uint8_t *p = categories ? category_runs : script_runs;
+    const uint8_t *end = p + (categories ? sizeof category_runs : sizeof script_runs);
+    while (more && p < end) { /* neighbouring runs of the class become one range */
+        uint8_t head = *p++;
+        bool in = categories ? categories >> (head & 31) & 1 : head == script;
+        if (in && !open) begin = at;
+        if (!in && open) more = fn(context, begin, at - 1);
+        open = in;
+        at += categories && head >> 5 ? head >> 5 : run_length(&p);
+    }
+    if (open && more) fn(context, begin, at - 1);
+    return true;
+}
+
+/* ---- UTF-8 ----------------------------------------------------------------------------------------------------- */
+
 size_t tn_unicode_read(const char *s, size_t n, uint32_t *out) {
     const uint8_t *b = (const uint8_t *)s;
     size_t len = tn_utf8_length(s, n);

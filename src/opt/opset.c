@@ -165,6 +165,31 @@ bool tn_opset_allows(const tn_node *node, bool output, int i, tern_dtype dtype) 
     return tn_type_in(dtype, allowed);
 }
 
+void tn_opset_check_attrs(const tn_node *node, void (*fn)(void *context, const tn_node *node, const char *text),
+                          void *context) {
+    const schema *s = *node->domain ? NULL : find_schema(node->op_type, node->opset);
+    char text[200], name[64];
+    size_t len;
+    if (!s || !s->attrs) return;
+    for (int i = 0; i < node->n_attrs; i++) {
+        const char *own = node->attrs[i].name;
+        if (find_attr(s, own, &len) || strncmp(own, "__", 2) == 0) continue;
+        snprintf(text, sizeof text, "version %d of the operator has no attribute '%.100s'", s->since, own);
+        fn(context, node, text);
+    }
+    for (const char *p = s->attrs; *p;) {
+        size_t item = strcspn(p, ",");
+        snprintf(name, sizeof name, "%.*s", (int)TN_MIN(item, sizeof name), p);
+        if (item && item < sizeof name && name[item - 1] == '!') {
+            name[item - 1] = 0;
+            snprintf(text, sizeof text, "attribute '%s', which version %d of the operator needs, is missing", name,
+                     s->since);
+            if (!tn_attr_find(node, name)) fn(context, node, text);
+        }
+        p += item + (p[item] == ',');
+    }
+}
+
 /* ---- steps ----------------------------------------------------------------------------------------------------- */
 
 /* Adapters count on a first output, which a file may leave out. */

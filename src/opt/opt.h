@@ -60,6 +60,10 @@ tern_status tn_opt_half(tern_model *model, tern_dtype half, tn_keep_fn keep, voi
                         tern_error *err);
 /* Whether the standard lets input (output) i of that node be of type `dtype`, in the model's opset. */
 bool tn_opset_allows(const tn_node *node, bool output, int i, tern_dtype dtype);
+/* Calls fn for every attribute of a standard operator that its version does not have, and for those that it must have
+ * and the node has not; names that start with two underscores are free for all. */
+void tn_opset_check_attrs(const tn_node *node, void (*fn)(void *context, const tn_node *node, const char *text),
+                          void *context);
 
 /* ---- for passes ------------------------------------------------------------------------------------------------ */
 

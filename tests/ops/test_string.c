@@ -210,10 +210,11 @@ static void test_regex_matches(void **state) {
 
 static void test_regex_refuses(void **state) {
     (void)state;
-    static const char *const bad[] = {"(",           ")",       "a)",    "[a",      "*a",      "a**",
-                                      "a{3,2}",      "a{1001}", "(?=a)", "(?<=a)b", "\\1",     "\\",
-                                      "[b-a]",       "\\p{L}",  "(?z)a", "(?P<n",   "[[:x:]]", "((a{99}){99}){99}",
-                                      "\\x{110000}", "\\xg",    "\xff"};
+    static const char *const bad[] = {
+        "(",           ")",     "a)",      "[a",    "*a",    "a**",     "a{3,2}",
+        "a{1001}",     "(?=a)", "(?<=a)b", "\\1",   "\\",    "[b-a]",   "\\p{Foo}",
+        "\\p{L",       "\\p",   "\\pX",    "(?z)a", "(?P<n", "[[:x:]]", "((a{99}){99}){99}",
+        "\\x{110000}", "\\xg",  "\xff"};
     for (size_t i = 0; i < TN_COUNT(bad); i++) {
         op_test t;
         op_begin(&t, "RegexFullMatch", 20);
@@ -232,6 +233,44 @@ static void test_regex_refuses(void **state) {
 }
 
 /* What takes a backtracking matcher 2^n steps. */
+static void test_regex_unicode_classes(void **state) {
+    (void)state;
+    static const struct {
+        const char *pattern, *text;
+        bool yes;
+    } cases[] = {
+        {"\\p{L}+", "aZ\xc3\xa9\xce\xa9\xe6\xbc\xa2", true}, /* latin, e with acute, Omega, a Han character */
+        {"\\p{L}+", "a1", false},
+        {"\\pN+", "1\xd9\xa3\xe2\x85\xa3", true}, /* Arabic three, Roman four */
+        {"\\p{Nd}+", "\xe2\x85\xa3", false},
+        {"\\p{Lu}\\p{Ll}", "\xce\xa9\xcf\x89", true},
+        {"\\p{Lu}", "\xcf\x89", false},
+        {"(?i)\\p{Lu}", "\xcf\x89", true},
+        {"(?i)\\P{Lu}", "\xcf\x89", false},
+        {"\\P{Lu}", "\xcf\x89", true},
+        {"\\P{L}+", "1 .", true},
+        {"\\p{^L}+", "1a", false},
+        {"\\P{^L}+", "ab", true},
+        {"\\p{Greek}+", "\xce\xa9\xcf\x89", true},
+        {"\\p{Greek}+", "w", false},
+        {"\\p{Han}\\p{Hiragana}\\p{Cyrillic}", "\xe6\xbc\xa2\xe3\x81\x82\xd0\xb6", true},
+        {"[\\p{Greek}0-9\\p{Sc}]+",
+         "\xce\xa9"
+         "5\xe2\x82\xac",
+         true}, /* the euro */
+        {"[^\\p{L}\\d]", "\xce\xa9", false},
+        {"[^\\p{L}\\d]", "-", true},
+        {"\\p{Cc}", "\n", true},
+        {"\\p{Any}", "\xf0\x9f\x98\x80", true},
+        {"\\p{So}", "\xf0\x9f\x98\x80", true}, /* a smiling face */
+        {"\\p{Zanabazar_Square}", "\xf0\x91\xa8\x80", true},
+        {"\\p{Co}", "\xf4\x8f\xbf\xbd", true}, /* the last character of private use */
+    };
+    for (size_t i = 0; i < TN_COUNT(cases); i++)
+        if (matches(cases[i].pattern, cases[i].text, strlen(cases[i].text)) != cases[i].yes)
+            fail_msg("'%s' on '%s': expected %d", cases[i].pattern, cases[i].text, cases[i].yes);
+}
+
 static void test_regex_is_linear(void **state) {
     (void)state;
     size_t n = 20000;
@@ -255,10 +294,15 @@ static void test_regex_operator(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_concat),         cmocka_unit_test(test_split),
-        cmocka_unit_test(test_normalizer),     cmocka_unit_test(test_tfidf),
-        cmocka_unit_test(test_tfidf_refuses),  cmocka_unit_test(test_regex_matches),
-        cmocka_unit_test(test_regex_refuses),  cmocka_unit_test(test_regex_is_linear),
+        cmocka_unit_test(test_concat),
+        cmocka_unit_test(test_split),
+        cmocka_unit_test(test_normalizer),
+        cmocka_unit_test(test_tfidf),
+        cmocka_unit_test(test_tfidf_refuses),
+        cmocka_unit_test(test_regex_matches),
+        cmocka_unit_test(test_regex_unicode_classes),
+        cmocka_unit_test(test_regex_refuses),
+        cmocka_unit_test(test_regex_is_linear),
         cmocka_unit_test(test_regex_operator),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

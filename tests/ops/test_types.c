@@ -157,6 +157,7 @@ static tern_status try_node(op_test *t, const schema *s, int input, tern_dtype d
     }
     add_attrs(t, r ? r->attrs : NULL);
     add_attrs(t, more);
+    if (!strcmp(s->name, "DequantizeLinear") && dtype == TERN_FLOAT8E8M0) op_attr_i(t, "output_dtype", TERN_FLOAT);
     if (!strcmp(s->name, "BitCast")) op_attr_i(t, "to", dtype);
     if (!strcmp(s->name, "TfIdfVectorizer")) {
         if (dtype == TERN_STRING)

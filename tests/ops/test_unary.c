@@ -95,7 +95,7 @@ static const struct function {
     {"ThresholdedRelu", 10, f_thresholded, -2, 2, 0, 0, {"alpha"}, {0.5}, 0, 0},
     {"Elu", 6, f_elu, -5, 5, 4, 2, {"alpha"}, {2}, 0, 0},
     {"Selu", 6, f_selu, -5, 5, 4, 2, {0}, {0}, 0, 0},
-    {"Celu", 12, f_celu, -5, 5, 4, 2, {"alpha"}, {2}, 0, 0},
+    {"Celu", 28, f_celu, -5, 5, 4, 2, {"alpha"}, {2}, 0, 0},
     {"Gelu", 20, f_gelu, -5, 5, 4, 5, {0}, {0}, 0, 0},
     {"Gelu", 20, f_gelu_tanh, -5, 5, 4, 5, {0}, {0}, "approximate", "tanh"},
     {"Mish", 18, f_mish, -5, 5, 8, 5, {0}, {0}, 0, 0},

@@ -292,11 +292,48 @@ static void test_simplify(void **state) {
     }
 }
 
+static void note(void *context, const tn_node *node, const char *text) {
+    (void)node;
+    char *all = context;
+    snprintf(all + strlen(all), 300 - strlen(all), "%s; ", text);
+}
+
+/* What onnx.checker says of the same nodes. */
+static void test_attributes(void **state) {
+    (void)state;
+    static const struct {
+        const char *op;
+        int opset;
+        const char *attr, *says;
+    } cases[] = {
+        {"Relu", 17, "foo", "version 14 of the operator has no attribute 'foo'; "},
+        {"Relu", 17, "__foo", ""},
+        {"Relu", 1, "consumed_inputs", ""},
+        {"Softmax", 17, "axis", ""},
+        {"Softmax", 17, "axi", "version 13 of the operator has no attribute 'axi'; "},
+        {"Concat", 17, NULL, "attribute 'axis', which version 13 of the operator needs, is missing; "},
+        {"Concat", 17, "axis", ""},
+        {"Concat", 3, NULL, ""},
+    };
+    for (size_t i = 0; i < TN_COUNT(cases); i++) {
+        mb b;
+        char text[300] = "";
+        begin(&b, cases[i].opset);
+        tn_node *n = mb_node(&b, cases[i].op, "x", "y");
+        if (cases[i].attr) mb_attr(n, cases[i].attr, TN_ATTR_INT);
+        tn_opset_check_attrs(n, note, text);
+        assert_string_equal(text, cases[i].says);
+        mb_output(&b, "y");
+        tern_model_free(mb_end(&b));
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_conversions),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_simplify),
+        cmocka_unit_test(test_attributes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
