@@ -114,7 +114,7 @@ static tern_status dequantize_infer(tn_infer *c) {
     tern_dtype y = c->in[1] ? c->in[1]->dtype : TERN_UNDEFINED;
     TN_TRY(check_dtype_attr(c, "output_dtype", FLOATS, &y));
     if (y == TERN_FLOAT8E8M0) /* the scale's type is the output's, which can not be this one */
-        return tn_infer_fail(c, TERN_TYPE_MISMATCH, "the scale is %s: attribute 'output_dtype' has to say the output's",
+        return tn_infer_fail(c, TERN_INVALID_MODEL, "the scale is %s: attribute 'output_dtype' has to say the output's",
                              tern_dtype_name(y));
     return infer_common(c, y);
 }
