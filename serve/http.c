@@ -38,14 +38,18 @@ typedef struct peer {
     bool working;      /* the answer is being made: nothing is expected of the client */
 } peer;
 
-#define FUNCTIONS(F)                                                                                               \
-    F(MHD_add_response_header)                                                                                     \
-    F(MHD_create_response_from_buffer)                                                                             \
-    F(MHD_destroy_response)                                                                                        \
-    F(MHD_get_connection_info)                                                                                     \
-    F(MHD_get_connection_values) F(MHD_get_connection_values_n) F(MHD_get_daemon_info) F(MHD_is_feature_supported) \
-        F(MHD_lookup_connection_value) F(MHD_queue_response) F(MHD_quiesce_daemon) F(MHD_resume_connection)        \
-            F(MHD_start_daemon) F(MHD_stop_daemon) F(MHD_suspend_connection)
+#define FUNCTIONS(F)                   \
+    F(MHD_add_response_header)         \
+    F(MHD_create_response_from_buffer) \
+    F(MHD_destroy_response)            \
+    F(MHD_get_connection_info)         \
+    F(MHD_get_connection_values)       \
+    F(MHD_get_connection_values_n)     \
+    F(MHD_get_daemon_info)             \
+    F(MHD_is_feature_supported)        \
+    F(MHD_lookup_connection_value)     \
+    F(MHD_queue_response)              \
+    F(MHD_quiesce_daemon) F(MHD_resume_connection) F(MHD_start_daemon) F(MHD_stop_daemon) F(MHD_suspend_connection)
 
 typedef struct library {
     FUNCTIONS(TN_LIBRARY_FIELD)

@@ -389,7 +389,7 @@ static void winograd(void **state) {
         c.ih = ck_int(3, 17), c.iw = ck_int(3, 19);
         if (i % 10 == 0) c.n = 1, c.ic = 9, c.oc = 17, c.ih = 60, c.iw = 65;
         if (i % 3 == 1) c.sh = c.sw = 2, c.ic = 16 * ck_int(1, 3), c.ih += 14, c.iw += 20;
-        if (i == 7) c.ih = 90, c.iw = 75;                      /* many blocks */
+        if (i == 7) c.ih = 90, c.iw = 75;                     /* many blocks */
         if (i == 13) c.ic = 256, c.oc = 70, c.ih = c.iw = 23; /* groups of panels */
         set_output(&c, ck_int(0, 2), ck_int(0, 2));
         c.residual = ck_int(0, 1);

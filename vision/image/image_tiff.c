@@ -22,11 +22,11 @@ const char *tn_image_tiff_library(void) { return NULL; }
 const char *tn_image_tiff_library(void) { return "libtiff " TEXT_OF(TIFFLIB_VERSION); }
 
 #if TIFFLIB_VERSION >= 20221213
-#define OPENING(F)                                                               \
-    F(TIFFOpenOptionsAlloc)                                                      \
-    F(TIFFOpenOptionsFree)                                                       \
-    F(TIFFOpenOptionsSetMaxSingleMemAlloc) F(TIFFOpenOptionsSetErrorHandlerExtR) \
-        F(TIFFOpenOptionsSetWarningHandlerExtR) F(TIFFClientOpenExt)
+#define OPENING(F)                         \
+    F(TIFFOpenOptionsAlloc)                \
+    F(TIFFOpenOptionsFree)                 \
+    F(TIFFOpenOptionsSetMaxSingleMemAlloc) \
+    F(TIFFOpenOptionsSetErrorHandlerExtR) F(TIFFOpenOptionsSetWarningHandlerExtR) F(TIFFClientOpenExt)
 #else
 #define OPENING(F) F(TIFFSetErrorHandler) F(TIFFSetWarningHandler) F(TIFFSetErrorHandlerExt) F(TIFFClientOpen)
 #endif
