@@ -228,6 +228,7 @@ tern_status cli_variant_open(cli_variant *v, const cli_bench_plan *plan, tern_er
     options.threads = v->threads;
     options.optimize = v->optimize;
     options.precision = (tern_precision)v->precision;
+    options.tune = v->tune;
     inputs.batch = v->batch;
     tern_cpu_tier before = tern_cpu_get_tier();
     TN_TRY(tern_cpu_set_mask((tern_cpu_tier)v->tier, err));

@@ -11,7 +11,7 @@ typedef struct cli_variant {
     char label[160]; /* tells it from the others */
     int threads;
     int tier, precision;
-    bool optimize;
+    bool optimize, tune;
     int64_t batch; /* 0: none was asked for */
     tern_model *model;
     tern_session *session;

@@ -55,6 +55,13 @@ void *cli_must(void *ptr) {
     return ptr;
 }
 
+static void show_tuning(void *context, size_t done, size_t total) {
+    cli_progress *bar = context;
+    if (done == 1) cli_progress_begin(bar, "tune", (int64_t)total);
+    cli_progress_step(bar, (int64_t)done - bar->done);
+    if (done >= total) cli_progress_clear(bar);
+}
+
 tern_options cli_session_options(const cli_common *common) {
     tern_options options;
     tern_options_init(&options);
@@ -62,5 +69,9 @@ tern_options cli_session_options(const cli_common *common) {
     options.optimize = common->optimize;
     options.precision = (tern_precision)common->precision;
     options.memory_limit = (size_t)common->memory_limit;
+    options.tune = common->tune || common->tune_cache;
+    options.tune_cache = common->tune_cache;
+    options.tune_progress = show_tuning;
+    options.tune_context = (void *)(uintptr_t)&common->tuning; /* arguments as parsed are not constant */
     return options;
 }

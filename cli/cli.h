@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cli/progress.h"
 #include "tern/tern.h"
 
 /* Exit codes. */
@@ -65,10 +66,13 @@ typedef struct cli_option {
 
 /* The struct of arguments of every command begins with this. */
 typedef struct cli_common {
-    int64_t threads;      /* 0: one per physical core */
-    int cpu;              /* a tern_cpu_tier; -1: the best there is */
-    int precision;        /* a tern_precision */
-    bool optimize;        /* true unless --no-fuse */
+    int64_t threads; /* 0: one per physical core */
+    int cpu;         /* a tern_cpu_tier; -1: the best there is */
+    int precision;   /* a tern_precision */
+    bool optimize;   /* true unless --no-fuse */
+    bool tune;
+    const char *tune_cache; /* NULL: the usual place */
+    cli_progress tuning;
     int64_t memory_limit; /* bytes of a run's values; 0: the machine's memory */
     bool json;
 } cli_common;
@@ -101,6 +105,16 @@ typedef struct cli_common {
         .name = "memory-limit", .type = CLI_BYTES, .value = "SIZE",                                         \
         .help = "fail rather than use more than SIZE (64K, 512M, 2G) for the values of a run [the memory]", \
         .offset = offsetof(cli_common, memory_limit)                                                        \
+    }
+#define CLI_OPT_TUNE                                                                                             \
+    {.name = "tune",                                                                                             \
+     .type = CLI_FLAG,                                                                                           \
+     .help = "choose between algorithms by timing each layer's when the model is loaded; what is found is kept", \
+     .offset = offsetof(cli_common, tune)},                                                                      \
+    {                                                                                                            \
+        .name = "tune-cache", .type = CLI_STRING, .value = "FILE",                                               \
+        .help = "the same, kept in FILE instead of tern/tune.txt in $XDG_CACHE_HOME or ~/.cache",                \
+        .offset = offsetof(cli_common, tune_cache)                                                               \
     }
 #define CLI_OPT_JSON \
     { .name = "json", .type = CLI_FLAG, .help = "print the result as JSON", .offset = offsetof(cli_common, json) }

@@ -37,10 +37,11 @@ static cli_variant base_variant(const bench_args *a, const char *path) {
                          .tier = (int)tern_cpu_get_tier(),
                          .optimize = a->common.optimize,
                          .precision = a->common.precision,
+                         .tune = a->common.tune || a->common.tune_cache,
                          .batch = a->batch};
 }
 
-/* "threads=2", "batch=8", "cpu=avx2", "precision=bf16", "no-fuse". */
+/* "threads=2", "batch=8", "cpu=avx2", "precision=bf16", "tune", "no-fuse". */
 static bool apply_setting(cli_variant *v, const char *text) {
     const char *value = strchr(text, '=');
     size_t n = value ? (size_t)(value - text) : strlen(text);
@@ -51,6 +52,8 @@ static bool apply_setting(cli_variant *v, const char *text) {
         v->threads = (int)number;
     } else if (n == 5 && strncmp(text, "batch", n) == 0 && good && number <= 1000000) {
         v->batch = number;
+    } else if (strcmp(text, "tune") == 0) {
+        v->tune = true;
     } else if (strcmp(text, "no-fuse") == 0) {
         v->optimize = false;
     } else if (n == 9 && strncmp(text, "precision", n) == 0 && value) {
@@ -88,7 +91,7 @@ static int list_variants(const bench_args *a, const char *path, variants *all) {
         cli_variant v = base_variant(a, path);
         if (!apply_setting(&v, a->vary.items[i]))
             return cli_usage_error(&cli_cmd_bench,
-                                   "--vary wants threads=N, batch=N, cpu=TIER, precision=P or no-fuse, not '%s'",
+                                   "--vary wants threads=N, batch=N, cpu=TIER, precision=P, tune or no-fuse, not '%s'",
                                    a->vary.items[i]);
         code = add_variant(all, v);
     }
@@ -101,7 +104,7 @@ static void label(cli_variant *v, int64_t streams) {
     if (streams > 1) snprintf(more, sizeof more, ", %lld streams", (long long)streams);
     snprintf(v->label, sizeof v->label, "%d thread%s, %s%s%s%s%s", v->threads, v->threads == 1 ? "" : "s",
              tern_cpu_tier_name((tern_cpu_tier)v->tier), v->precision ? ", bf16" : "", v->optimize ? "" : ", not fused",
-             batch, more);
+             v->tune ? ", tuned" : "", batch, more);
 }
 
 /* ---- results --------------------------------------------------------------------------------------------------- */
@@ -129,6 +132,7 @@ static void add_json(cJSON *o, const bench_args *a, const cli_variant *v) {
     cli_json_string(o, "cpu", tern_cpu_tier_name((tern_cpu_tier)v->tier));
     cli_json_string(o, "precision", v->precision ? "bf16" : "f32");
     cli_json_bool(o, "fused", v->optimize);
+    cli_json_bool(o, "tuned", v->tune);
     cli_json_int(o, "streams", a->streams);
     cli_json_int(o, "batch", TN_MAX(v->batch, (int64_t)1));
     cli_json_int(o, "runs", (int64_t)v->count);
@@ -230,7 +234,7 @@ static const cli_option options[] = {
      .min = 1, .max = 1000000},
     {"compare", 0, CLI_STRING, "MODEL", "measure this model, too, in turns", offsetof(bench_args, compare), .min = 0},
     {"vary", 0, CLI_STRINGS, "SETTING",
-     "measure MODEL with another setting, too, in turns: threads=N, batch=N, cpu=TIER, precision=P or "
+     "measure MODEL with another setting, too, in turns: threads=N, batch=N, cpu=TIER, precision=P, tune or "
      "no-fuse",
      offsetof(bench_args, vary), .min = 0},
     {"input", 'i', CLI_STRINGS, "NAME=FILE", "an input from a file (see tern run) instead of random numbers",
@@ -241,6 +245,7 @@ static const cli_option options[] = {
     CLI_OPT_PRECISION,
     CLI_OPT_NO_FUSE,
     CLI_OPT_MEMORY_LIMIT,
+    CLI_OPT_TUNE,
     CLI_OPT_JSON,
 };
 static const char *const examples[] = {"tern bench net.onnx --threads 1,2,4",

@@ -116,6 +116,7 @@ static const cli_option options[] = {
      .min = 1, .max = 1000000},
     CLI_OPT_THREADS,
     CLI_OPT_PRECISION,
+    CLI_OPT_TUNE,
     CLI_OPT_JSON,
 };
 static const char *const examples[] = {"tern compile net.onnx -o net.tern",

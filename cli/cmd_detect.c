@@ -244,6 +244,7 @@ static const cli_option options[] = {
     CLI_OPT_CPU,
     CLI_OPT_PRECISION,
     CLI_OPT_NO_FUSE,
+    CLI_OPT_TUNE,
     CLI_OPT_JSON,
 };
 

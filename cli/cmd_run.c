@@ -294,6 +294,7 @@ static const cli_option options[] = {
     CLI_OPT_PRECISION,
     CLI_OPT_NO_FUSE,
     CLI_OPT_MEMORY_LIMIT,
+    CLI_OPT_TUNE,
     CLI_OPT_JSON,
 };
 static const char *const examples[] = {"tern run net.onnx --input x.npy",

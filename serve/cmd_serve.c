@@ -38,6 +38,8 @@ static int run(void *args, char **operands, int count) {
                              .host = a->host,
                              .port = (int)a->port,
                              .threads = (int)a->common.threads,
+                             .tune = a->common.tune || a->common.tune_cache,
+                             .tune_cache = a->common.tune_cache,
                              .executors = (int)a->executors,
                              .http_threads = (int)a->http_threads,
                              .max_body = (size_t)a->max_body << 20,
@@ -92,6 +94,7 @@ static const cli_option options[] = {
     {"access-log", 0, CLI_STRING, "FILE|-|none", "a line of JSON per answer (default: -, standard output)",
      ROW(access_log), 0, 0},
     CLI_OPT_THREADS,
+    CLI_OPT_TUNE,
     CLI_OPT_CPU,
 };
 

@@ -154,6 +154,8 @@ static tern_status load_version(serve_repository *r, const serve_scan_model *sm,
                        .config = config,
                        .folder = sm->folder,
                        .threads = r->options.threads,
+                       .tune = r->options.tune,
+                       .tune_cache = r->options.tune_cache,
                        .stats = &s->stats};
     if (status == TERN_OK) status = serve_version_load(out, &load, err);
     tn_text_release(&path);

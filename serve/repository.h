@@ -20,6 +20,8 @@ typedef struct serve_repository_options {
     const char *const *sources;
     size_t n_sources; /* 0: the embedded model */
     int threads;      /* of a session; 0: one per core */
+    bool tune;        /* see tern_options */
+    const char *tune_cache;
     /* One line about a model that came, went or failed; any thread. */
     void (*note)(void *context, const char *line);
     void *note_context;

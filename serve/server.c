@@ -66,6 +66,8 @@ tern_status serve_server_init(serve_server *s, const serve_options *options,
     serve_repository_options r = {.sources = options->sources,
                                   .n_sources = options->n_sources,
                                   .threads = options->threads,
+                                  .tune = options->tune,
+                                  .tune_cache = options->tune_cache,
                                   .note = note,
                                   .note_context = context};
     tern_status status = options->api_key_file ? read_keys(s, options->api_key_file, err) : TERN_OK;

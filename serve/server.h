@@ -14,6 +14,8 @@ typedef struct serve_options {
     const char *host;
     int port;                       /* 0: any free one */
     int threads;                    /* of a run; 0: one per core */
+    bool tune;                      /* see tern_options */
+    const char *tune_cache;         /* likewise */
     int executors;                  /* runs at a time; 0: one per core */
     int http_threads;               /* [2] */
     size_t max_body;                /* bytes of a request's body, inflated too */

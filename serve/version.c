@@ -293,6 +293,8 @@ static tern_status load_all(serve_version *v, const serve_load *load, tern_error
     o.threads = v->config.threads ? (int)v->config.threads : load->threads;
     o.max_plans = v->n_sizes + 7;
     if (v->config.bf16) o.precision = TERN_PRECISION_BF16;
+    o.tune = load->tune;
+    o.tune_cache = load->tune_cache;
     TN_TRY(tern_session_create(&v->session, v->model, &o, err));
     TN_TRY(load_labels(v, load, err));
     TN_TRY(set_up_pictures(v, load, err));

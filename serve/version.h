@@ -51,6 +51,8 @@ typedef struct serve_load {
     const serve_config *config; /* read from `folder`; what `override` says is on top of it already */
     const char *folder;         /* for labels */
     int threads;                /* of sessions whose configuration says none; 0: one per core */
+    bool tune;                  /* see tern_options */
+    const char *tune_cache;
     serve_stats *stats;
 } serve_load;
 

@@ -37,6 +37,11 @@ typedef struct tern_options {
     tern_profile_fn profile; /* called on the thread that runs; NULL: none */
     void *profile_context;
     tern_precision precision; /* [TERN_PRECISION_F32] */
+    bool tune;                /* choose between algorithms by timing them, when a plan is made [false] */
+    const char *tune_cache; /* file for what that finds, read by tern_session_create and all plans; the string outlives
+                             * the session. NULL: tern/tune.txt in $XDG_CACHE_HOME or ~/.cache */
+    void (*tune_progress)(void *context, size_t done, size_t total); /* of layers of the main graph; NULL: none */
+    void *tune_context;
 } tern_options;
 
 /* A named tensor. */

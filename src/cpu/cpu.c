@@ -70,11 +70,6 @@ static void read_features(void) {}
 
 /* ---- caches and cores ---- */
 
-static size_t cache_size(int name, size_t otherwise) {
-    long size = sysconf(name);
-    return size > 0 ? (size_t)size : otherwise;
-}
-
 // The first line of a small file of the system; false when it is not there.
 static bool read_line(const char *path, char *line, size_t size) {
     FILE *file = fopen(path, "re");
@@ -82,6 +77,27 @@ static bool read_line(const char *path, char *line, size_t size) {
     bool ok = fgets(line, (int)size, file) != NULL;
     fclose(file);
     return ok;
+}
+
+// Of the data or unified cache of that level: what one core can reach. sysconf adds up all L3 caches of some
+// processors.
+static size_t cache_size(int level, int name, size_t otherwise) {
+    enum { INDICES = 8 };
+    char path[128], line[64];
+    for (int i = 0; i < INDICES; i++) {
+        char *unit;
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/level", i);
+        if (!read_line(path, line, sizeof line)) break;
+        if (strtol(line, NULL, 10) != level) continue;
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/type", i);
+        if (!read_line(path, line, sizeof line) || line[0] == 'I') continue; // Instruction
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/size", i);
+        if (!read_line(path, line, sizeof line)) continue;
+        unsigned long long size = strtoull(line, &unit, 10); // "32768K"
+        if (size > 0 && size < 1u << 30) return (size_t)size << (*unit == 'K' ? 10 : *unit == 'M' ? 20 : 0);
+    }
+    long size = sysconf(name);
+    return size > 0 ? (size_t)size : otherwise;
 }
 
 // The lowest number among the threads of a CPU's core: the same for all of them.
@@ -136,9 +152,9 @@ static void read_info(void) {
     info.tier = TERN_CPU_SCALAR;
     snprintf(info.name, sizeof info.name, "unknown");
     read_features();
-    info.l1d = cache_size(_SC_LEVEL1_DCACHE_SIZE, 32 << 10);
-    info.l2 = cache_size(_SC_LEVEL2_CACHE_SIZE, 512 << 10);
-    info.l3 = cache_size(_SC_LEVEL3_CACHE_SIZE, 4 << 20);
+    info.l1d = cache_size(1, _SC_LEVEL1_DCACHE_SIZE, 32 << 10);
+    info.l2 = cache_size(2, _SC_LEVEL2_CACHE_SIZE, 512 << 10);
+    info.l3 = cache_size(3, _SC_LEVEL3_CACHE_SIZE, 4 << 20);
     read_cores();
 }
 

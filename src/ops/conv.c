@@ -2,6 +2,7 @@
 
 #include "kernels/bf16_conv.h"
 #include "kernels/conv.h"
+#include "kernels/tune.h"
 #include "ops/conv_internal.h"
 #include "ops/fused.h"
 
@@ -191,6 +192,26 @@ static void pack_blocked(const void *context, const tern_tensor *value, void *ds
     p->algo->pack(&p->conv, value->data, dst);
 }
 
+static uint64_t pack_key(const tn_conv_algo *algo, const tn_conv *c) {
+    return tn_hash(algo->name, strlen(algo->name), (uint64_t)c->groups * 2 + c->in_plain);
+}
+
+/* A compiled model has the weights as they are packed for the algorithm that was chosen then, maybe by timing. */
+static const tn_conv_algo *compiled_algo(const tn_prepare *c, const tn_conv *conv) {
+    enum { MOST = 8 };
+    const tn_conv_algo *list[MOST];
+    int count = tn_conv_candidates(c->tier, conv, list, MOST);
+    for (int i = 0; i < count && count > 1; i++)
+        if (tn_pack_is_compiled(c, 1, pack_key(list[i], conv), list[i]->packed_bytes(conv))) return list[i];
+    return NULL;
+}
+
+static const tn_conv_algo *choose_algo(const tn_prepare *c, const tn_conv *conv) {
+    if (c->tuner) return tn_tuner_conv(c->tuner, c->tier, c->threads, conv);
+    const tn_conv_algo *algo = compiled_algo(c, conv);
+    return algo ? algo : tn_conv_select(c->tier, conv);
+}
+
 /* The attribute map as runs of channels in blocks of the maps. */
 static tern_status prepare_picks(tn_prepare *c, tn_conv *conv) {
     size_t count;
@@ -252,12 +273,12 @@ static tern_status prepare_blocked(tn_prepare *c, conv_state *s, const tn_conv_d
     if (s->conv.scaled && c->in_block[SCALE] != block)
         return tn_fail(c->err, TERN_INTERNAL, "factors in blocks of %d", c->in_block[SCALE]);
     if (c->node->n_in > MORE_MAPS) TN_TRY(prepare_picks(c, &s->conv));
-    if (fits) s->algo = tn_conv_select(c->tier, &s->conv);
+    if (fits) s->algo = choose_algo(c, &s->conv);
     if (!s->algo) return tn_fail(c->err, TERN_INTERNAL, "no blocked algorithm takes this convolution");
     s->kernel = s->algo->name;
     pack_context p = {s->algo, s->conv};
-    uint64_t key = tn_hash(s->algo->name, strlen(s->algo->name), (uint64_t)d->groups * 2 + plain_input);
-    s->packed = tn_pack_later(c, 1, key, s->algo->packed_bytes(&s->conv), pack_blocked, &p, sizeof p);
+    s->packed =
+        tn_pack_later(c, 1, pack_key(s->algo, &s->conv), s->algo->packed_bytes(&s->conv), pack_blocked, &p, sizeof p);
     if (!s->packed) return c->err ? c->err->status : TERN_OUT_OF_MEMORY;
     c->workspace = s->algo->workspace(&s->conv, c->threads);
     return TERN_OK;

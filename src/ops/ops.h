@@ -53,6 +53,7 @@ typedef struct tn_prepare {
     size_t workspace;            /* out: bytes of scratch that run needs, aligned to 64 */
     struct tn_pack_cache *packs; /* see tn_pack_get */
     bool packs_later;            /* the caller ends with tn_pack_cache_make */
+    struct tn_tuner *tuner;      /* chooses between algorithms by timing them; NULL: by estimate */
     tern_error *err;
 } tn_prepare;
 
@@ -192,6 +193,8 @@ const void *tn_pack_get(tn_prepare *c, int i, uint64_t key, size_t bytes, tn_pac
 /* Likewise, but filled before the first run only, many at a time, with a copy of the context: for large weights. */
 const void *tn_pack_later(tn_prepare *c, int i, uint64_t key, size_t bytes, tn_pack_fn fn, const void *context,
                           size_t context_size);
+/* Whether that packed form comes with the compiled model. */
+bool tn_pack_is_compiled(const tn_prepare *c, int i, uint64_t key, size_t bytes);
 /* State from the arena, cleared; NULL on error (c->err is set). */
 void *tn_prepare_state(tn_prepare *c, size_t bytes);
 

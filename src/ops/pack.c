@@ -13,6 +13,7 @@ typedef struct pack {
     /* How to make it; NULL: made. The context is a copy in the cache's arena. */
     tn_pack_fn fn;
     const void *context;
+    bool compiled; /* comes with a compiled model */
 } pack;
 
 /* Memory for packed forms comes in large pieces, in which the system can use large pages. */
@@ -92,7 +93,7 @@ size_t tn_pack_cache_bytes(tn_pack_cache *c) {
 bool tn_pack_cache_add(tn_pack_cache *c, const tern_tensor *value, uint64_t key, size_t bytes, const void *data) {
     tn_mutex_lock(&c->mutex);
     bool room = tn_grow(&c->packs, &c->cap, c->count + 1, sizeof *c->packs);
-    if (room) c->packs[c->count++] = (pack){value, key, bytes, (void *)(uintptr_t)data, NULL, NULL};
+    if (room) c->packs[c->count++] = (pack){value, key, bytes, (void *)(uintptr_t)data, NULL, NULL, true};
     if (room) c->bytes += bytes;
     tn_mutex_unlock(&c->mutex);
     return room;
@@ -189,6 +190,19 @@ static const void *get(tn_prepare *p, int i, const pack *wanted, size_t context_
     }
     if (!data) tn_fail_oom(p->err, wanted->bytes);
     return data;
+}
+
+bool tn_pack_is_compiled(const tn_prepare *p, int i, uint64_t key, size_t bytes) {
+    tn_pack_cache *c = p->packs;
+    bool found = false;
+    if (!c) return false;
+    tn_mutex_lock(&c->mutex);
+    for (size_t k = 0; k < c->count && !found; k++) {
+        const pack *have = &c->packs[k];
+        found = have->compiled && have->value == p->value[i] && have->key == key && have->bytes == bytes;
+    }
+    tn_mutex_unlock(&c->mutex);
+    return found;
 }
 
 const void *tn_pack_get(tn_prepare *c, int i, uint64_t key, size_t bytes, tn_pack_fn fn, const void *context) {

@@ -110,6 +110,7 @@ static tern_status prepare(planner *p, tn_step *step) {
                     .arena = arena,
                     .packs = p->options->packs,
                     .packs_later = true,
+                    .tuner = p->options->tuner,
                     .err = p->err};
     tern_status s = n->op->prepare(&c);
     if (s != TERN_OK) {

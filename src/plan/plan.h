@@ -52,6 +52,7 @@ typedef struct tn_plan_options {
     tern_cpu_tier tier;
     int threads;
     tn_pack_cache *packs;
+    struct tn_tuner *tuner; /* or NULL */
 } tn_plan_options;
 
 /* `inputs`: types of graph->inputs, then `captured`: of the values that stand for outer ones, in value order; both with

@@ -45,7 +45,8 @@ struct tern_session {
     tern_options options;
     tern_cpu_tier tier;
     tn_pack_cache *packs;
-    tn_mutex mutex; /* guards what follows, and planning */
+    struct tn_tuner *tuner; /* NULL: does not tune. Used while planning */
+    tn_mutex mutex;         /* guards what follows, and planning */
     tn_cached_plan **plans;
     size_t n_plans, cap_plans;
     uint64_t uses, seed;

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "kernels/tune.h"
+
 /* ---- life ------------------------------------------------------------------------------------------------------ */
 
 static tern_status prepare_model(tern_session *s, tern_error *err) {
@@ -10,6 +12,21 @@ static tern_status prepare_model(tern_session *s, tern_error *err) {
     if (done) return TERN_OK;
     TN_TRY(tn_opt_clone(&s->model, s->source, err));
     return tn_opt_run(s->model, s->tier, s->options.optimize, s->options.precision == TERN_PRECISION_BF16, err);
+}
+
+static bool is_conv(const tn_node *n) { return strcmp(n->op_type, "Conv") == 0; }
+
+static tern_status open_tuner(tern_session *s, tern_error *err) {
+    const tn_graph *g = s->model->graph;
+    if (!s->options.tune) return TERN_OK;
+    tn_tuner_options o = {.path = s->options.tune_cache,
+                          .progress = s->options.tune_progress,
+                          .progress_context = s->options.tune_context};
+    for (int i = 0; i < g->n_nodes; i++) o.layers += is_conv(g->nodes[i]);
+    for (int i = 0; i < g->n_values; i++)
+        if (g->values[i]->constant) o.weight_bytes += tn_tensor_bytes(g->values[i]->constant);
+    s->tuner = tn_tuner_open(&o);
+    return s->tuner ? TERN_OK : tn_fail_oom(err, 0);
 }
 
 /* Plans at once when every input has a fixed shape, so that loading finds all errors and the first run is fast. */
@@ -63,6 +80,7 @@ tern_status tn_session_create(tern_session **out, tern_model *model, const tern_
     }
     tern_status status = (s->packs = tn_pack_cache_new(model)) ? TERN_OK : tn_fail_oom(err, 0);
     if (status == TERN_OK) status = prepare_model(s, err);
+    if (status == TERN_OK) status = open_tuner(s, err);
     if (status == TERN_OK) status = plan_fixed_inputs(s, err);
     if (status != TERN_OK) {
         tn_session_free(s);
@@ -89,6 +107,7 @@ void tn_session_free(tern_session *s) {
     if (!s) return;
     for (size_t i = 0; i < s->n_plans; i++) free_cached(s->plans[i]);
     tn_free(s->plans);
+    tn_tuner_close(s->tuner);
     tn_model_free(s->model);
     tn_pack_cache_free(s->packs);
     tn_mutex_release(&s->mutex);
@@ -180,9 +199,10 @@ static tern_status build_plan(tern_session *s, tn_cached_plan *c, tern_error *er
     if (!constants) return tn_fail_oom(err, (size_t)n_captured * sizeof *constants);
     for (int i = 0, k = 0; i < g->n_values; i++)
         if (g->values[i]->captured) constants[k++] = model_constant(g->values[i]);
-    tn_plan_options po = {.tier = s->tier, .threads = s->options.threads, .packs = s->packs};
+    tn_plan_options po = {.tier = s->tier, .threads = s->options.threads, .packs = s->packs, .tuner = s->tuner};
     tern_status status = tn_plan_create(&c->plan, g, c->inputs, c->inputs + g->n_inputs, constants, &po, err);
     tn_free(constants);
+    if (s->tuner) tn_tuner_save(s->tuner);
     if (status != TERN_OK) return status;
     return check_memory(s, c->plan, err);
 }
