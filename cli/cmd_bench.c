@@ -102,7 +102,7 @@ static void label(cli_variant *v, int64_t streams) {
     char batch[40] = "", more[40] = "";
     if (v->batch) snprintf(batch, sizeof batch, ", batch %lld", (long long)v->batch);
     if (streams > 1) snprintf(more, sizeof more, ", %lld streams", (long long)streams);
-    snprintf(v->label, sizeof v->label, "%d thread%s, %s%s%s%s%s", v->threads, v->threads == 1 ? "" : "s",
+    snprintf(v->label, sizeof v->label, "%d thread%s, %s%s%s%s%s%s", v->threads, v->threads == 1 ? "" : "s",
              tern_cpu_tier_name((tern_cpu_tier)v->tier), v->precision ? ", bf16" : "", v->optimize ? "" : ", not fused",
              v->tune ? ", tuned" : "", batch, more);
 }

@@ -206,12 +206,13 @@ bool tn_pack_is_compiled(const tn_prepare *p, int i, uint64_t key, size_t bytes)
 }
 
 const void *tn_pack_get(tn_prepare *c, int i, uint64_t key, size_t bytes, tn_pack_fn fn, const void *context) {
-    return get(c, i, &(pack){c->value[i], key, bytes, NULL, fn, context}, 0, false);
+    return get(c, i, &(pack){.value = c->value[i], .key = key, .bytes = bytes, .fn = fn, .context = context}, 0, false);
 }
 
 const void *tn_pack_later(tn_prepare *c, int i, uint64_t key, size_t bytes, tn_pack_fn fn, const void *context,
                           size_t context_size) {
-    return get(c, i, &(pack){c->value[i], key, bytes, NULL, fn, context}, context_size, c->packs_later);
+    return get(c, i, &(pack){.value = c->value[i], .key = key, .bytes = bytes, .fn = fn, .context = context},
+               context_size, c->packs_later);
 }
 
 /* ---- all that is left to make ------------------------------------------------------------------------------------ */
