@@ -158,7 +158,7 @@ static void check_fused_conv(const conv_case *c, int *n_blocked) {
     int block = tn_conv_block(tern_cpu_get_tier());
     t.node->in[1]->constant = tn_tensor_ref(t.in[1]);
     for (int plain_input = 0; plain_input < 2; plain_input++) {
-        if (!tn_op_conv_blocked_ok(t.node, tern_cpu_get_tier(), plain_input)) continue;
+        if (!tn_op_conv_blocked_ok(t.node, tern_cpu_get_tier(), plain_input, false)) continue;
         const int blocks[] = {plain_input ? 0 : block, 0, 0, block};
         for (int in_place = 0; in_place < 2; in_place++) {
             tern_tensor *y = run_blocked(&t, blocks, block, in_place);
@@ -198,7 +198,7 @@ static void test_blocked_refused(void **state) {
     const int blocks[] = {3, 0, 0, 5}; /* blocks that do not exist */
     assert_null(run_blocked(&t, blocks, 5, false));
     assert_int_equal(t.err.status, TERN_INTERNAL);
-    assert_false(tn_op_conv_blocked_ok(t.node, tern_cpu_get_tier(), true)); /* the weights are not constant */
+    assert_false(tn_op_conv_blocked_ok(t.node, tern_cpu_get_tier(), true, false)); /* the weights are not constant */
     op_end(&t);
 }
 
