@@ -74,10 +74,21 @@ static void free_paths(path_list *l) {
 
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
-/* Every folder below `folder` (itself included) that holds a model.onnx. */
+/* The model of a case, to be freed; NULL: it is none. */
+static char *model_in(const char *folder) {
+    static const char *const names[] = {"model.onnx", "model.tern"};
+    for (size_t i = 0; i < TN_COUNT(names); i++) {
+        char *path = join(folder, names[i]);
+        if (is_file(path)) return path;
+        free(path);
+    }
+    return NULL;
+}
+
+/* Every folder below `folder` (itself included) that holds a model. */
 static bool find_cases(const char *folder, int depth, path_list *out) {
-    char *model = join(folder, "model.onnx");
-    bool here = is_file(model);
+    char *model = model_in(folder);
+    bool here = model != NULL;
     free(model);
     if (here) {
         add_path(out, cli_must(strdup(folder)));
@@ -345,7 +356,8 @@ static void verify_sets(tally *t, const char *folder, const tern_model *model, t
 }
 
 static void verify_case(tally *t, const char *folder) {
-    char *path = join(folder, "model.onnx");
+    char *path = model_in(folder);
+    if (!path) return record(t, folder, "failed", "the model went away");
     tern_model *model = NULL;
     tern_session *session = NULL;
     tern_error err;
@@ -385,7 +397,7 @@ static int run(void *args, char **operands, int count) {
         size_t before = cases.count;
         ok &= find_cases(operands[i], 0, &cases);
         if (ok && cases.count == before) {
-            cli_error("%s: no model.onnx in this folder or below", operands[i]);
+            cli_error("%s: no model.onnx or model.tern in this folder or below", operands[i]);
             ok = false;
         }
     }
@@ -445,13 +457,12 @@ const cli_command cli_cmd_verify = {
     .name = "verify",
     .summary = "run test cases in ONNX's form and compare",
     .operands = "DIR...",
-    .description = "A test case is a folder with model.onnx and test_data_set_<k>/{input,output}_<i>.pb. DIR is one, "
-                   "or holds some\n"
-                   "at any depth. An element passes when |got - expected| <= atol + rtol * |expected|. Every failure "
-                   "is a line that\n"
-                   "shows the first element which differs; the last line counts data sets. An output of random "
-                   "operators that\n"
-                   "differs is compared in type, shape, range and distribution with 2,000 draws instead.",
+    .description =
+        "A test case is a folder with model.onnx (or model.tern) and test_data_set_<k>/{input,output}_<i>.pb.\n"
+        "DIR is one, or holds some at any depth. An element passes when |got - expected| <= atol + rtol * |expected|.\n"
+        "Every failure is a line that shows the first element which differs; the last line counts data sets. An\n"
+        "output of random operators that differs is compared in type, shape, range and distribution with 2,000\n"
+        "draws instead.",
     .options = options,
     .n_options = TN_COUNT(options),
     .examples = examples,

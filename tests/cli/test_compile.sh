@@ -55,6 +55,44 @@ expect "compile: back to ONNX" 0 'nodes' - convert "$o" -o "$scratch/back.onnx"
 expect "compile: is the model" 0 '^0 differences' - inspect $model "$scratch/back.onnx"
 expect "compile: to another opset" 0 'opset 17' - convert "$o" --opset 17 -o "$scratch/back.onnx"
 
+cp -r $cases/good/add "$scratch/case"
+"$tern" compile $cases/good/add/model.onnx -o "$scratch/case/model.tern" >/dev/null && rm "$scratch/case/model.onnx"
+mkdir -p "$scratch/set/0" "$scratch/set/8"
+expect "compile: verify" 0 '^2 passed' - verify "$scratch/case"
+cp examples/bag.png "$scratch/set/8/"
+cp examples/bag.png "$scratch/set/0/"
+expect "compile: eval" 0 'accuracy 50.00 % (1 of 2)' - eval "$o" "$scratch/set"
+"$tern" convert models/fashion-detect.pt -o "$scratch/detect.onnx" >/dev/null 2>&1 &&
+    "$tern" compile "$scratch/detect.onnx" -o "$scratch/detect.tern" >/dev/null &&
+    "$tern" detect "$scratch/detect.onnx" examples/*.png --json 2>/dev/null | grep -v '_ms' >"$scratch/first"
+expect "compile: detect" 0 '"box"' - detect "$scratch/detect.tern" examples/*.png --json
+grep -v '_ms' "$scratch/out" | diff "$scratch/first" - >"$scratch/err"
+result $? "compile: detects the same boxes"
+
+# ---- one copy for all processes --------------------------------------------------------------------------------------
+
+pages() { # PROCESS FIELD: kB of the file's mapping that are FIELD
+    awk -v file="$o" -v field="$2:" '/^[0-9a-f]+-/ { in_file = $NF == file } in_file && $1 == field { sum += $2 } END { print sum + 0 }' \
+        "/proc/$1/smaps" 2>/dev/null || echo 0
+}
+"$tern" bench "$o" --seconds 30 >/dev/null 2>&1 &
+one=$!
+"$tern" bench "$o" --seconds 30 >/dev/null 2>&1 &
+two=$!
+half=$(($(wc -c <"$o") / 2048))
+shared_pages=0
+for _ in $(seq 200); do
+    shared_pages=$(pages $one Shared_Clean)
+    [ "${shared_pages:-0}" -ge $half ] && break
+    sleep 0.1
+done
+written=$(pages $one Private_Dirty)
+kill $one $two
+wait $one $two 2>/dev/null
+echo "shared $shared_pages kB of $((2 * half)), written $written kB" >"$scratch/out"
+[ "$shared_pages" -ge $half ] && [ "$written" -eq 0 ]
+result $? "compile: two processes share the file's pages, and write to none"
+
 # ---- a quick start ---------------------------------------------------------------------------------------------------
 
 LD_TRACE_LOADED_OBJECTS=1 "$tern" >"$scratch/out"
