@@ -82,8 +82,11 @@ static void plan_tasks(direct_plan *p) {
         p->strip = p->k->tile_m;
         p->strips = tn_ceil_div(total, p->strip);
         p->oc_chunks = 1;
-    } else if (p->oc_chunks > 1 && p->flat) {
-        p->oc_chunks = p->panels;
+    } else { /* evenly cut */
+        p->strip = TN_MAX(tn_ceil_div(total, p->strips), 1);
+        if (p->flat) p->strip = tn_round_up(p->strip, p->k->tile_m);
+        p->strips = tn_ceil_div(total, p->strip);
+        if (p->oc_chunks > 1 && p->flat) p->oc_chunks = p->panels;
     }
     p->strip_rows = (p->strip - 1) * p->line_step + eh;
     p->plane = p->copied ? p->strip_rows * p->row : c->ih * c->iw * p->block;
@@ -386,6 +389,9 @@ static void direct_task(void *context, int64_t begin, int64_t end, int worker) {
             done = tn_ceil_div(left, tn_ceil_div(left, p->together));
             u0 = s * total / p->strips;
             u1 = (s + done) * total / p->strips;
+        } else if (!p->flat) {
+            u0 = s * total / p->strips;
+            u1 = (s + 1) * total / p->strips;
         }
         const float *x = c->n_picks ? c->maps[0] : j->x + n * sample + g * p->icb * c->ih * c->iw * p->block,
                     *src = strip;

@@ -20,6 +20,7 @@
 #define BLOCK_TILES 28
 #define WHOLE_TILES 50 /* so few tiles are one block: every block reads all of U */
 #define MANY_BLOCKS 8
+#define FEW_PANELS  4
 #define V_BYTES     (640 * 1024) /* of V that stay in L2 */
 #define M_BYTES     (512 * 1024) /* of M where V does not */
 #define GROUP       4            /* panels of a group at most */
@@ -64,9 +65,17 @@ static wino_plan make_plan(const tn_kernels *k, const tn_conv *c, const wino_for
     p.tiles = c->n * p.th * p.tw;
     p.block = p.tiles <= WHOLE_TILES ? TN_MAX(p.tiles, 1) : BLOCK_TILES / k->tile_m * k->tile_m;
     p.blocks = tn_ceil_div(p.tiles, p.block);
-    p.many = p.blocks >= MANY_BLOCKS;
     p.icb = tn_ceil_div(c->ic, b);
     p.panels = tn_ceil_div(c->oc, 2 * b);
+    /* Too few channels to be shared: blocks of one tile of rows. */
+    bool narrow = p.panels < FEW_PANELS && p.blocks < MANY_BLOCKS;
+    if (narrow) {
+        p.blocks = tn_ceil_div(p.tiles, k->tile_m);
+        if (p.blocks == 1 && p.tiles >= 8) p.blocks = 2;
+        p.block = tn_ceil_div(p.tiles, TN_MAX(p.blocks, 1));
+        p.blocks = tn_ceil_div(p.tiles, TN_MAX(p.block, 1));
+    }
+    p.many = p.blocks >= MANY_BLOCKS || narrow;
     p.group = 1;
     if (p.icb * p.block * b * planes * 4 > V_BYTES) {
         p.group = TN_MIN(M_BYTES / (2 * p.block * b * sums * 4), tn_ceil_div(p.panels, 2));
