@@ -1,6 +1,7 @@
 /* The memory plan: every planned value is an interval of steps, and intervals that overlap in time must not overlap in
  * memory. Minimal total size is NP-hard; largest first, each at the lowest offset that is free for its whole life,
- * stays within a few percent of the lower bound (the most bytes alive at one step) on real networks. */
+ * stays within a few percent of the lower bound (the most bytes alive at one step) on most networks; where it does not,
+ * some more orders are tried. */
 #include "plan/plan.h"
 
 #include <stdlib.h>
@@ -42,27 +43,62 @@ static size_t most_alive(const tn_interval *v, size_t count) {
     return (size_t)most;
 }
 
+/* Places all in this order; returns the total. `placed` is scratch. */
+static size_t place(tn_interval *const *order, size_t count, tn_interval **placed) {
+    size_t total = 0;
+    for (size_t n = 0; n < count; n++) {
+        tn_interval *v = order[n];
+        v->offset = lowest_gap(placed, n, v);
+        total = TN_MAX(total, v->offset + v->bytes);
+        size_t at = n;
+        for (; at > 0 && placed[at - 1]->offset > v->offset; at--) placed[at] = placed[at - 1];
+        placed[at] = v;
+    }
+    return total;
+}
+
+/* Whoever ends highest came too late to find a place below: next time it comes first. */
+static void promote_highest(tn_interval **order, size_t count) {
+    size_t top = 0;
+    for (size_t i = 1; i < count; i++)
+        if (order[i]->offset + order[i]->bytes > order[top]->offset + order[top]->bytes) top = i;
+    tn_interval *v = order[top];
+    memmove(order + 1, order, top * sizeof *order);
+    order[0] = v;
+}
+
+/* Where largest first is not enough: some more orders, as many as take some milliseconds. Keeps the best. */
+static size_t improve(tn_interval **order, size_t count, tn_interval **placed, size_t *best, size_t total,
+                      size_t lower_bound, const tn_interval *all) {
+    enum { TRIES = 64, WORK = 4000000 };
+    size_t tries = count ? TN_MIN((size_t)TRIES, WORK / count / count) : 0;
+    for (size_t i = 0; i < count; i++) best[i] = all[i].offset;
+    for (size_t t = 0; t < tries && total > lower_bound; t++) {
+        promote_highest(order, count);
+        size_t now = place(order, count, placed);
+        if (now >= total) continue;
+        total = now;
+        for (size_t i = 0; i < count; i++) best[i] = all[i].offset;
+    }
+    return total;
+}
+
 tern_status tn_plan_memory(tn_interval *intervals, size_t count, size_t *total, size_t *lower_bound, tern_error *err) {
     *total = 0;
     *lower_bound = most_alive(intervals, count);
     tn_interval **order = tn_alloc_array(count + 1, sizeof(tn_interval *));
     tn_interval **placed = tn_alloc_array(count + 1, sizeof(tn_interval *));
-    if (!order || !placed) {
-        tn_free(order);
-        tn_free(placed);
-        return tn_fail_oom(err, count * sizeof *order);
-    }
-    for (size_t i = 0; i < count; i++) order[i] = &intervals[i];
-    qsort(order, count, sizeof *order, larger_first);
-    for (size_t n = 0; n < count; n++) {
-        tn_interval *v = order[n];
-        v->offset = lowest_gap(placed, n, v);
-        *total = TN_MAX(*total, v->offset + v->bytes);
-        size_t at = n;
-        for (; at > 0 && placed[at - 1]->offset > v->offset; at--) placed[at] = placed[at - 1];
-        placed[at] = v;
+    size_t *best = tn_alloc_array(count + 1, sizeof *best);
+    tern_status status = order && placed && best ? TERN_OK : tn_fail_oom(err, count * sizeof *order);
+    if (status == TERN_OK) {
+        for (size_t i = 0; i < count; i++) order[i] = &intervals[i];
+        qsort(order, count, sizeof *order, larger_first);
+        *total = place(order, count, placed);
+        *total = improve(order, count, placed, best, *total, *lower_bound, intervals);
+        for (size_t i = 0; i < count; i++) intervals[i].offset = best[i];
     }
     tn_free(order);
     tn_free(placed);
-    return TERN_OK;
+    tn_free(best);
+    return status;
 }

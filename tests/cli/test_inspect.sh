@@ -39,4 +39,17 @@ expect "inspect: one weight differs" 1 "^~ weight '.*': max abs .*cosine" - insp
 grep -q '^1 differences; 19 nodes and 13 weights are equal' "$scratch/out"
 result $? "inspect: and nothing else"
 expect "inspect: three models" 2 - 'one argument too many' inspect $model $model $model
+
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+near=0
+for file in models/fashion.onnx "$shared"/models/*/*/model.onnx; do
+    [ -e "$file" ] || continue
+    "$tern" inspect "$file" --json 2>/dev/null | tr -d ' \n' >"$scratch/out"
+    peak=$(sed -n 's/.*"peak_bytes":\([0-9]*\).*/\1/p' "$scratch/out")
+    bound=$(sed -n 's/.*"lower_bound_bytes":\([0-9]*\).*/\1/p' "$scratch/out")
+    [ -n "$peak" ] || continue # of free shape
+    [ $((peak * 10)) -le $((bound * 11)) ] || { near=1 && echo "$file: $peak bytes, lower bound $bound" >>"$scratch/err"; }
+done
+result $near "planned memory is within a tenth of the lower bound"
 finish

@@ -28,7 +28,7 @@ static void test_random_intervals(void **state) {
         assert_int_equal(tn_plan_memory(v, n, &total, &bound, NULL), TERN_OK);
         check_no_overlap(v, n, total);
         assert_true(total >= bound);
-        assert_true(total <= bound + bound / 2);
+        assert_true(total <= bound + bound / 6);
     }
 }
 

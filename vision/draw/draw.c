@@ -41,14 +41,15 @@ __attribute__((visibility("default"))) const char *__lsan_default_options(void);
 const char *__lsan_default_options(void) { return "print_suppressions=0"; } /* stderr is for the user */
 #endif
 
-#define FUNCTIONS(F)                                                                                                   \
-    F(cairo_arc)                                                                                                       \
-    F(cairo_create)                                                                                                    \
-    F(cairo_destroy) F(cairo_fill) F(cairo_font_extents) F(cairo_image_surface_create) F(cairo_image_surface_get_data) \
-        F(cairo_image_surface_get_stride) F(cairo_move_to) F(cairo_new_path) F(cairo_rectangle)                        \
-            F(cairo_select_font_face) F(cairo_set_font_size) F(cairo_set_line_join) F(cairo_set_line_width)            \
-                F(cairo_set_source_rgba) F(cairo_show_text) F(cairo_status) F(cairo_status_to_string) F(cairo_stroke)  \
-                    F(cairo_stroke_preserve) F(cairo_surface_destroy) F(cairo_surface_flush)                           \
+#define FUNCTIONS(F)                                                                                                  \
+    F(cairo_arc)                                                                                                      \
+    F(cairo_create)                                                                                                   \
+    F(cairo_destroy)                                                                                                  \
+    F(cairo_fill) F(cairo_font_extents) F(cairo_image_surface_create) F(cairo_image_surface_get_data)                 \
+        F(cairo_image_surface_get_stride) F(cairo_move_to) F(cairo_new_path) F(cairo_rectangle)                       \
+            F(cairo_select_font_face) F(cairo_set_font_size) F(cairo_set_line_join) F(cairo_set_line_width)           \
+                F(cairo_set_source_rgba) F(cairo_show_text) F(cairo_status) F(cairo_status_to_string) F(cairo_stroke) \
+                    F(cairo_stroke_preserve) F(cairo_surface_destroy) F(cairo_surface_flush)                          \
                         F(cairo_surface_mark_dirty) F(cairo_text_extents)
 
 typedef struct library {
