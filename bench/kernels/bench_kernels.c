@@ -127,7 +127,7 @@ static void bench_product(const settings *s, const char *name, const int64_t *v,
     tn_gemm_f32 g = {.m = m, .n = n, .k = k, .a_rs = k, .a_cs = 1, .b_rs = n, .b_cs = 1, .ldc = n, .alpha = 1};
     float *a = array((size_t)(m * k)), *b = array((size_t)(k * n)), *c = array((size_t)(m * n));
     float *packed = array(tn_gemm_f32_packed_bytes(s->tier, &g) / 4),
-          *ws = array(tn_gemm_f32_workspace(s->tier, &g, pre, s->threads) / 4);
+          *ws = array(tn_gemm_f32_workspace(s->tier, &g, pre) / 4);
     tn_gemm_f32_pack(s->tier, &g, b, packed, 1);
     double best = 1e9, top = 0;
     for (int r = 0; r < s->rounds; r++) {

@@ -1,28 +1,31 @@
 /* Matrix product over the register tile.
  *
- * Packed B: panels of two vectors, (k, 2 * width) each; the last panel is one vector wide when that is enough. A task
- * is a chunk of rows by a range of panels; it packs its rows of A, KC columns at a time, as (kc, width) per tile, and
- * runs every tile against every panel. Between blocks of k the sums rest in C, which does not change them. Chunks
- * depend on the shape only. */
+ * Packed B: panels of two vectors, (k, 2 * width) each; the last panel is one vector wide when that is enough. A is
+ * packed a band of rows at a time, as (kc, width) for each tile, by all threads before any of them multiplies. The unit
+ * of work is a chunk of tiles against one panel. A thread has a range of units: the chunk's rows go by again and again
+ * (from L2, or streaming from L3), each time against another panel of B, which is in L2 since it was prefetched during
+ * the one before. So B comes from memory once for each chunk. Between blocks of k, where there are several, the sums
+ * rest in C, which does not change them. */
 #include "kernels/gemm.h"
 
 #include "kernels/kernels_internal.h"
 #include "thread/thread.h"
 
-/* Columns of A packed at once: 16 tiles of 14 (held in 16) rows are 512 KiB, a panel of B 64 KiB; both stay in L2. */
-#define KC          512
-#define CHUNK_TILES 16
+/* Columns of A in one go. Long ones beat short ones, though rows and panel leave L2 above 768 or so: between blocks the
+ * sums would have to be read and written again, rows of C far apart. */
+#define KC 3072
+/* Lanes that hold a column of a chunk: 16 tiles of 14 rows, held in 16. */
+#define CHUNK_LANES 256
+/* Packed rows of A at once, but for one chunk at least. */
+#define BAND_BYTES (2 * 1024 * 1024)
 /* Rows of B packed at once. */
 #define PACK_ROWS 16
-/* Panels of a task at least, when it packs more than a few rows for them. */
-#define CHUNK_PANELS 8
-/* B up to this size comes from near enough to be read many times. */
-#define SMALL_B (1024.0 * 1024)
 /* Rows of an unpacked B read before the next panel: few enough for the TLB when rows are far apart. */
 #define KC_DIRECT 64
-/* Multiply-adds of a task, at least: some 5 microseconds. */
-#define TASK_WORK 500000
-#define TASKS     16
+/* Multiply-adds of a thread, at least: some 5 microseconds. */
+#define THREAD_WORK 500000.0
+/* Panels that an activation is applied to at once: what was written is still near. */
+#define ACT_PANELS 4
 
 static const ptrdiff_t no_offset[1] = {0};
 
@@ -32,11 +35,18 @@ typedef struct gemm_job {
     const float *a, *b, *bias;
     float *packed; /* all panels, or only the last one when the others are read from b */
     float *c;
-    float *scratch; /* packed rows of A, scratch_floats for each thread */
-    size_t scratch_floats;
-    int64_t tiles, panels, m_chunks, n_chunks;
+    float *rows; /* packed rows of A */
+    int64_t tiles, panels;
+    int64_t t0, t1, chunks; /* the band: tiles, in so many chunks */
+    int64_t k0, k1, kc;     /* columns at hand, in blocks of kc: one when A is packed */
     bool direct_b, direct_a;
 } gemm_job;
+
+/* Tiles [t0, t1) against panels [p0, p1), columns [k, k + kc). */
+typedef struct gemm_block {
+    int64_t t0, t1, p0, p1, k, kc;
+    int64_t p_end; /* panels up to here follow */
+} gemm_block;
 
 static int64_t panel_width(const tn_kernels *k, const tn_gemm_f32 *g, int64_t panel) {
     return g->n - panel * 2 * k->width > k->width ? 2 * k->width : k->width;
@@ -103,10 +113,18 @@ static bool reads_b_in_place(const tn_kernels *k, const tn_gemm_f32 *g) {
     return g->b_cs == 1 && g->alpha == 1.0f && g->m <= 2 * k->tile_m;
 }
 
-static size_t scratch_floats(const tn_kernels *k, const tn_gemm_f32 *g) {
-    if (g->m == 1) return 0;
-    int64_t tiles = TN_MIN(tn_ceil_div(g->m, k->tile_m), CHUNK_TILES);
-    return (size_t)(tiles * k->width * TN_MIN(g->k, KC));
+static int64_t chunk_tiles(const tn_kernels *k) { return CHUNK_LANES / k->width; }
+
+/* Tiles of a band. */
+static int64_t band_tiles(const tn_kernels *k, const tn_gemm_f32 *g) {
+    int64_t chunk_bytes = CHUNK_LANES * (int64_t)sizeof(float) * TN_MAX(TN_MIN(g->k, KC), 1);
+    int64_t chunks = TN_MAX(BAND_BYTES / chunk_bytes, 1);
+    return TN_MIN(tn_ceil_div(g->m, k->tile_m), chunks * chunk_tiles(k));
+}
+
+/* Elements of the workspace that hold rows of A. */
+static size_t workspace_a(const tn_kernels *k, const tn_gemm_f32 *g) {
+    return g->m == 1 ? 0 : (size_t)(band_tiles(k, g) * k->width * TN_MIN(g->k, KC));
 }
 
 /* Elements of the workspace that hold B. */
@@ -116,17 +134,27 @@ static size_t workspace_b(const tn_kernels *k, const tn_gemm_f32 *g) {
     return packed_count(k, g, &count) ? (size_t)tn_round_up((int64_t)count, 16) : SIZE_MAX / 8;
 }
 
-size_t tn_gemm_f32_workspace(tern_cpu_tier tier, const tn_gemm_f32 *g, bool packed_b, int threads) {
+size_t tn_gemm_f32_workspace(tern_cpu_tier tier, const tn_gemm_f32 *g, bool packed_b) {
     const tn_kernels *k = tn_kernels_get(tier);
-    size_t count = (size_t)tn_round_up((int64_t)scratch_floats(k, g), 16) * (size_t)TN_MAX(threads, 1);
+    size_t count = (size_t)tn_round_up((int64_t)workspace_a(k, g), 16);
     if (!packed_b) count += workspace_b(k, g);
     return count * sizeof(float);
 }
 
-/* Rows [r, r + rows) and columns [k0, k0 + kc) of A into dst (kc, width). */
-static void pack_rows(const gemm_job *j, int64_t r, int64_t rows, int64_t k0, int64_t kc, float *dst) {
+/* ---- rows of A ----------------------------------------------------------------------------------------------- */
+
+static int64_t first_row(const gemm_job *j, int64_t tile) { return tile * j->g->m / j->tiles; }
+
+/* Where columns [k, k + kc) of a tile's rows are packed: all tiles of a block of k one after the other. */
+static float *rows_at(const gemm_job *j, int64_t tile, int64_t k, int64_t kc) {
+    return j->rows + ((k - j->k0) * (j->t1 - j->t0) + (tile - j->t0) * kc) * j->k->width;
+}
+
+static void pack_rows(const gemm_job *j, int64_t tile, int64_t k, int64_t kc) {
     const tn_gemm_f32 *g = j->g;
-    const float *a = j->a + r * g->a_rs + k0 * g->a_cs;
+    int64_t r = first_row(j, tile), rows = first_row(j, tile + 1) - r;
+    const float *a = j->a + r * g->a_rs + k * g->a_cs;
+    float *dst = rows_at(j, tile, k, kc);
     if (g->a_cs == 1) {
         j->k->layout_block_f32(a, g->a_rs, dst, j->k->width, rows, kc);
         return;
@@ -135,96 +163,159 @@ static void pack_rows(const gemm_job *j, int64_t r, int64_t rows, int64_t k0, in
         for (int64_t row = 0; row < rows; row++) dst[i * j->k->width + row] = a[row * g->a_rs + i * g->a_cs];
 }
 
-/* One panel, or two for low tiles, against the tiles [t0, t1) and columns [k0, k0 + kc) of A. Returns how many panels.
- */
-static int64_t run_panels(const gemm_job *j, tn_tile *t, int64_t panel, int64_t panel_end, int64_t t0, int64_t t1,
-                          int64_t k0, const float *rows) {
+static void rows_task(void *context, int64_t begin, int64_t end, int worker) {
+    const gemm_job *j = context;
+    (void)worker;
+    for (int64_t i = begin; i < end; i++) {
+        int64_t k = j->k0 + i / (j->t1 - j->t0) * j->kc;
+        pack_rows(j, j->t0 + i % (j->t1 - j->t0), k, TN_MIN(j->k1 - k, j->kc));
+    }
+}
+
+/* ---- tiles --------------------------------------------------------------------------------------------------- */
+
+/* What of B the tiles of panel p take: one panel, or two for low tiles. Returns how many vectors. */
+static int64_t set_panel(const gemm_job *j, const gemm_block *b, int64_t p, tn_tile *t) {
     const tn_gemm_f32 *g = j->g;
-    int64_t vw = j->k->width, j0 = panel * 2 * vw, width = panel_width(j->k, g, panel), nv = width / vw, used = 1;
-    int64_t tile_rows = tn_ceil_div(g->m, j->tiles);
-    bool last_direct = j->direct_b && g->n - j0 < width;
-    t->w =
-        j->direct_b && !last_direct ? j->b + k0 * g->b_rs + j0 : j->packed + (j->direct_b ? 0 : j0 * g->k) + k0 * width;
-    t->w_step = j->direct_b && !last_direct ? g->b_rs : width;
-    if (nv == 2 && tile_rows <= j->k->tile_m_wide && panel + 1 < panel_end && g->n - j0 >= 4 * vw) {
+    int64_t vw = j->k->width, j0 = p * 2 * vw, width = panel_width(j->k, g, p), nv = width / vw;
+    bool in_place = j->direct_b && g->n - j0 >= width;
+    t->w = in_place ? j->b + b->k * g->b_rs + j0 : j->packed + (j->direct_b ? 0 : j0 * g->k) + b->k * width;
+    t->w_step = in_place ? g->b_rs : width;
+    if (nv == 2 && tn_ceil_div(g->m, j->tiles) <= j->k->tile_m_wide && p + 1 < b->p1 && g->n - j0 >= 4 * vw) {
         nv = 4;
-        used = 2;
         t->w2 = j->direct_b ? t->w + 2 * vw : t->w + g->k * width;
     }
     t->valid = TN_MIN(g->n - j0 - (nv - 1) * vw, vw);
-    for (int64_t i = t0; i < t1; i++) {
-        int64_t r = i * g->m / j->tiles, m = (i + 1) * g->m / j->tiles - r;
-        t->x = j->direct_a ? j->a + r * g->a_rs + k0 * g->a_cs : rows + (i - t0) * vw * TN_MIN(g->k, KC);
-        t->y = j->c + r * g->ldc + j0;
-        if (t->bias) t->bias = j->bias + j0;
-        if (t->bias_m) t->bias_m = j->bias + r;
-        j->k->tile_f32(TN_TILE_PANEL, (int)m, (int)nv)(t);
-    }
-    return used;
+    return nv;
 }
 
-static void gemm_chunk(const gemm_job *j, int64_t t0, int64_t t1, int64_t p0, int64_t p1, float *rows) {
+/* While panel p is used, tile i of it fetches its part of the next one. */
+static void set_next(const gemm_job *j, const gemm_block *b, int64_t p, int64_t i, tn_tile *t) {
+    t->next = NULL;
+    if (j->direct_b || b->t1 - b->t0 < 2 || ++p >= b->p_end) return;
+    int64_t width = panel_width(j->k, j->g, p);
+    t->next_step = tn_ceil_div(width, b->t1 - b->t0);
+    if (i * t->next_step >= width) return;
+    t->next = j->packed + p * 2 * j->k->width * j->g->k + b->k * width + i * t->next_step * b->kc;
+}
+
+static void run_panels(const gemm_job *j, const gemm_block *b, tn_tile *t) {
     const tn_gemm_f32 *g = j->g;
-    int64_t kc_max = j->direct_b ? KC_DIRECT : KC, k0 = 0;
-    do { /* once for k == 0 too */
-        int64_t kc = TN_MIN(g->k - k0, kc_max);
-        bool last = k0 + kc == g->k;
-        for (int64_t i = t0; i < t1 && !j->direct_a; i++) {
-            int64_t r = i * g->m / j->tiles;
-            pack_rows(j, r, (i + 1) * g->m / j->tiles - r, k0, kc, rows + (i - t0) * j->k->width * TN_MIN(g->k, KC));
+    for (int64_t p = b->p0; p < b->p1;) {
+        int64_t nv = set_panel(j, b, p, t), j0 = p * 2 * j->k->width;
+        for (int64_t i = b->t0; i < b->t1; i++) {
+            int64_t r = first_row(j, i), m = first_row(j, i + 1) - r;
+            t->x = j->direct_a ? j->a + b->k * g->a_cs : rows_at(j, i, b->k, b->kc);
+            t->y = j->c + r * g->ldc + j0;
+            if (t->bias) t->bias = j->bias + j0;
+            if (t->bias_m) t->bias_m = j->bias + r;
+            set_next(j, b, p, i - b->t0, t);
+            j->k->tile_f32(TN_TILE_PRODUCT, (int)m, (int)nv)(t);
         }
-        tn_tile t = {.tap = no_offset, .taps = 1, .lanes = kc, .y_pixel = g->ldc, .y_vec = j->k->width};
+        p += nv == 4 ? 2 : 1;
+    }
+}
+
+static void activate(const gemm_job *j, const gemm_block *b) {
+    int64_t col = b->p0 * 2 * j->k->width, cols = TN_MIN(b->p1 * 2 * j->k->width, j->g->n) - col;
+    for (int64_t r = first_row(j, b->t0); r < first_row(j, b->t1); r++) {
+        float *c = j->c + r * j->g->ldc + col;
+        j->k->act_f32(&j->g->act, c, c, (size_t)cols);
+    }
+}
+
+/* The last block of k: with bias and activation. */
+static void run_last(const gemm_job *j, const gemm_block *b, tn_tile *t) {
+    const tn_gemm_f32 *g = j->g;
+    t->bias = g->bias_n ? j->bias : NULL;
+    t->bias_m = g->bias_m ? j->bias : NULL;
+    tn_act_clamp(&g->act, &t->lo, &t->hi);
+    if (tn_act_is_clamp(g->act.kind)) {
+        run_panels(j, b, t);
+        return;
+    }
+    for (gemm_block few = *b; few.p0 < b->p1; few.p0 = few.p1) {
+        few.p1 = TN_MIN(few.p0 + ACT_PANELS, b->p1);
+        run_panels(j, &few, t);
+        activate(j, &few);
+    }
+}
+
+static void run_block(const gemm_job *j, gemm_block b) {
+    const tn_gemm_f32 *g = j->g;
+    b.k = j->k0;
+    do { /* once for k == 0 too */
+        b.kc = TN_MIN(j->k1 - b.k, j->kc);
+        tn_tile t = {.tap = no_offset, .taps = 1, .lanes = b.kc, .y_pixel = g->ldc, .y_vec = j->k->width};
         t.lane_step = j->direct_a ? g->a_cs : j->k->width;
         t.keep_rest = true;
-        t.resume = k0 > 0;
-        t.bias = last && g->bias_n ? j->bias : NULL;
-        t.bias_m = last && g->bias_m ? j->bias : NULL;
-        tn_act_clamp(last ? &g->act : NULL, &t.lo, &t.hi);
-        for (int64_t p = p0; p < p1;) p += run_panels(j, &t, p, p1, t0, t1, k0, rows);
-        k0 += kc;
-    } while (k0 < g->k);
-    if (tn_act_is_clamp(g->act.kind)) return;
-    int64_t col = p0 * 2 * j->k->width, cols = TN_MIN(p1 * 2 * j->k->width, g->n) - col;
-    for (int64_t r = t0 * g->m / j->tiles; r < t1 * g->m / j->tiles; r++)
-        j->k->act_f32(&g->act, j->c + r * g->ldc + col, j->c + r * g->ldc + col, (size_t)cols);
+        t.resume = b.k > 0 || g->accumulate;
+        tn_act_clamp(NULL, &t.lo, &t.hi);
+        if (b.k + b.kc == g->k)
+            run_last(j, &b, &t);
+        else
+            run_panels(j, &b, &t);
+        b.k += b.kc;
+    } while (b.k < j->k1);
 }
 
-static void gemm_task(void *context, int64_t begin, int64_t end, int worker) {
+static void units_task(void *context, int64_t begin, int64_t end, int worker) {
     const gemm_job *j = context;
-    float *rows = j->scratch + (size_t)worker * j->scratch_floats;
-    for (int64_t task = begin; task < end; task++) {
-        int64_t mc = task / j->n_chunks, nc = task % j->n_chunks;
-        gemm_chunk(j, mc * j->tiles / j->m_chunks, (mc + 1) * j->tiles / j->m_chunks, nc * j->panels / j->n_chunks,
-                   (nc + 1) * j->panels / j->n_chunks, rows);
+    (void)worker;
+    int64_t tiles = j->t1 - j->t0;
+    while (begin < end) {
+        int64_t chunk = begin / j->panels, p = begin % j->panels, count = TN_MIN(end - begin, j->panels - p);
+        run_block(j, (gemm_block){.t0 = j->t0 + chunk * tiles / j->chunks,
+                                  .t1 = j->t0 + (chunk + 1) * tiles / j->chunks,
+                                  .p0 = p,
+                                  .p1 = p + count,
+                                  .p_end = p + count});
+        begin += count;
     }
+}
+
+static void run_band(gemm_job *j, int threads) {
+    j->chunks = tn_ceil_div(j->t1 - j->t0, chunk_tiles(j->k));
+    for (j->k0 = 0; j->k0 < j->g->k || j->k0 == 0; j->k0 = j->k1) {
+        j->k1 = j->direct_a ? j->g->k : TN_MIN(j->g->k, j->k0 + KC);
+        if (!j->direct_a) tn_parallel_for(threads, (j->t1 - j->t0) * tn_ceil_div(j->k1 - j->k0, j->kc), rows_task, j);
+        tn_parallel_for(threads, j->chunks * j->panels, units_task, j);
+        if (j->k1 == j->g->k) break;
+    }
+}
+
+/* ---- the product --------------------------------------------------------------------------------------------- */
+
+static void pack_or_find_b(gemm_job *j, const void *packed_b, float *space, int threads) {
+    const tn_gemm_f32 *g = j->g;
+    if (packed_b) {
+        j->packed = (float *)(uintptr_t)packed_b; /* only read from here on */
+        return;
+    }
+    j->packed = space;
+    j->direct_b = reads_b_in_place(j->k, g);
+    int64_t j0 = (j->panels - 1) * 2 * j->k->width, width = panel_width(j->k, g, j->panels - 1);
+    if (!j->direct_b)
+        tn_parallel_for(threads, j->panels, pack_task, j);
+    else if (g->n - j0 < width)
+        pack_panel(j->k, g, j->b, j0, width, 0, g->k, space);
 }
 
 void tn_gemm_f32_run(tern_cpu_tier tier, const tn_gemm_f32 *g, const float *a, const float *b, const void *packed_b,
                      const float *bias, float *c, void *workspace, int threads) {
     if (g->m <= 0 || g->n <= 0) return;
     const tn_kernels *k = tn_kernels_get(tier);
-    gemm_job j = {.k = k, .g = g, .a = a, .b = b, .bias = bias, .c = c, .scratch = workspace, .direct_a = g->m == 1};
+    gemm_job j = {.k = k, .g = g, .a = a, .b = b, .bias = bias, .c = c, .rows = workspace, .direct_a = g->m == 1};
+    double work = (double)g->m * (double)g->n * (double)g->k / THREAD_WORK;
+    if (work < threads) threads = (int)work + 1;
     j.tiles = tn_ceil_div(g->m, k->tile_m);
     j.panels = tn_ceil_div(g->n, 2 * k->width);
-    j.scratch_floats = (size_t)tn_round_up((int64_t)scratch_floats(k, g), 16);
-    if (packed_b) {
-        j.packed = (float *)(uintptr_t)packed_b; /* only read from here on */
-    } else {
-        j.packed = j.scratch + j.scratch_floats * (size_t)TN_MAX(threads, 1);
-        j.direct_b = reads_b_in_place(k, g);
-        int64_t j0 = (j.panels - 1) * 2 * k->width, width = panel_width(k, g, j.panels - 1);
-        if (!j.direct_b)
-            tn_parallel_for(threads, j.panels, pack_task, &j);
-        else if (g->n - j0 < width)
-            pack_panel(k, g, b, j0, width, 0, g->k, j.packed);
+    pack_or_find_b(&j, packed_b, j.rows + tn_round_up((int64_t)workspace_a(k, g), 16), threads);
+    j.kc = j.direct_b ? KC_DIRECT : j.direct_a ? TN_MAX(g->k, 1) : KC;
+    int64_t band = band_tiles(k, g), bands = tn_ceil_div(j.tiles, band);
+    for (int64_t i = 0; i < bands; i++) {
+        j.t0 = i * j.tiles / bands;
+        j.t1 = (i + 1) * j.tiles / bands;
+        run_band(&j, threads);
     }
-    double work = (double)g->m * (double)g->n * (double)g->k / TASK_WORK;
-    int64_t wanted = work < TASKS ? (int64_t)work + 1 : TASKS;
-    /* Every chunk of rows reads all of B, every chunk of columns packs its rows of A again. */
-    bool small_b = (double)g->n * (double)g->k * sizeof(float) <= SMALL_B;
-    j.m_chunks = tn_ceil_div(j.tiles, CHUNK_TILES);
-    if (small_b) j.m_chunks = TN_MAX(TN_MIN(wanted, tn_ceil_div(j.tiles, 2)), j.m_chunks);
-    int64_t columns = j.tiles > 1 ? tn_ceil_div(j.panels, CHUNK_PANELS) : j.panels;
-    j.n_chunks = TN_MIN(tn_ceil_div(wanted, j.m_chunks), columns);
-    tn_parallel_for(threads, j.m_chunks * j.n_chunks, gemm_task, &j);
 }

@@ -13,8 +13,9 @@
 typedef enum tn_tile_kind {
     TN_TILE_BLOCKED,  /* pixel_step = vector width, lane_step = 1: blocked activations */
     TN_TILE_BLOCKED2, /* pixel_step = twice that: stride 2; one or two vectors */
-    TN_TILE_PANEL,    /* pixel_step = 1, lane_step and w_step from the struct: packed rows, plain activations */
+    TN_TILE_PANEL,    /* pixel_step = 1, lane_step and w_step from the struct: plain activations */
     TN_TILE_PANEL2,   /* pixel_step = 2; one or two vectors */
+    TN_TILE_PRODUCT,  /* pixel_step = 1, steps from the struct: matrix products */
     TN_TILE_KINDS
 } tn_tile_kind;
 
@@ -27,22 +28,22 @@ typedef struct tn_tile {
     int64_t taps, lanes;           /* so many taps of so many lanes, */
     int64_t last_taps, last_lanes; /* then so many of so many (the last, partial channel block) */
     const int32_t *tap_lanes;      /* or each of the `taps` has its own number of lanes; NULL: not so */
-    int64_t lane_step;             /* PANEL kinds only */
+    int64_t lane_step;             /* PANEL kinds and PRODUCT */
     const float *w;  /* (taps * lanes + last_taps * last_lanes, w_step); nv vectors of each row are used */
     const float *w2; /* nv > 2: vectors 2 and 3 come from here, likewise; rows of one vector where nv is 3 */
-    int64_t w_step;  /* PANEL kinds only; else nv vectors */
-    /* BLOCKED kinds: what is fetched into L2 meanwhile, a line (nv > 1: two) for every lane, so many floats apart.
-     * NULL: nothing. */
+    int64_t w_step;  /* likewise; else nv vectors */
+    /* BLOCKED kinds and PRODUCT: what is fetched into L2 meanwhile, a line (blocked and nv > 1: two) for every lane, so
+     * many floats apart. NULL: nothing. */
     const float *next;
     int64_t next_step;
     const float *bias;     /* nv vectors, the last `valid` lanes long, or NULL */
-    const float *bias_m;   /* one for each pixel, or NULL */
+    const float *bias_m;   /* PRODUCT: one for each pixel, or NULL */
     const float *residual; /* addressed like y, or NULL; may be y */
     float *y;
     int64_t y_pixel, y_vec; /* steps of y in floats: from pixel to pixel, from vector to vector */
     int64_t valid;          /* lanes of the last vector that exist */
-    bool keep_rest;         /* memory of y past them stays as it is; else it becomes zero */
-    bool resume;            /* sums continue from y */
+    bool keep_rest;         /* PRODUCT: memory of y past them stays as it is; else it becomes zero */
+    bool resume;            /* PRODUCT: sums continue from y */
     float lo, hi;           /* clamp; -inf and inf when there is none */
 } tn_tile;
 

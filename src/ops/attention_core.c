@@ -155,8 +155,8 @@ static size_t gemm_space(const tn_attention *a, tern_cpu_tier tier) {
     strides scores = {rows, a->kv_len, a->size, a->q.row, 1, a->k.row, a->kv_len, a->scale};
     strides values = {rows, a->v_size, a->kv_len, a->kv_len, a->v.row, 1, a->y.row, 1};
     tn_gemm_f32 g = gemm_of(&scores), h = gemm_of(&values);
-    size_t s = a->size && !a->scores_in ? tn_gemm_f32_workspace(tier, &g, false, 1) : 0;
-    size_t v = a->v_size && !a->no_values ? tn_gemm_f32_workspace(tier, &h, false, 1) : 0;
+    size_t s = a->size && !a->scores_in ? tn_gemm_f32_workspace(tier, &g, false) : 0;
+    size_t v = a->v_size && !a->no_values ? tn_gemm_f32_workspace(tier, &h, false) : 0;
     return (TN_MAX(s, v) + 63) / 64 * 64;
 }
 

@@ -73,7 +73,7 @@ static tern_status plan_scratch(tn_conv_plain *p, tern_error *err) {
     bool ok = true;
     if (p->path != TN_CONV_DIRECT) {
         tn_gemm_f32 g = tile_gemm(p, p->tile, p->k_chunk ? TN_MIN(p->k, p->k_chunk) : p->k);
-        p->gemm_bytes = (tn_gemm_f32_workspace(p->tier, &g, false, gemm_threads(p)) + 63) / 64 * 64;
+        p->gemm_bytes = (tn_gemm_f32_workspace(p->tier, &g, false) + 63) / 64 * 64;
         ok = tn_ops_reserve(&p->col_bytes, p->path == TN_CONV_IM2COL ? g.k : 0, (size_t)p->tile * sizeof(float), &at);
     }
     int64_t rows = p->path == TN_CONV_DIRECT ? 1 : p->ocg, columns = p->path == TN_CONV_DIRECT ? p->out_sp : p->tile;

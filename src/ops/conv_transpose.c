@@ -57,7 +57,7 @@ static tern_status plan_product(tn_prepare *c, transpose_state *s) {
                             .b_cs = 1,
                             .ldc = s->x_sp,
                             .alpha = 1};
-    s->gemm_bytes = (tn_gemm_f32_workspace(c->tier, &s->gemm, false, 1) + 63) / 64 * 64;
+    s->gemm_bytes = (tn_gemm_f32_workspace(c->tier, &s->gemm, false) + 63) / 64 * 64;
     size_t at, col = 0;
     bool ok = tn_mul_size((size_t)s->gemm.m, sizeof(float), &col) &&
               tn_ops_reserve(&s->worker_bytes, (int64_t)s->gemm_bytes, 1, &at) &&

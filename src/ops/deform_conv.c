@@ -201,7 +201,7 @@ static tern_status run_blocks(deform *f, int threads, tern_error *err) {
     tn_gemm_f32 g = gemm_of(f, TN_MIN((int64_t)BLOCK, f->out_sp));
     int64_t rows;
     size_t total = 0, at;
-    f->gemm_bytes = f->wide ? 0 : (tn_gemm_f32_workspace(f->tier, &g, false, 1) + 63) / 64 * 64;
+    f->gemm_bytes = f->wide ? 0 : (tn_gemm_f32_workspace(f->tier, &g, false) + 63) / 64 * 64;
     f->table_bytes = (size_t)(BLOCK * f->corners) * sizeof(int64_t);
     bool ok = tn_mul_i64(f->d.ic, f->taps, &rows) && tn_mul_i64(rows, BLOCK, &rows) &&
               tn_ops_reserve(&total, rows, f->wide ? sizeof(double) : sizeof(float), &at);

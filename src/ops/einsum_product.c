@@ -81,7 +81,7 @@ tern_status tn_einsum_product_plan(const tn_einsum_loops *l, tern_cpu_tier tier,
     p->gemm = (tn_gemm_f32){
         .m = p->m, .n = p->n, .k = p->k, .a_rs = p->k, .a_cs = 1, .b_rs = p->n, .b_cs = 1, .ldc = p->n, .alpha = 1};
     p->whole = p->batch >= threads;
-    p->gemm_bytes = tn_gemm_f32_workspace(tier, &p->gemm, false, p->whole ? 1 : threads);
+    p->gemm_bytes = tn_gemm_f32_workspace(tier, &p->gemm, false);
     p->gemm_bytes = (p->gemm_bytes + 63) / 64 * 64;
     bool ok = tn_ops_reserve(workspace, p->copy_a ? p->batch * p->m * p->k : 0, sizeof(float), &p->at_a) &&
               tn_ops_reserve(workspace, p->copy_b ? p->batch * p->k * p->n : 0, sizeof(float), &p->at_b) &&

@@ -142,7 +142,7 @@ static tern_status prepare_f32(tn_prepare *c, gemm_state *s) {
     if (s->form != C_FULL) s->gemm.act = s->act;
     if (c->value[1] && !s->wide && s->k > 0) TN_TRY(pack_constant(c, s));
     size_t total = 0, gemm_bytes = 0;
-    if (s->k > 0) gemm_bytes = tn_gemm_f32_workspace(c->tier, &s->gemm, s->packed != NULL, c->threads);
+    if (s->k > 0) gemm_bytes = tn_gemm_f32_workspace(c->tier, &s->gemm, s->packed != NULL);
     int64_t c_count = c_type(c->in, c->node) ? tn_shape_count(&c_type(c->in, c->node)->shape) : 0;
     bool ok = tn_ops_reserve(&total, s->wide ? s->m * s->k : 0, sizeof(float), &s->at_a) &&
               tn_ops_reserve(&total, s->wide ? s->k * s->n : 0, sizeof(float), &s->at_b) &&

@@ -227,7 +227,7 @@ static tern_status prepare_f32(tn_prepare *c, matmul_state *s) {
                             .alpha = (float)s->alpha};
     if (c->value[1]) TN_TRY(pack_constant(c, s));
     bool whole = by_batch(p, c->threads);
-    s->gemm_bytes = tn_gemm_f32_workspace(c->tier, &s->gemm, s->packed != NULL, whole ? 1 : c->threads);
+    s->gemm_bytes = tn_gemm_f32_workspace(c->tier, &s->gemm, s->packed != NULL);
     s->gemm_bytes = (s->gemm_bytes + 63) / 64 * 64;
     size_t total = 0;
     bool ok = tn_ops_reserve(&total, s->wide ? p->a_count * p->m * p->k : 0, sizeof(float), &s->at_a) &&

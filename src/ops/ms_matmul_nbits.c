@@ -162,7 +162,7 @@ static tern_status multiply(tn_run *c, nbits *s) {
                             .ldc = s->d.n,
                             .alpha = 1,
                             .bias_n = s->bias != NULL};
-    s->gemm_bytes = (tn_gemm_f32_workspace(c->tier, &s->gemm, false, 1) + 63) / 64 * 64;
+    s->gemm_bytes = (tn_gemm_f32_workspace(c->tier, &s->gemm, false) + 63) / 64 * 64;
     size_t columns, bytes;
     bool ok = tn_mul_size((size_t)s->d.k, TILE * sizeof(float), &columns) &&
               tn_add_size(s->gemm_bytes, (columns + 63) / 64 * 64, &s->step) &&

@@ -399,7 +399,7 @@ static tern_status qmatmul_prepare(tn_prepare *c) {
     s->chunk = s->small_float ? p->k : TN_MIN(p->k, tn_exact_chunk(MAX_PRODUCT));
     s->gemm = (tn_gemm_f32){
         .m = p->m, .n = p->n, .k = s->chunk, .a_rs = p->k, .a_cs = 1, .b_rs = p->n, .b_cs = 1, .ldc = p->n, .alpha = 1};
-    size_t gemm_bytes = tn_gemm_f32_workspace(c->tier, &s->gemm, false, c->threads);
+    size_t gemm_bytes = tn_gemm_f32_workspace(c->tier, &s->gemm, false);
     bool has_zero = input_type(c->in, c->node, in->b_zero) != NULL;
     const tern_tensor *zero = has_zero ? c->value[in->b_zero] : NULL;
     if (c->value[in->b] && (zero || !has_zero)) {

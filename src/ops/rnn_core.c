@@ -96,7 +96,7 @@ static tern_status products_init_f32(products_f32 *p, const tn_rnn *n, tern_cpu_
         p->gemm[i].alpha = 1;
         if (is_empty(d) || d->k == 0 || (i == PRODUCT_H && n->kind != TN_GRU)) continue;
         bool packed = i != PRODUCT_X;
-        space = TN_MAX(space, tn_gemm_f32_workspace(tier, &p->gemm[i], packed, threads));
+        space = TN_MAX(space, tn_gemm_f32_workspace(tier, &p->gemm[i], packed));
         size_t bytes = tn_gemm_f32_packed_bytes(tier, &p->gemm[i]);
         if (packed) ok = ok && bytes && (p->packed[i] = tn_alloc_aligned(bytes, 64)) != NULL;
     }

@@ -2,7 +2,7 @@
  *
  * Tolerance: a chain of k fused multiply-adds errs by at most k roundings of partial sums, each at most the sum of |a
  * b|; alpha and the bias add two more, the scalar tier (which rounds products too) one more per term. So (k + 4) eps
- * (sum |a b| + |bias|), first order. */
+ * (sum |a b| + |bias|), first order; what C holds counts as a term. */
 #include "kernels/check.h"
 
 #include "kernels/gemm.h"
@@ -12,6 +12,7 @@
 typedef struct problem {
     tn_gemm_f32 g;
     ck_buf a, b, bias;
+    ck_buf c0; /* what C holds before, (m, n); none: C is only written */
 } problem;
 
 static problem make(int64_t m, int64_t n, int64_t k, bool ta, bool tb, int bias) {
@@ -32,17 +33,25 @@ static void release(problem *p) {
     ck_free(&p->a);
     ck_free(&p->b);
     ck_free(&p->bias);
+    if (p->g.accumulate) ck_free(&p->c0);
+}
+
+static void make_accumulate(problem *p) {
+    p->g.accumulate = true;
+    p->c0 = ck_random((size_t)(p->g.m * p->g.n), 4);
 }
 
 static size_t c_count(const tn_gemm_f32 *g) { return (size_t)((g->m - 1) * g->ldc + g->n); }
 
 static ck_buf run(tern_cpu_tier t, const problem *p, bool packed, int threads) {
     const tn_gemm_f32 *g = &p->g;
-    ck_buf c = ck_alloc(c_count(g), 4), ws = ck_alloc(tn_gemm_f32_workspace(t, g, packed, threads) / 4, 64), pb = {0};
+    ck_buf c = ck_alloc(c_count(g), 4), ws = ck_alloc(tn_gemm_f32_workspace(t, g, packed) / 4, 64), pb = {0};
     if (packed) {
         pb = ck_alloc(tn_gemm_f32_packed_bytes(t, g) / 4, 64);
         tn_gemm_f32_pack(t, g, p->b.p, pb.p, 1);
     }
+    for (int64_t i = 0; g->accumulate && i < g->m; i++)
+        memcpy(c.p + i * g->ldc, p->c0.p + i * g->n, (size_t)g->n * sizeof *c.p);
     tn_gemm_f32_run(t, g, p->a.p, packed ? NULL : p->b.p, packed ? pb.p : NULL, p->bias.n ? p->bias.p : NULL, c.p, ws.p,
                     threads);
     /* What lies between the rows is untouched. */
@@ -65,8 +74,9 @@ static void check(tern_cpu_tier t, const problem *p, const ck_buf *c) {
     for (int64_t i = 0; i < g->m; i++) {
         for (int64_t j = 0; j < g->n; j++) {
             double bias = g->bias_n ? (double)p->bias.p[j] : g->bias_m ? (double)p->bias.p[i] : 0;
-            double want = tn_ref_act(&g->act, sum[i * g->n + j] + bias), got = (double)c->p[i * g->ldc + j];
-            double tol = terms * CK_EPS * (mag[i * g->n + j] + fabs(bias));
+            double c0 = g->accumulate ? (double)p->c0.p[i * g->n + j] : 0;
+            double want = tn_ref_act(&g->act, sum[i * g->n + j] + c0 + bias), got = (double)c->p[i * g->ldc + j];
+            double tol = terms * CK_EPS * (mag[i * g->n + j] + fabs(c0) + fabs(bias));
             /* Every activation tested here has a slope of at most 1.1; its own error is test_act's matter: 8 ULP. */
             if (g->act.kind != TN_ACT_NONE) tol = 1.1 * tol + 8 * ck_ulp(fabs(want) + tol);
             if (!(fabs(got - want) <= tol))
@@ -89,6 +99,7 @@ static void one_shape(int64_t m, int64_t n, int64_t k) {
     problem p = make(m, n, k, ck_int(0, 1), ck_int(0, 1), ck_int(0, 2));
     p.g.act = acts[ck_int(0, TN_COUNT(acts) - 1)];
     p.g.alpha = ck_int(0, 3) ? 1.0f : 0.37f;
+    if (ck_int(0, 3) == 0) make_accumulate(&p);
     for (tern_cpu_tier t = 0; t <= ck_top(); t++) {
         ck_buf c = run(t, &p, false, 1), d = run(t, &p, true, 1);
         check(t, &p, &c);
@@ -113,15 +124,22 @@ static void large_shapes(void **state) {
     one_shape(29, 64, 512);
     one_shape(115, 97, 1025);
     one_shape(230, 200, 64);
+    /* Beyond one block of k, one chunk of rows, one band of them. */
+    one_shape(1, 100, 3100);
+    one_shape(30, 70, 6200);
+    one_shape(500, 40, 3073);
+    one_shape(1000, 33, 900);
+    one_shape(7000, 50, 65);
 }
 
 /* Bits depend neither on the number of threads nor on the rows that are computed along with a row. */
 static void threads_and_rows(void **state) {
     (void)state;
-    static const int64_t shapes[][3] = {{1, 1000, 300}, {5, 333, 600}, {40, 200, 530}, {250, 90, 70}};
+    static const int64_t shapes[][3] = {{1, 1000, 300}, {5, 333, 600}, {40, 200, 530}, {250, 90, 70}, {300, 65, 3200}};
     for (size_t s = 0; s < TN_COUNT(shapes); s++) {
         problem p = make(shapes[s][0], shapes[s][1], shapes[s][2], false, s % 2, 1);
         p.g.act = acts[s];
+        if (s % 2) make_accumulate(&p);
         for (tern_cpu_tier t = 0; t <= ck_top(); t++) {
             for (int packed = 0; packed <= 1; packed++) {
                 ck_buf c = run(t, &p, packed, 1);
@@ -135,6 +153,7 @@ static void threads_and_rows(void **state) {
                 one.g.m = 1;
                 int64_t row = ck_int(0, (int)p.g.m - 1);
                 one.a.p += row * p.g.a_rs;
+                if (p.g.accumulate) one.c0.p += row * p.g.n;
                 ck_buf d = run(t, &one, packed, 1);
                 assert_memory_equal(d.p, c.p + row * p.g.ldc, (size_t)p.g.n * 4);
                 ck_free(&d);
@@ -175,7 +194,7 @@ static void tile_table(void **state) {
         const tn_kernels *k = tn_kernels_get(t);
         for (int kind = 0; kind < TN_TILE_KINDS; kind++) {
             for (int m = 1; m <= k->tile_m; m++) assert_true(k->tile_f32(kind, m, 1) && k->tile_f32(kind, m, 2));
-            bool wide = kind == TN_TILE_BLOCKED || kind == TN_TILE_PANEL;
+            bool wide = kind != TN_TILE_BLOCKED2 && kind != TN_TILE_PANEL2;
             for (int m = 1; m <= k->tile_m_wide; m++) assert_true((k->tile_f32(kind, m, 4) != NULL) == wide);
             assert_null(k->tile_f32(kind, k->tile_m + 1, 2));
             bool blocked = kind == TN_TILE_BLOCKED, half = blocked || kind == TN_TILE_PANEL2;

@@ -2,7 +2,7 @@
 #include "kernels/tile.h"
 
 /* Only matrix products continue sums, have a bias per row, or leave memory past the last column alone. */
-TN_INLINE bool tile_is_product(const tn_tile_kind kind) { return kind == TN_TILE_PANEL; }
+TN_INLINE bool tile_is_product(const tn_tile_kind kind) { return kind == TN_TILE_PRODUCT; }
 
 /* Sums of a convolution begin with the bias. */
 TN_INLINE void tile_begin(const tn_tile *a, const int m, const int nv, const tn_tile_kind kind, vf *acc) {
@@ -42,9 +42,9 @@ TN_INLINE void tile_sum(const tn_tile *a, const int m, const int nv, const tn_ti
             vf wv[4];
             TN_UNROLL_FULL
             for (int j = 0; j < nv; j++) wv[j] = vf_load((j < 2 ? w : w2) + (j & 1) * VEC_W);
-            if (blocked) {
+            if (blocked || tile_is_product(kind)) {
                 __builtin_prefetch(next, 0, 2);
-                if (nv > 1) __builtin_prefetch(next + 16, 0, 2);
+                if (blocked && nv > 1) __builtin_prefetch(next + 16, 0, 2);
                 next += next_step;
             }
             TN_UNROLL_FULL
@@ -137,13 +137,15 @@ TN_INLINE void tile_run(const tn_tile *a, const int m, const int nv, const tn_ti
     static void blocked_##m##x##nv(const tn_tile *a) { tile_run(a, m, nv, TN_TILE_BLOCKED); }   \
     static void blocked2_##m##x##nv(const tn_tile *a) { tile_run(a, m, nv, TN_TILE_BLOCKED2); } \
     static void panel_##m##x##nv(const tn_tile *a) { tile_run(a, m, nv, TN_TILE_PANEL); }       \
-    static void panel2_##m##x##nv(const tn_tile *a) { tile_run(a, m, nv, TN_TILE_PANEL2); }
+    static void panel2_##m##x##nv(const tn_tile *a) { tile_run(a, m, nv, TN_TILE_PANEL2); }     \
+    static void product_##m##x##nv(const tn_tile *a) { tile_run(a, m, nv, TN_TILE_PRODUCT); }
 #define TILE_DEFINE_1(m) TILE_DEFINE(m, 1)
 #define TILE_DEFINE_2(m) TILE_DEFINE(m, 2)
 /* Rows too short for the high tiles are rare where the stride is 2: they make do with two vectors. */
 #define TILE_DEFINE_4(m)                                                                  \
     static void blocked_##m##x4(const tn_tile *a) { tile_run(a, m, 4, TN_TILE_BLOCKED); } \
-    static void panel_##m##x4(const tn_tile *a) { tile_run(a, m, 4, TN_TILE_PANEL); }
+    static void panel_##m##x4(const tn_tile *a) { tile_run(a, m, 4, TN_TILE_PANEL); }     \
+    static void product_##m##x4(const tn_tile *a) { tile_run(a, m, 4, TN_TILE_PRODUCT); }
 TILE_NARROW(TILE_DEFINE_1)
 TILE_NARROW(TILE_DEFINE_2)
 TILE_WIDE(TILE_DEFINE_4)
@@ -243,9 +245,9 @@ static tn_tile_fn odd_tile(tn_tile_kind kind, int m, int nv) {
 #endif
 
 /* The kinds in the order of tn_tile_kind. */
-#define TILE_ENTRY_1(m) [m] = {blocked_##m##x1, blocked2_##m##x1, panel_##m##x1, panel2_##m##x1},
-#define TILE_ENTRY_2(m) [m] = {blocked_##m##x2, blocked2_##m##x2, panel_##m##x2, panel2_##m##x2},
-#define TILE_ENTRY_4(m) [m] = {blocked_##m##x4, NULL, panel_##m##x4, NULL},
+#define TILE_ENTRY_1(m) [m] = {blocked_##m##x1, blocked2_##m##x1, panel_##m##x1, panel2_##m##x1, product_##m##x1},
+#define TILE_ENTRY_2(m) [m] = {blocked_##m##x2, blocked2_##m##x2, panel_##m##x2, panel2_##m##x2, product_##m##x2},
+#define TILE_ENTRY_4(m) [m] = {blocked_##m##x4, NULL, panel_##m##x4, NULL, product_##m##x4},
 
 /* NULL when there is no such tile. */
 tn_tile_fn VEC_NAME(tn_tile_f32)(tn_tile_kind kind, int m, int nv) {
