@@ -83,8 +83,7 @@ static void products_release_f32(products_f32 *p) {
     tn_free(p->space);
 }
 
-static tern_status products_init_f32(products_f32 *p, const tn_rnn *n, tern_cpu_tier tier, int threads,
-                                     tern_error *err) {
+static tern_status products_init_f32(products_f32 *p, const tn_rnn *n, tern_cpu_tier tier, tern_error *err) {
     *p = (products_f32){.tier = tier};
     dims_of(n, p->dims);
     size_t space = 64;
@@ -132,9 +131,8 @@ typedef struct products_f64 {
     product_dims dims[PRODUCT_COUNT];
 } products_f64;
 
-static tern_status products_init_f64(products_f64 *p, const tn_rnn *n, tern_cpu_tier tier, int threads,
-                                     tern_error *err) {
-    (void)tier, (void)threads, (void)err;
+static tern_status products_init_f64(products_f64 *p, const tn_rnn *n, tern_cpu_tier tier, tern_error *err) {
+    (void)tier, (void)err;
     dims_of(n, p->dims);
     return TERN_OK;
 }

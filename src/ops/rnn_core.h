@@ -175,7 +175,7 @@ static void FN(direction)(FN(step) * p, FN(products) * m, int threads) {
 static tern_status FN(run)(const tn_rnn *n, const tn_rnn_data *d, tern_cpu_tier tier, int threads, tern_error *err) {
     FN(products) m;
     int64_t g = n->gates * n->hidden, rows, xw, rec, state = n->batch * n->hidden, total = 0;
-    TN_TRY(FN(products_init)(&m, n, tier, threads, err));
+    TN_TRY(FN(products_init)(&m, n, tier, err));
     bool ok = tn_mul_i64(n->length, n->batch, &rows) && tn_mul_i64(rows, g, &xw) && tn_mul_i64(n->batch, g, &rec) &&
               tn_add_i64(xw, rec, &total) && tn_add_i64(total, 3 * state + g, &total);
     REAL *memory = ok ? tn_alloc_array((size_t)total, sizeof *memory) : NULL;
