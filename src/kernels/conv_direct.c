@@ -224,6 +224,9 @@ static void fill_picks(const direct_plan *p, ptrdiff_t *tap) {
     }
 }
 
+/* Of plain input whose columns lie as they are, a row of the kernel is one tap. */
+static bool rows_are_taps(const direct_plan *p) { return p->plain && (!p->copied || p->col_step == 1); }
+
 static void fill_taps(const direct_plan *p, ptrdiff_t *tap) {
     const tn_conv *c = p->c;
     if (c->n_picks) {
@@ -232,7 +235,7 @@ static void fill_taps(const direct_plan *p, ptrdiff_t *tap) {
     }
     for (int64_t cb = 0; cb < p->icb; cb++) {
         for (int64_t ky = 0; ky < c->kh; ky++) {
-            for (int64_t kx = 0; kx < c->kw; kx++) {
+            for (int64_t kx = 0; kx < (rows_are_taps(p) ? 1 : c->kw); kx++) {
                 int64_t col = kx * c->dw, step = p->copied ? p->col_step : 1, phase = col % step, q = col / step;
                 *tap++ = cb * p->plane + ky * c->dh * p->row + phase * p->phase + q * p->block;
             }
@@ -336,6 +339,11 @@ static tn_tile tile_of(const direct_job *j) {
     t.taps = (p->icb - (last ? 1 : 0)) * window;
     t.last_lanes = last;
     t.last_taps = last ? window : 0;
+    if (rows_are_taps(p)) {
+        t.taps = p->icb * p->c->kh;
+        t.lanes = p->c->kw;
+        t.lane_step = p->c->dw;
+    }
     tn_act_clamp(&p->c->act, &t.lo, &t.hi);
     if (p->c->n_picks) {
         t.taps = (int64_t)p->taps;
