@@ -191,6 +191,120 @@ static tern_status run_planned(tern_session *session, const call *a, tern_error 
     return s;
 }
 
+/* ---- a batch in pieces ----------------------------------------------------------------------------------------- */
+
+enum { PIECE_TENSORS = 32 };
+
+typedef struct pieces {
+    tern_session *session;
+    const call *whole; /* its outputs are all there, in `made` or given */
+    int64_t count;     /* samples of a piece */
+    tern_status *status;
+    tern_error *errors; /* of each piece */
+} pieces;
+
+/* Samples [first, first + count) of t. */
+static tern_tensor part_of(const tern_tensor *t, int64_t first, int64_t count) {
+    tern_tensor part = *t;
+    size_t sample = tn_tensor_bytes(t) / (size_t)t->shape.dims[0];
+    part.shape.dims[0] = count;
+    part.data = (uint8_t *)t->data + sample * (size_t)first;
+    part.buffer = NULL;
+    part.refs = 1u << 30; /* never freed one by one */
+    return part;
+}
+
+static void run_piece(const pieces *p, int64_t i) {
+    const call *w = p->whole;
+    tern_tensor parts[PIECE_TENSORS], *list[PIECE_TENSORS], *made[PIECE_TENSORS] = {NULL};
+    size_t n_given = (size_t)p->session->model->graph->n_inputs;
+    for (size_t k = 0; k < n_given + w->n_outputs; k++) {
+        size_t o = k - n_given;
+        const tern_tensor *t = k < n_given ? w->given[k] : w->outputs[o] ? w->outputs[o] : w->made[o];
+        parts[k] = part_of(t, i * p->count, p->count);
+        list[k] = &parts[k];
+    }
+    call a = {w->names, list + n_given, w->n_outputs, list, made};
+    p->status[i] = run_planned(p->session, &a, &p->errors[i]);
+}
+
+static void piece_task(void *context, int64_t begin, int64_t end, int worker) {
+    (void)worker;
+    for (int64_t i = begin; i < end; i++) run_piece(context, i);
+}
+
+/* Tensors for the outputs that the caller did not give. False: the plan of a piece has outputs of another kind. */
+static tern_status make_whole_outputs(tern_session *s, const call *a, int64_t batch, int64_t count, bool *fine,
+                                      tern_error *err) {
+    const tn_graph *g = s->model->graph;
+    tern_tensor parts[PIECE_TENSORS], *list[PIECE_TENSORS];
+    tn_cached_plan *c;
+    for (int i = 0; i < g->n_inputs; i++) {
+        parts[i] = part_of(a->given[i], 0, count);
+        list[i] = &parts[i];
+    }
+    TN_TRY(tn_session_plan(s, g, list, g->n_inputs, &c, err));
+    tern_status status = TERN_OK;
+    *fine = true;
+    for (size_t k = 0; k < a->n_outputs && *fine && status == TERN_OK; k++) {
+        const tn_slot *slot = &c->plan->slots[g->outputs[find_output(g, a->names, k)]->id];
+        tn_shape shape = slot->type.shape;
+        *fine = (slot->place == TN_PLACE_RESULT || slot->place == TN_PLACE_ARENA) && slot->type.dtype != TERN_STRING &&
+                shape.rank > 0 && shape.dims[0] == count;
+        if (*fine) shape.dims[0] = batch;
+        const tern_tensor *t = a->outputs[k];
+        if (*fine && t) *fine = t->dtype == slot->type.dtype && !t->block && tn_shape_equal(&t->shape, &shape);
+        if (*fine && !t) status = tn_tensor_new(&a->made[k], slot->type.dtype, &shape, err);
+    }
+    tn_session_release_plan(s, c, NULL);
+    return status;
+}
+
+/* An output that lies over an input may be written only when all of the input has been read. */
+static bool may_run_in_pieces(const tern_session *s, const call *a) {
+    size_t n_given = (size_t)s->model->graph->n_inputs;
+    for (size_t i = 0; i < n_given; i++)
+        for (size_t k = 0; k < a->n_outputs; k++)
+            if (a->outputs[k] && overlap(a->given[i], a->outputs[k])) return false;
+    for (size_t i = 0; i < a->n_outputs; i++)
+        for (size_t k = 0; k < i; k++)
+            if (a->outputs[i] && a->outputs[k] && overlap(a->outputs[i], a->outputs[k])) return false;
+    return n_given + a->n_outputs <= PIECE_TENSORS;
+}
+
+/* *done is false, and nothing has happened, where the batch is to run as a whole. */
+static tern_status run_in_pieces(tern_session *s, const call *a, bool *done, tern_error *err) {
+    enum { MANY_PER_THREAD = 4, MOST_PIECES = 4096 };
+    int64_t count;
+    *done = false;
+    if (!s->separates || !may_run_in_pieces(s, a)) return TERN_OK;
+    const int64_t batch = a->given[0]->shape.dims[0];
+    TN_TRY(tn_batch_count(s, a->given, &count, err));
+    if (count < 1 || count >= batch || batch / count > MOST_PIECES) return TERN_OK;
+    TN_TRY(make_whole_outputs(s, a, batch, count, done, err));
+    int64_t n = batch / count;
+    pieces p = {s, a, count, *done ? tn_calloc((size_t)n, sizeof *p.status) : NULL, NULL};
+    if (*done) p.errors = tn_calloc((size_t)n, sizeof *p.errors);
+    if (!p.status || !p.errors) *done = false;
+    /* Pieces side by side, where that keeps all threads busy; what watches a run expects it on one. */
+    bool watched = s->observe || s->options.profile;
+    bool beside = !watched && (n % s->options.threads == 0 || n >= (int64_t)MANY_PER_THREAD * s->options.threads);
+    tern_status status = TERN_OK;
+    if (*done) tn_parallel_for(beside ? s->options.threads : 1, n, piece_task, &p);
+    for (int64_t i = n; *done && i-- > 0;) {
+        if (p.status[i] == TERN_OK) continue;
+        status = p.status[i];
+        if (err) *err = p.errors[i];
+    }
+    for (size_t k = 0; !*done && k < a->n_outputs; k++) {
+        tn_tensor_unref(a->made[k]);
+        a->made[k] = NULL;
+    }
+    tn_free(p.status);
+    tn_free(p.errors);
+    return status;
+}
+
 tern_status tn_session_run(tern_session *s, const tern_feed *inputs, size_t n_inputs, const char *const *names,
                            tern_tensor **outputs, size_t n_outputs, tern_error *err) {
     tern_tensor *few[32] = {0}, **many = NULL, **list = few;
@@ -201,7 +315,9 @@ tern_status tn_session_run(tern_session *s, const tern_feed *inputs, size_t n_in
         return tn_fail_oom(err, total * sizeof *many);
     call a = {names, outputs, n_outputs, list, list + n_given};
     tern_status status = collect_inputs(s, inputs, n_inputs, a.given, err);
-    if (status == TERN_OK) status = run_planned(s, &a, err);
+    bool done = false;
+    if (status == TERN_OK) status = run_in_pieces(s, &a, &done, err);
+    if (status == TERN_OK && !done) status = run_planned(s, &a, err);
     for (size_t k = 0; k < n_outputs; k++) {
         if (status == TERN_OK && a.made[k]) outputs[k] = a.made[k];
         if (status != TERN_OK) tn_tensor_unref(a.made[k]);

@@ -45,6 +45,8 @@ struct tern_session {
     tern_options options;
     tern_cpu_tier tier;
     tn_pack_cache *packs;
+    bool separates;         /* see tn_batch_separates */
+    int64_t batch_count;    /* for tests: so many samples at a time; 0: by estimate */
     struct tn_tuner *tuner; /* NULL: does not tune. Used while planning */
     tn_mutex mutex;         /* guards what follows, and planning */
     tn_cached_plan **plans;
@@ -71,6 +73,11 @@ tern_status tn_session_plan(tern_session *s, const tn_graph *g, tern_tensor *con
 /* A frame of the plan, and back; frame NULL: there was none. */
 tern_status tn_session_take_frame(tern_session *s, tn_cached_plan *c, tn_frame **out, tern_error *err);
 void tn_session_release_plan(tern_session *s, tn_cached_plan *c, tn_frame *frame);
+
+/* Whether every sample (dim 0 of all inputs and outputs, free in the model) is computed from that sample alone. */
+bool tn_batch_separates(const tn_graph *g);
+/* How many samples a run of these inputs should take at a time, a divisor of the batch; 0: all of them. */
+tern_status tn_batch_count(tern_session *s, tern_tensor *const *given, int64_t *count, tern_error *err);
 
 /* What all nested graphs of one run share. */
 typedef struct tn_run_state {

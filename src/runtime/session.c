@@ -81,6 +81,7 @@ tern_status tn_session_create(tern_session **out, tern_model *model, const tern_
     tern_status status = (s->packs = tn_pack_cache_new(model)) ? TERN_OK : tn_fail_oom(err, 0);
     if (status == TERN_OK) status = prepare_model(s, err);
     if (status == TERN_OK) status = open_tuner(s, err);
+    if (status == TERN_OK) s->separates = tn_batch_separates(s->model->graph);
     if (status == TERN_OK) status = plan_fixed_inputs(s, err);
     if (status != TERN_OK) {
         tn_session_free(s);
