@@ -47,7 +47,9 @@ typedef struct tn_bf16_tile {
     int64_t y32_pixel, y32_vec;
     int64_t valid; /* lanes of the last vector that exist */
     bool resume;   /* what y32 holds is added, too */
-    float lo, hi;  /* clamp; -inf and inf when there is none */
+    bool silu;     /* and activated before the clamp: x / (1 + exp(-alpha x)), relative error below 2^-12 */
+    float alpha;
+    float lo, hi; /* clamp; -inf and inf when there is none */
 } tn_bf16_tile;
 
 #endif

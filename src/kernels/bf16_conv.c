@@ -21,6 +21,7 @@ typedef struct direct_plan {
     int64_t groups;        /* as they are computed: see conv_join */
     int64_t icb, icg, ocg; /* input blocks, input and output channels of a group */
     int64_t window, pairs, last_pairs;
+    int64_t joined;        /* kernel columns of one tap */
     int64_t k_pairs;       /* rows of a weight panel */
     int64_t lines, length; /* output rows and their pixels; 1 and oh * ow when flat */
     int64_t strip, strips, panels, oc_chunks;
@@ -62,7 +63,7 @@ static void plan_memory(direct_plan *p) {
     p->row_bytes = c->in_plain ? (size_t)tn_round_up(c->ic * c->iw * 2, 64) : 0;
     p->at_sums = p->at_row + p->row_bytes;
     p->worker_bytes = p->at_sums;
-    if (!tn_act_is_clamp(c->act.kind)) p->worker_bytes += (size_t)(p->q->tile_m * 2 * p->b) * sizeof(float);
+    if (!bf16_in_tile(c->act.kind)) p->worker_bytes += (size_t)(p->q->tile_m * 2 * p->b) * sizeof(float);
 }
 
 static direct_plan make_plan(const tn_bf16_kernels *q, const tn_conv *c) {
@@ -75,6 +76,8 @@ static direct_plan make_plan(const tn_bf16_kernels *q, const tn_conv *c) {
     p.icb = tn_ceil_div(p.icg, p.block);
     p.window = (int64_t)c->kh * c->kw;
     p.pairs = p.block / 2;
+    /* Pixels of plain input are so short that a row of the window is one tap, if they lie side by side. */
+    p.joined = c->in_plain && c->dw == 1 ? c->kw : 1;
     last = p.icg % p.block;
     p.last_pairs = last ? (last + 1) / 2 : 0;
     p.k_pairs = (p.icg / p.block * p.pairs + p.last_pairs) * p.window;
@@ -195,7 +198,8 @@ static void fill_taps(const direct_plan *p, ptrdiff_t *tap) {
     const tn_conv *c = p->c;
     for (int64_t cb = 0; cb < p->icb; cb++)
         for (int64_t ky = 0; ky < c->kh; ky++)
-            for (int64_t kx = 0; kx < c->kw; kx++) *tap++ = cb * p->plane + ky * c->dh * p->row + kx * c->dw * p->block;
+            for (int64_t kx = 0; kx < c->kw; kx += p->joined)
+                *tap++ = cb * p->plane + ky * c->dh * p->row + kx * c->dw * p->block;
 }
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */
@@ -209,7 +213,7 @@ typedef struct direct_job {
 
 void bf16_finish(const tn_bf16_kernels *q, const tn_act *act, float *sums, int64_t count, int64_t lanes, uint16_t *y) {
     int64_t b = q->base->width;
-    if (!tn_act_is_clamp(act->kind)) q->base->act_f32(act, sums, sums, (size_t)(count * b));
+    q->base->act_f32(act, sums, sums, (size_t)(count * b));
     tn_f32_to_bf16_n(sums, y, (size_t)(count * b));
     for (int64_t i = 0; i < count && lanes < b; i++) memset(y + i * b + lanes, 0, (size_t)(b - lanes) * sizeof *y);
 }
@@ -236,10 +240,13 @@ static tn_bf16_tile tile_of(const direct_job *j) {
     const direct_plan *p = &j->p;
     tn_bf16_tile t = {.tap = j->tap, .step = p->c->sw * p->block, .y_pixel = p->b, .y32_pixel = p->b};
     t.y_vec = p->c->oh * p->c->ow * p->b;
-    t.pairs = p->pairs;
-    t.taps = (p->icb - (p->last_pairs ? 1 : 0)) * p->window;
-    t.last_pairs = p->last_pairs;
-    t.last_taps = p->last_pairs ? p->window : 0;
+    int64_t taps = p->window / p->joined;
+    t.pairs = p->pairs * p->joined;
+    t.taps = (p->icb - (p->last_pairs ? 1 : 0)) * taps;
+    t.last_pairs = p->last_pairs * p->joined;
+    t.last_taps = p->last_pairs ? taps : 0;
+    t.silu = p->c->act.kind == TN_ACT_SILU;
+    t.alpha = p->c->act.alpha;
     tn_act_clamp(&p->c->act, &t.lo, &t.hi);
     return t;
 }
@@ -251,7 +258,7 @@ static void run_block(const direct_job *j, int64_t n, int64_t g, int64_t u0, int
     const tn_conv *c = p->c;
     int64_t b = p->b, hw = c->oh * c->ow, ocb = tn_ceil_div(c->oc, b), lines = p->flat ? 1 : u1 - u0;
     const uint16_t *w = (const uint16_t *)j->a->packed + g * group_elements(p);
-    float *sums = tn_act_is_clamp(c->act.kind) ? NULL : (float *)(memory + p->at_sums);
+    float *sums = bf16_in_tile(c->act.kind) ? NULL : (float *)(memory + p->at_sums);
     tn_bf16_tile t = tile_of(j);
     for (int64_t panel = p0; panel < p1; panel++) {
         int64_t o = panel * 2 * b, left = TN_MIN(p->ocg, c->oc - g * p->ocg) - o;

@@ -16,6 +16,9 @@ typedef struct bf16_method {
 
 extern const bf16_method bf16_conv_direct, bf16_conv_depthwise, bf16_conv_winograd;
 
+/* Activations that tiles apply themselves; the others run over float32 sums. */
+TN_INLINE bool bf16_in_tile(tn_act_kind kind) { return tn_act_is_clamp(kind) || kind == TN_ACT_SILU; }
+
 /* Activates `count` pixels of one block of float32 sums, of which `lanes` channels exist, and rounds them into y. */
 void bf16_finish(const tn_bf16_kernels *q, const tn_act *act, float *sums, int64_t count, int64_t lanes, uint16_t *y);
 

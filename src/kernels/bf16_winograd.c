@@ -173,7 +173,9 @@ static void transform_output(const wino_job *j, int64_t t0, int64_t count, int64
     int64_t b = p->b, ocb = tn_ceil_div(c->oc, b);
     float bias[16], sums[4 * 16];
     tn_bf16_winograd_tile tile = {.y_row = c->ow * b, .m_step = p->m_step, .bias = bias};
-    tile.y32 = tn_act_is_clamp(c->act.kind) ? NULL : sums;
+    tile.y32 = bf16_in_tile(c->act.kind) ? NULL : sums;
+    tile.silu = c->act.kind == TN_ACT_SILU;
+    tile.alpha = c->act.alpha;
     tn_act_clamp(&c->act, &tile.lo, &tile.hi);
     for (int64_t cb = panel * 2; cb < TN_MIN(panel * 2 + 2, ocb); cb++) {
         tile.lanes = TN_MIN(c->oc - cb * b, b);

@@ -21,6 +21,8 @@ typedef struct tn_bf16_winograd_tile {
     const float *bias;        /* B floats, zeros when there is none */
     int64_t y_row, lanes;
     int rows, cols;
+    bool silu; /* as in tn_bf16_tile */
+    float alpha;
     float lo, hi;
 } tn_bf16_winograd_tile;
 

@@ -162,7 +162,7 @@ static const tn_bf16_kernels bf16_avx2_kernels = {
 
 static const tn_bf16_kernels bf16_avx512_kernels = {
     .base = &avx512_kernels,
-    .tile_m = 12,
+    .tile_m = 6,
 #define TN_BF16_KERNEL(name, result, args) .name = tn_##name##_avx512,
 #include "kernels/kernel_list.inc"
 };

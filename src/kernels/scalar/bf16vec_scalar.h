@@ -36,5 +36,6 @@ TN_INLINE void vh_store(uint16_t *p, vf v) {
     vf_store(t, v);
     for (int i = 0; i < VEC_W; i++) p[i] = tn_f32_to_bf16(t[i]);
 }
+TN_INLINE vf vh_reciprocal(vf x) { return vf_div(vf_set(1.0f), x); }
 
 #endif

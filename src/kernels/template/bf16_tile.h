@@ -1,5 +1,5 @@
 /* The bfloat16 register tile (bf16.h), for every height and one or two vectors of outputs. */
-#include "kernels/template/bf16vec.h"
+#include "kernels/template/bf16_silu.h"
 
 TN_INLINE void bf16_tile_sum(const tn_bf16_tile *a, const int m, const int nv, vf *acc) {
     const int64_t step = a->step;
@@ -30,7 +30,8 @@ static __attribute__((noinline)) void bf16_tile_end(const tn_bf16_tile *a, const
     const uint16_t *residual = a->residual;
     const float *bias_m = a->bias_m;
     float *y32 = a->y32;
-    vf lo = vf_set(a->lo), hi = vf_set(a->hi);
+    const bool silu = a->silu;
+    vf lo = vf_set(a->lo), hi = vf_set(a->hi), alpha = vf_set(a->alpha);
     for (int j = 0; j < nv; j++) {
         const int64_t n = j == nv - 1 ? a->valid : VEC_W;
         vf bias = a->bias ? vf_load_n(a->bias + j * VEC_W, n) : vf_zero();
@@ -41,6 +42,7 @@ static __attribute__((noinline)) void bf16_tile_end(const tn_bf16_tile *a, const
             v = vf_add(v, bias);
             if (bias_m) v = vf_add(v, vf_set(bias_m[i]));
             if (residual) v = vf_add(v, vh_load(residual + at));
+            if (silu) v = bf16_silu(v, alpha);
             v = vf_min(hi, vf_max(lo, v));
             if (!y32)
                 vh_store(a->y + at, n == VEC_W ? v : vf_keep(v, n));
@@ -65,8 +67,8 @@ TN_INLINE void bf16_tile_run(const tn_bf16_tile *a, const int m, const int nv) {
 
 #if BF16_TILE_M == 14
 #define BF16_HEIGHTS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
-#elif BF16_TILE_M == 12
-#define BF16_HEIGHTS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
+#elif BF16_TILE_M == 6
+#define BF16_HEIGHTS(X) X(1) X(2) X(3) X(4) X(5) X(6)
 #elif BF16_TILE_M == 4
 #define BF16_HEIGHTS(X) X(1) X(2) X(3) X(4)
 #elif BF16_TILE_M == 2

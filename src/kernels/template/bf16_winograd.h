@@ -1,7 +1,7 @@
 /* Winograd F(2 x 2, 3 x 3) on bfloat16: transforms in float32, products of bfloat16 (winograd.h has the struct's float
  * twin; here x, residual, y and the transformed input are bfloat16, the products float32). */
 #include "kernels/bf16_winograd.h"
-#include "kernels/template/bf16vec.h"
+#include "kernels/template/bf16_silu.h"
 
 /* One dimension of B^T d. */
 TN_INLINE void bf16_input_line(vf d0, vf d1, vf d2, vf d3, vf *t) {
@@ -50,7 +50,7 @@ void BF16_NAME(tn_bf16_winograd_output)(const tn_bf16_winograd_tile *a) {
     for (int i = 0; i < 4; i++)
         bf16_output_line(vf_load(m + (i * 4) * step), vf_load(m + (i * 4 + 1) * step), vf_load(m + (i * 4 + 2) * step),
                          vf_load(m + (i * 4 + 3) * step), &half[i * 2], &half[i * 2 + 1]);
-    vf bias = vf_load(a->bias), lo = vf_set(a->lo), hi = vf_set(a->hi);
+    vf bias = vf_load(a->bias), lo = vf_set(a->lo), hi = vf_set(a->hi), alpha = vf_set(a->alpha);
     for (int j = 0; j < a->cols; j++) {
         vf out[2];
         bf16_output_line(half[j], half[2 + j], half[4 + j], half[6 + j], &out[0], &out[1]);
@@ -58,6 +58,7 @@ void BF16_NAME(tn_bf16_winograd_output)(const tn_bf16_winograd_tile *a) {
             const int64_t at = i * a->y_row + j * VEC_W;
             vf v = vf_add(out[i], bias);
             if (a->residual) v = vf_add(v, vh_load(a->residual + at));
+            if (a->silu) v = bf16_silu(v, alpha);
             v = vf_min(hi, vf_max(lo, v));
             if (a->y32)
                 vf_store(a->y32 + (i * 2 + j) * VEC_W, v);

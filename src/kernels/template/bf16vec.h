@@ -5,7 +5,8 @@
  *   vh_load, vh_store  VEC_W bfloat16 to and from float32; rounds to nearest even
  *   hw, hw_load     2 * VEC_W weights: a pair for each lane
  *   hx, hx_set      a pair of activations for all lanes
- *   bf16_dot        acc + x[1] * w[1] + x[0] * w[0] */
+ *   bf16_dot        acc + x[1] * w[1] + x[0] * w[0]
+ *   vh_reciprocal   1 / x with a relative error below 2^-13, for 1 <= x < 2^126 */
 #ifndef TN_KERNELS_BF16VEC_H
 #define TN_KERNELS_BF16VEC_H
 

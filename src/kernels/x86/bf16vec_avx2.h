@@ -37,5 +37,6 @@ TN_INLINE void vh_store(uint16_t *p, vf v) {
     __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(r), _mm256_extracti128_si256(r, 1));
     _mm_storeu_si128((__m128i *)p, packed);
 }
+TN_INLINE vf vh_reciprocal(vf x) { return vf_div(vf_set(1.0f), x); }
 
 #endif

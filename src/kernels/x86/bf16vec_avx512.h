@@ -6,7 +6,7 @@
 #include "kernels/x86/vec_avx512.h"
 
 #define BF16_NAME(name) name##_avx512
-#define BF16_TILE_M     12
+#define BF16_TILE_M     6
 
 typedef struct hw {
     vf even, odd;
@@ -36,5 +36,6 @@ TN_INLINE void vh_store(uint16_t *p, vf v) {
     r = _mm512_mask_mov_epi32(r, vf_isnan(v), quiet);
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(r));
 }
+TN_INLINE vf vh_reciprocal(vf x) { return _mm512_rcp14_ps(x); }
 
 #endif

@@ -32,5 +32,6 @@ TN_INLINE vf vh_load(const uint16_t *p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(v, 16));
 }
 TN_INLINE void vh_store(uint16_t *p, vf v) { _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(v)); }
+TN_INLINE vf vh_reciprocal(vf x) { return _mm512_rcp14_ps(x); }
 
 #endif
