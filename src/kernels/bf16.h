@@ -38,6 +38,7 @@ typedef struct tn_bf16_tile {
     int64_t last_taps, last_pairs; /* then so many of so many (the last, partial channel block) */
     int64_t step;                  /* from pixel to pixel, in elements */
     const uint16_t *w;             /* (pairs, nv, B, 2) */
+    int64_t ahead, ahead_step;     /* fetched meanwhile: w + ahead, a step further on with each pair */
     const float *bias;             /* nv vectors, the last `valid` lanes long, or NULL */
     const float *bias_m;           /* one for each pixel, or NULL */
     const uint16_t *residual;      /* addressed like y, or NULL */
@@ -46,6 +47,7 @@ typedef struct tn_bf16_tile {
     int64_t y_pixel, y_vec;        /* steps of y: from pixel to pixel, from vector to vector */
     int64_t y32_pixel, y32_vec;
     int64_t valid; /* lanes of the last vector that exist */
+    bool raw;      /* y32 gets the sums (m, nv, B) and nothing else happens */
     bool resume;   /* what y32 holds is added, too */
     bool silu;     /* and activated before the clamp: x / (1 + exp(-alpha x)), relative error below 2^-12 */
     float alpha;

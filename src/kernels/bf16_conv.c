@@ -218,13 +218,14 @@ void bf16_finish(const tn_bf16_kernels *q, const tn_act *act, float *sums, int64
     for (int64_t i = 0; i < count && lanes < b; i++) memset(y + i * b + lanes, 0, (size_t)(b - lanes) * sizeof *y);
 }
 
-/* One panel over one line of `length` pixels. at: the first one's place in y. */
+/* One panel over line number `line` of a block of `lines`, of `length` pixels. at: the first one's place in y. */
 static void run_line(const direct_job *j, tn_bf16_tile *t, int nv, const uint16_t *x, int64_t at, int64_t length,
-                     float *sums) {
+                     int64_t line, int64_t lines, float *sums) {
     const direct_plan *p = &j->p;
     int64_t tiles = tn_ceil_div(length, p->q->tile_m), b = p->b;
     for (int64_t i = 0; i < tiles; i++) {
         int64_t q = i * length / tiles, m = (i + 1) * length / tiles - q;
+        bf16_fetch_ahead(t, p->k_pairs * nv * b * 2, nv * b, line * tiles + i, lines * tiles);
         t->x = x + q * t->step;
         t->y = j->a->y + at + q * b;
         t->residual = p->c->residual ? j->a->residual + at + q * b : NULL;
@@ -268,7 +269,8 @@ static void run_block(const direct_job *j, int64_t n, int64_t g, int64_t u0, int
         t.bias = j->a->bias ? j->a->bias + g * p->ocg + o : NULL;
         int64_t at = ((n * ocb + (g * p->ocg + o) / b) * hw + (p->flat ? u0 : u0 * c->ow)) * b;
         for (int64_t l = 0; l < lines; l++)
-            run_line(j, &t, nv, src + l * p->line_step * p->row, at + l * c->ow * b, p->flat ? u1 - u0 : c->ow, sums);
+            run_line(j, &t, nv, src + l * p->line_step * p->row, at + l * c->ow * b, p->flat ? u1 - u0 : c->ow, l,
+                     lines, sums);
     }
 }
 

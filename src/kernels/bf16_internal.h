@@ -16,6 +16,12 @@ typedef struct bf16_method {
 
 extern const bf16_method bf16_conv_direct, bf16_conv_depthwise, bf16_conv_winograd;
 
+/* While a panel is multiplied, the one behind it is fetched, a part with each of the `tiles` tiles. */
+TN_INLINE void bf16_fetch_ahead(tn_bf16_tile *t, int64_t panel, int64_t width, int64_t tile, int64_t tiles) {
+    t->ahead = panel + tile * panel / tiles;
+    t->ahead_step = tn_ceil_div(width * 2, tiles);
+}
+
 /* Activations that tiles apply themselves; the others run over float32 sums. */
 TN_INLINE bool bf16_in_tile(tn_act_kind kind) { return tn_act_is_clamp(kind) || kind == TN_ACT_SILU; }
 

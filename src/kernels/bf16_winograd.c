@@ -2,7 +2,7 @@
  *
  *     V[p][ic block][tile][B]          transformed input of one block of tiles, rounded to bfloat16
  *     U[panel][p][ic / 2][2 B][2]      transformed weights, computed in double, rounded to float32 and then to bfloat16
- *     M[p][2][tile][B]                 products of one panel, float32
+ *     M[p][tile][2][B]                 products of one panel, float32; (tile, B) where it has one block
  *
  * Transforms are float32. F(4 x 4) would multiply the rounding of V by ten and more; F(2 x 2) keeps the error near that
  * of direct convolution (docs/numerics.md). */
@@ -145,17 +145,16 @@ static void multiply(const wino_job *j, int64_t count, int64_t panel, const uint
     int64_t o = panel * 2 * p->b, width = c->oc - o > p->b ? 2 * p->b : p->b, last = c->ic % p->b;
     tn_bf16_tile t = {.tap = j->tap, .taps = c->ic / p->b, .pairs = p->b / 2, .last_taps = last ? 1 : 0};
     t.last_pairs = (last + 1) / 2;
-    t.step = t.y32_pixel = p->b;
-    t.y32_vec = p->block * p->b;
-    t.valid = p->b;
-    tn_act_clamp(NULL, &t.lo, &t.hi);
+    t.step = p->b;
+    t.raw = true;
     int64_t pieces = tn_ceil_div(count, p->q->tile_m);
     for (int64_t pos = 0; pos < POSITIONS; pos++) {
         t.w = (const uint16_t *)j->a->packed + (o * POSITIONS + pos * width) * p->pairs * 2;
         for (int64_t i = 0; i < pieces; i++) {
             int64_t q = i * count / pieces, m = (i + 1) * count / pieces - q;
             t.x = v + pos * p->v_step + q * p->b;
-            t.y32 = products + pos * p->m_step + q * p->b;
+            t.y32 = products + pos * p->m_step + q * width;
+            bf16_fetch_ahead(&t, p->pairs * width * 2, width, i, pieces);
             p->q->bf16_tile(&t, (int)m, (int)(width / p->b));
         }
     }
@@ -177,7 +176,8 @@ static void transform_output(const wino_job *j, int64_t t0, int64_t count, int64
     tile.silu = c->act.kind == TN_ACT_SILU;
     tile.alpha = c->act.alpha;
     tn_act_clamp(&c->act, &tile.lo, &tile.hi);
-    for (int64_t cb = panel * 2; cb < TN_MIN(panel * 2 + 2, ocb); cb++) {
+    int64_t vectors = TN_MIN(ocb - panel * 2, 2);
+    for (int64_t cb = panel * 2; cb < panel * 2 + vectors; cb++) {
         tile.lanes = TN_MIN(c->oc - cb * b, b);
         memset(bias, 0, sizeof bias);
         if (j->a->bias) memcpy(bias, j->a->bias + cb * b, (size_t)tile.lanes * sizeof(float));
@@ -189,7 +189,7 @@ static void transform_output(const wino_job *j, int64_t t0, int64_t count, int64
             tile.cols = (int)TN_MIN(2, c->ow - ox);
             tile.y = j->a->y + at;
             tile.residual = c->residual ? j->a->residual + at : NULL;
-            tile.products = products + ((cb - panel * 2) * p->block + t) * b;
+            tile.products = products + (t * vectors + cb - panel * 2) * b;
             p->q->bf16_winograd_output(&tile);
             if (tile.y32) finish_tile(p, &tile, sums);
         }

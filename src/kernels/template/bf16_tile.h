@@ -3,7 +3,8 @@
 
 TN_INLINE void bf16_tile_sum(const tn_bf16_tile *a, const int m, const int nv, vf *acc) {
     const int64_t step = a->step;
-    const uint16_t *w = a->w;
+    const int64_t ahead_step = a->ahead_step;
+    const uint16_t *w = a->w, *ahead = w + a->ahead;
     for (int64_t t = 0; t < a->taps + a->last_taps; t++) {
         /* Every third pixel has a pointer of its own; those between are reached by scaled index. */
         const uint16_t *p0 = a->x + a->tap[t], *p3 = p0 + 3 * step, *p6 = p0 + 6 * step, *p9 = p0 + 9 * step,
@@ -12,6 +13,9 @@ TN_INLINE void bf16_tile_sum(const tn_bf16_tile *a, const int m, const int nv, v
             hw wv[2];
             TN_UNROLL_FULL
             for (int j = 0; j < nv; j++) wv[j] = hw_load(w + j * 2 * VEC_W);
+            __builtin_prefetch(ahead, 0, 2);
+            if (nv > 1) __builtin_prefetch(ahead + 2 * VEC_W, 0, 2);
+            ahead += ahead_step;
             TN_UNROLL_FULL
             for (int i = 0; i < m; i++) {
                 const uint16_t *p = i < 3 ? p0 : i < 6 ? p3 : i < 9 ? p6 : i < 12 ? p9 : p12;
@@ -57,12 +61,13 @@ static __attribute__((noinline)) void bf16_tile_end(const tn_bf16_tile *a, const
 TN_INLINE void bf16_tile_run(const tn_bf16_tile *a, const int m, const int nv) {
     vf acc[BF16_TILE_M * 2];
     _Alignas(TN_CACHE_LINE) float sums[BF16_TILE_M * 2 * VEC_W];
+    float *to = a->raw ? a->y32 : sums;
     TN_UNROLL_FULL
     for (int k = 0; k < m * nv; k++) acc[k] = vf_zero();
     bf16_tile_sum(a, m, nv, acc);
     TN_UNROLL_FULL
-    for (int k = 0; k < m * nv; k++) vf_store(sums + k * VEC_W, acc[k]);
-    bf16_tile_end(a, sums, m, nv);
+    for (int k = 0; k < m * nv; k++) vf_store(to + k * VEC_W, acc[k]);
+    if (!a->raw) bf16_tile_end(a, sums, m, nv);
 }
 
 #if BF16_TILE_M == 14

@@ -11,8 +11,7 @@ TN_INLINE void bf16_input_line(vf d0, vf d1, vf d2, vf d3, vf *t) {
     t[3] = vf_sub(d1, d3);
 }
 
-void BF16_NAME(tn_bf16_winograd_input)(const tn_bf16_winograd_tile *a) {
-    const bool whole = a->y0 == 0 && a->x0 == 0 && a->y1 == 4 && a->x1 == 4;
+TN_INLINE void bf16_winograd_input(const tn_bf16_winograd_tile *a, const bool whole) {
     vf d[16];
     TN_UNROLL_FULL
     for (int i = 0; i < 4; i++) {
@@ -36,6 +35,13 @@ void BF16_NAME(tn_bf16_winograd_input)(const tn_bf16_winograd_tile *a) {
     }
 }
 
+void BF16_NAME(tn_bf16_winograd_input)(const tn_bf16_winograd_tile *a) {
+    if (a->y0 == 0 && a->x0 == 0 && a->y1 == 4 && a->x1 == 4)
+        bf16_winograd_input(a, true);
+    else
+        bf16_winograd_input(a, false);
+}
+
 /* One dimension of A^T m. */
 TN_INLINE void bf16_output_line(vf t0, vf t1, vf t2, vf t3, vf *y0, vf *y1) {
     *y0 = vf_add(t0, vf_add(t1, t2));
@@ -44,26 +50,31 @@ TN_INLINE void bf16_output_line(vf t0, vf t1, vf t2, vf t3, vf *y0, vf *y1) {
 
 void BF16_NAME(tn_bf16_winograd_output)(const tn_bf16_winograd_tile *a) {
     const float *m = a->products;
-    const int64_t step = a->m_step;
-    vf half[8]; /* 4 x 2 */
+    const int64_t step = a->m_step, y_row = a->y_row, lanes = a->lanes;
+    const uint16_t *residual = a->residual;
+    const bool silu = a->silu;
+    const int rows = a->rows, cols = a->cols;
+    uint16_t *y = a->y;
+    float *y32 = a->y32;
+    vf half[8], out[4]; /* 4 x 2; 2 x 2 */
     TN_UNROLL_FULL
     for (int i = 0; i < 4; i++)
         bf16_output_line(vf_load(m + (i * 4) * step), vf_load(m + (i * 4 + 1) * step), vf_load(m + (i * 4 + 2) * step),
                          vf_load(m + (i * 4 + 3) * step), &half[i * 2], &half[i * 2 + 1]);
+    TN_UNROLL_FULL
+    for (int j = 0; j < 2; j++) bf16_output_line(half[j], half[2 + j], half[4 + j], half[6 + j], &out[j], &out[2 + j]);
     vf bias = vf_load(a->bias), lo = vf_set(a->lo), hi = vf_set(a->hi), alpha = vf_set(a->alpha);
-    for (int j = 0; j < a->cols; j++) {
-        vf out[2];
-        bf16_output_line(half[j], half[2 + j], half[4 + j], half[6 + j], &out[0], &out[1]);
-        for (int i = 0; i < a->rows; i++) {
-            const int64_t at = i * a->y_row + j * VEC_W;
-            vf v = vf_add(out[i], bias);
-            if (a->residual) v = vf_add(v, vh_load(a->residual + at));
-            if (a->silu) v = bf16_silu(v, alpha);
-            v = vf_min(hi, vf_max(lo, v));
-            if (a->y32)
-                vf_store(a->y32 + (i * 2 + j) * VEC_W, v);
-            else
-                vh_store(a->y + at, vf_keep(v, a->lanes));
-        }
+    TN_UNROLL_FULL
+    for (int k = 0; k < 4; k++) {
+        const int64_t at = k / 2 * y_row + k % 2 * VEC_W;
+        if (k / 2 >= rows || k % 2 >= cols) continue;
+        vf v = vf_add(out[k], bias);
+        if (residual) v = vf_add(v, vh_load(residual + at));
+        if (silu) v = bf16_silu(v, alpha);
+        v = vf_min(hi, vf_max(lo, v));
+        if (y32)
+            vf_store(y32 + k * VEC_W, v);
+        else
+            vh_store(y + at, vf_keep(v, lanes));
     }
 }
