@@ -3,6 +3,12 @@
 #include "kernels/bf16_winograd.h"
 #include "kernels/template/bf16_silu.h"
 
+#if VEC_PORTABLE
+#define BF16_UNROLL /* small rather than fast */
+#else
+#define BF16_UNROLL TN_UNROLL_FULL
+#endif
+
 /* One dimension of B^T d. */
 TN_INLINE void bf16_input_line(vf d0, vf d1, vf d2, vf d3, vf *t) {
     t[0] = vf_sub(d0, d2);
@@ -13,11 +19,11 @@ TN_INLINE void bf16_input_line(vf d0, vf d1, vf d2, vf d3, vf *t) {
 
 TN_INLINE void bf16_winograd_input(const tn_bf16_winograd_tile *a, const bool whole) {
     vf d[16];
-    TN_UNROLL_FULL
+    BF16_UNROLL
     for (int i = 0; i < 4; i++) {
         vf in[4];
         const uint16_t *row = a->x + i * a->x_row;
-        TN_UNROLL_FULL
+        BF16_UNROLL
         for (int j = 0; j < 4; j++) {
             bool inside = whole || (i >= a->y0 && i < a->y1 && j >= a->x0 && j < a->x1);
             in[j] = inside ? vh_load(row + j * VEC_W) : vf_zero();
@@ -26,11 +32,11 @@ TN_INLINE void bf16_winograd_input(const tn_bf16_winograd_tile *a, const bool wh
     }
     uint16_t *v = a->v;
     const int64_t step = a->v_step;
-    TN_UNROLL_FULL
+    BF16_UNROLL
     for (int j = 0; j < 4; j++) {
         vf t[4];
         bf16_input_line(d[j], d[4 + j], d[8 + j], d[12 + j], t);
-        TN_UNROLL_FULL
+        BF16_UNROLL
         for (int i = 0; i < 4; i++) vh_store(v + (i * 4 + j) * step, t[i]);
     }
 }
@@ -57,14 +63,13 @@ void BF16_NAME(tn_bf16_winograd_output)(const tn_bf16_winograd_tile *a) {
     uint16_t *y = a->y;
     float *y32 = a->y32;
     vf half[8], out[4]; /* 4 x 2; 2 x 2 */
-    TN_UNROLL_FULL
+    BF16_UNROLL
     for (int i = 0; i < 4; i++)
         bf16_output_line(vf_load(m + (i * 4) * step), vf_load(m + (i * 4 + 1) * step), vf_load(m + (i * 4 + 2) * step),
                          vf_load(m + (i * 4 + 3) * step), &half[i * 2], &half[i * 2 + 1]);
-    TN_UNROLL_FULL
+    BF16_UNROLL
     for (int j = 0; j < 2; j++) bf16_output_line(half[j], half[2 + j], half[4 + j], half[6 + j], &out[j], &out[2 + j]);
     vf bias = vf_load(a->bias), lo = vf_set(a->lo), hi = vf_set(a->hi), alpha = vf_set(a->alpha);
-    TN_UNROLL_FULL
     for (int k = 0; k < 4; k++) {
         const int64_t at = k / 2 * y_row + k % 2 * VEC_W;
         if (k / 2 >= rows || k % 2 >= cols) continue;
