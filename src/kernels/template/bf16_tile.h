@@ -29,32 +29,58 @@ TN_INLINE void bf16_tile_sum(const tn_bf16_tile *a, const int m, const int nv, v
     }
 }
 
+/* What convolutions need: one vector of all m pixels, rounded. sums: its first; all are nv vectors apart. */
+TN_INLINE void bf16_tile_round(const tn_bf16_tile *a, const float *sums, int m, int nv, int j, const bool residual,
+                               const bool silu) {
+    const vf lo = vf_set(a->lo), hi = vf_set(a->hi), alpha = vf_set(a->alpha);
+    const vf bias = a->bias ? vf_load(a->bias + j * VEC_W) : vf_zero();
+    const int64_t step = a->y_pixel;
+    const uint16_t *z = residual ? a->residual + j * a->y_vec : NULL;
+    uint16_t *y = a->y + j * a->y_vec;
+    for (int i = 0; i < m; i++, sums += nv * VEC_W, y += step) {
+        vf v = vf_add(vf_load(sums), bias);
+        if (residual) {
+            v = vf_add(v, vh_load(z));
+            z += step;
+        }
+        if (silu) v = bf16_silu(v, alpha);
+        vh_store(y, vf_min(hi, vf_max(lo, v)));
+    }
+}
+
+/* Everything, one vector likewise, of which `n` lanes exist. */
+TN_INLINE void bf16_tile_any(const tn_bf16_tile *a, const float *sums, int m, int nv, int j, int64_t n) {
+    const vf lo = vf_set(a->lo), hi = vf_set(a->hi), alpha = vf_set(a->alpha);
+    const vf bias = a->bias ? vf_load_n(a->bias + j * VEC_W, n) : vf_zero();
+    for (int i = 0; i < m; i++, sums += nv * VEC_W) {
+        const ptrdiff_t at = i * a->y_pixel + j * a->y_vec;
+        float *y32 = a->y32 ? a->y32 + i * a->y32_pixel + j * a->y32_vec : NULL;
+        vf v = vf_load(sums);
+        if (a->resume) v = vf_add(v, vf_load_n(y32, n));
+        v = vf_add(v, bias);
+        if (a->bias_m) v = vf_add(v, vf_set(a->bias_m[i]));
+        if (a->residual) v = vf_add(v, vh_load(a->residual + at));
+        if (a->silu) v = bf16_silu(v, alpha);
+        v = vf_min(hi, vf_max(lo, v));
+        if (y32)
+            vf_store_n(y32, v, n);
+        else
+            vh_store(a->y + at, vf_keep(v, n));
+    }
+}
+
 /* From sums (m, nv, B) in L1 to outputs. Once for all tiles: within each it would make up most of its code. */
 static __attribute__((noinline)) void bf16_tile_end(const tn_bf16_tile *a, const float *sums, int m, int nv) {
-    const uint16_t *residual = a->residual;
-    const float *bias_m = a->bias_m;
-    float *y32 = a->y32;
-    const bool silu = a->silu;
-    vf lo = vf_set(a->lo), hi = vf_set(a->hi), alpha = vf_set(a->alpha);
-    for (int j = 0; j < nv; j++) {
+    for (int j = 0; j < nv; j++, sums += VEC_W) {
         const int64_t n = j == nv - 1 ? a->valid : VEC_W;
-        vf bias = a->bias ? vf_load_n(a->bias + j * VEC_W, n) : vf_zero();
-        ptrdiff_t at = j * a->y_vec, at32 = j * a->y32_vec;
-        for (int i = 0; i < m; i++, at += a->y_pixel, at32 += a->y32_pixel) {
-            vf v = vf_load(sums + (i * nv + j) * VEC_W);
-            if (a->resume) v = vf_add(v, vf_load_n(y32 + at32, n));
-            v = vf_add(v, bias);
-            if (bias_m) v = vf_add(v, vf_set(bias_m[i]));
-            if (residual) v = vf_add(v, vh_load(residual + at));
-            if (silu) v = bf16_silu(v, alpha);
-            v = vf_min(hi, vf_max(lo, v));
-            if (!y32)
-                vh_store(a->y + at, n == VEC_W ? v : vf_keep(v, n));
-            else if (n == VEC_W)
-                vf_store(y32 + at32, v);
-            else
-                vf_store_n(y32 + at32, v, n);
-        }
+        if (n < VEC_W || a->y32 || a->bias_m || (a->residual && a->silu))
+            bf16_tile_any(a, sums, m, nv, j, n);
+        else if (a->residual)
+            bf16_tile_round(a, sums, m, nv, j, true, false);
+        else if (a->silu)
+            bf16_tile_round(a, sums, m, nv, j, false, true);
+        else
+            bf16_tile_round(a, sums, m, nv, j, false, false);
     }
 }
 
