@@ -1,6 +1,7 @@
 /* Einsum: every label is a loop. Labels of the output come first, then those that are summed over; an operand moves by
  * a stride for each label (0 where it lacks the label or has size 1 there). Operands are contracted in pairs
  * (einsum_path.c); two float operands become matrix products where they can (einsum_product.c). */
+#include "ops/copy.h"
 #include "ops/einsum_internal.h"
 
 #define MAX_LABELS   TN_EINSUM_LABELS
@@ -371,6 +372,18 @@ EINSUM(einsum_u32, uint32_t, uint32_t)
 EINSUM(einsum_u64, uint64_t, uint64_t)
 #undef EINSUM
 
+/* One operand of which nothing is summed: a transpose or a diagonal. */
+static bool only_moves(const tn_einsum_step *s) { return s->n_in == 1 && s->l.n_all == s->l.n_out; }
+
+static void move(const tn_einsum_step *s, const void *x, void *y, size_t unit, int threads) {
+    tn_copy copy;
+    int64_t to[MAX_LABELS], step = 1;
+    for (int d = s->l.n_out - 1; d >= 0; step *= s->l.size[d--]) to[d] = step;
+    tn_copy_init(&copy, unit);
+    for (int d = 0; d < s->l.n_out; d++) tn_copy_dim(&copy, s->l.size[d], s->l.stride[0][d], to[d]);
+    tn_copy_run(&copy, x, y, threads);
+}
+
 static tn_task_fn function_of(tern_dtype dtype) {
     if (dtype == TERN_FLOAT) return einsum_f32;
     if (dtype == TERN_DOUBLE) return einsum_f64;
@@ -402,6 +415,8 @@ static tern_status einsum_run(tn_run *c) {
         for (int k = 0; k < e->n_in; k++) r.in[k] = slot[e->in[k]];
         if (e->as_product)
             tn_einsum_product_run(&e->l, &e->product, c->tier, c->threads, r.in[0], r.in[1], r.y, ws);
+        else if (only_moves(e))
+            move(e, r.in[0], r.y, tern_dtype_size(s->dtype), c->threads);
         else
             tn_parallel_for(c->threads, e->count, function_of(s->dtype), &r);
         slot[s->n_in + i] = r.y;

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "kernels/q8_eltwise.h"
+#include "kernels/row.h"
 #include "ops/ops.h"
 
 #define FLOATS       (TN_T(FLOAT) | TN_T(FLOAT16) | TN_T(BFLOAT16))
@@ -13,6 +14,8 @@
      SMALL_FLOATS)
 #define SCALES (FLOATS | TN_T(INT32) | TN_T(FLOAT8E8M0))
 #define CHUNK  512
+/* Elements under one scale from which on the kernel of one scale pays. */
+#define MIN_RUN 32
 
 typedef union zero_point {
     int32_t i; /* integer types */
@@ -22,7 +25,8 @@ typedef union zero_point {
 typedef struct quantize_state {
     tern_dtype from, to, wide; /* `wide`: what the division is rounded to */
     bool saturate, small_float;
-    bool fast; /* float32 and bytes, one scale: kernels/q8_eltwise.h */
+    bool fast; /* float32 and bytes, one scale for every `run` elements: kernels/q8_eltwise.h */
+    int64_t run;
     int64_t count;
     /* Element (o, a, i) of (outer, axis, inner) uses scale (o, a / block, i) or, per axis, scale a. */
     int64_t axis, inner, block, scales;
@@ -148,10 +152,11 @@ static tern_status quantize_prepare(tn_prepare *c) {
     c->workspace = bytes;
     bool quantize = strcmp(c->node->op_type, "QuantizeLinear") == 0;
     tern_dtype q = quantize ? s->to : s->from, real = quantize ? s->from : s->to;
+    s->run = s->scales == 1 ? s->count : s->per_axis ? s->inner : 1;
     s->fast = (q == TERN_INT8 || q == TERN_UINT8) && real == TERN_FLOAT && c->in[1]->dtype == TERN_FLOAT &&
-              s->scales == 1 && (!quantize || s->wide == TERN_FLOAT);
+              (s->scales == 1 || s->run >= MIN_RUN) && (!quantize || s->wide == TERN_FLOAT);
     int block = c->out_block[0];
-    if (c->in_block[0] || (block && (!s->fast || !quantize || (block != 4 && block != 16))))
+    if (c->in_block[0] || (block && (!s->fast || s->scales != 1 || !quantize || (block != 4 && block != 16))))
         return tn_fail(c->err, TERN_INTERNAL, "no blocked form: X in blocks of %d, Y in blocks of %d", c->in_block[0],
                        block);
     return TERN_OK;
@@ -367,30 +372,61 @@ static tern_status run_chunks(tn_run *c, tn_task_fn fn) {
     return TERN_OK;
 }
 
-static int32_t only_zero(const tn_run *c) {
+static int32_t zero_of(const tn_run *c, int64_t i) {
     const tern_tensor *z = c->node->n_in > 2 ? c->in[2] : NULL;
-    return z ? (int32_t)tn_tensor_get_i64(z, 0) : 0;
+    return z ? (int32_t)tn_tensor_get_i64(z, i) : 0;
+}
+
+/* One run of elements under one scale. */
+static void quantize_runs(void *context, int64_t begin, int64_t end, int worker) {
+    (void)worker;
+    const tn_run *c = context;
+    const quantize_state *s = c->state;
+    for (int64_t i = begin; i < end; i++) {
+        int64_t k = i % s->axis;
+        tn_q8_quantize(c->tier, (const float *)c->in[0]->data + i * s->run, s->run, ((const float *)c->in[1]->data)[k],
+                       zero_of(c, k), s->to == TERN_INT8, (uint8_t *)c->out[0]->data + i * s->run, 1);
+    }
+}
+
+static void dequantize_runs(void *context, int64_t begin, int64_t end, int worker) {
+    (void)worker;
+    const tn_run *c = context;
+    const quantize_state *s = c->state;
+    for (int64_t i = begin; i < end; i++) {
+        int64_t k = i % s->axis;
+        tn_q8_dequantize(c->tier, (const uint8_t *)c->in[0]->data + i * s->run, s->run,
+                         ((const float *)c->in[1]->data)[k], zero_of(c, k), s->from == TERN_INT8,
+                         (float *)c->out[0]->data + i * s->run, 1);
+    }
 }
 
 static tern_status quantize_run(tn_run *c) {
     const quantize_state *s = c->state;
-    if (!c->out[0] || s->count == 0 || !s->fast) return run_chunks(c, quantize_chunks);
+    if (!c->out[0] || s->count == 0) return TERN_OK;
+    if (!s->fast) return run_chunks(c, quantize_chunks);
     const tn_shape *x = &c->in[0]->shape;
     float scale = *(const float *)c->in[1]->data;
-    if (c->out[0]->block)
+    if (s->scales != 1)
+        tn_parallel_for(c->threads, s->count / s->run, quantize_runs, c);
+    else if (c->out[0]->block)
         tn_q8_quantize_block(c->tier, c->in[0]->data, x->dims[0], x->dims[1], tn_shape_count_range(x, 2, x->rank),
-                             c->out[0]->block, scale, only_zero(c), s->to == TERN_INT8, c->out[0]->data, c->threads);
+                             c->out[0]->block, scale, zero_of(c, 0), s->to == TERN_INT8, c->out[0]->data, c->threads);
     else
-        tn_q8_quantize(c->tier, c->in[0]->data, s->count, scale, only_zero(c), s->to == TERN_INT8, c->out[0]->data,
+        tn_q8_quantize(c->tier, c->in[0]->data, s->count, scale, zero_of(c, 0), s->to == TERN_INT8, c->out[0]->data,
                        c->threads);
     return TERN_OK;
 }
 
 static tern_status dequantize_run(tn_run *c) {
     const quantize_state *s = c->state;
-    if (!c->out[0] || s->count == 0 || !s->fast) return run_chunks(c, dequantize_chunks);
-    tn_q8_dequantize(c->tier, c->in[0]->data, s->count, *(const float *)c->in[1]->data, only_zero(c),
-                     s->from == TERN_INT8, c->out[0]->data, c->threads);
+    if (!c->out[0] || s->count == 0) return TERN_OK;
+    if (!s->fast) return run_chunks(c, dequantize_chunks);
+    if (s->scales != 1)
+        tn_parallel_for(c->threads, s->count / s->run, dequantize_runs, c);
+    else
+        tn_q8_dequantize(c->tier, c->in[0]->data, s->count, *(const float *)c->in[1]->data, zero_of(c, 0),
+                         s->from == TERN_INT8, c->out[0]->data, c->threads);
     return TERN_OK;
 }
 
@@ -420,25 +456,64 @@ static tern_status dynamic_infer(tn_infer *c) {
     return TERN_OK;
 }
 
+#define RANGE_CHUNK 16384
+
+typedef struct range {
+    float low, high;
+} range;
+
+typedef struct range_job {
+    tern_cpu_tier tier;
+    const float *x;
+    int64_t count;
+    range *parts; /* one for each chunk */
+} range_job;
+
+/* The range of the numbers among n elements, and of 0. */
+static range range_of(tern_cpu_tier tier, const float *x, int64_t n) {
+    range r = {tn_row_extreme_f32(tier, x, (size_t)n, false), tn_row_max_f32(tier, x, (size_t)n, 0)};
+    if (r.low != r.low) { /* NaN, which has no part in it */
+        r.low = 0;
+        for (int64_t i = 0; i < n; i++) r.low = x[i] < r.low ? x[i] : r.low;
+    }
+    r.low = TN_MIN(r.low, 0.0f);
+    return r;
+}
+
+static void find_ranges(void *context, int64_t begin, int64_t end, int worker) {
+    (void)worker;
+    const range_job *j = context;
+    for (int64_t i = begin; i < end; i++) {
+        int64_t at = i * RANGE_CHUNK;
+        j->parts[i] = range_of(j->tier, j->x + at, TN_MIN(j->count - at, (int64_t)RANGE_CHUNK));
+    }
+}
+
+static tern_status dynamic_prepare(tn_prepare *c) {
+    c->workspace = (size_t)tn_ceil_div(tn_shape_count(&c->in[0]->shape), RANGE_CHUNK) * sizeof(range);
+    return TERN_OK;
+}
+
 static tern_status dynamic_run(tn_run *c) {
-    const float *x = c->in[0]->data;
-    int64_t count = tn_shape_count(&c->in[0]->shape);
-    float low = 0, high = 0;
-    for (int64_t i = 0; i < count; i++) {
-        low = x[i] < low ? x[i] : low;
-        high = x[i] > high ? x[i] : high;
-    }
+    range_job j = {c->tier, c->in[0]->data, tn_shape_count(&c->in[0]->shape), c->workspace};
+    int64_t chunks = tn_ceil_div(j.count, RANGE_CHUNK);
+    range all = {0, 0};
+    tn_parallel_for(c->threads, chunks, find_ranges, &j);
+    for (int64_t i = 0; i < chunks; i++)
+        all = (range){TN_MIN(all.low, j.parts[i].low), TN_MAX(all.high, j.parts[i].high)};
     /* All zeros: any scale will do, but not 0. */
-    float scale = high == low ? 1 : (high - low) / 255.0f;
-    uint8_t zero = (uint8_t)to_int(-low / scale, 0, 0, 255);
-    if (c->out[0]) {
-        uint8_t *y = c->out[0]->data;
-        for (int64_t i = 0; i < count; i++) y[i] = (uint8_t)to_int(x[i] / scale, zero, 0, 255);
-    }
+    float scale = all.high == all.low ? 1 : (all.high - all.low) / 255.0f;
+    uint8_t zero = (uint8_t)to_int(-all.low / scale, 0, 0, 255);
+    if (c->out[0]) tn_q8_quantize(c->tier, j.x, j.count, scale, zero, false, c->out[0]->data, c->threads);
     if (c->node->n_out > 1 && c->out[1]) *(float *)c->out[1]->data = scale;
     if (c->node->n_out > 2 && c->out[2]) *(uint8_t *)c->out[2]->data = zero;
     return TERN_OK;
 }
 
-const tn_op tn_op_dynamic_quantize_linear = {
-    .infer = dynamic_infer, .run = dynamic_run, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 3};
+const tn_op tn_op_dynamic_quantize_linear = {.infer = dynamic_infer,
+                                             .prepare = dynamic_prepare,
+                                             .run = dynamic_run,
+                                             .min_in = 1,
+                                             .max_in = 1,
+                                             .min_out = 1,
+                                             .max_out = 3};

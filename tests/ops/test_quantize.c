@@ -117,6 +117,62 @@ static void test_dequantize_long(void **state) {
     op_end(&t);
 }
 
+/* A scale per channel of long rows, and of short ones: against the definition. */
+static void long_rows(bool back, tern_dtype byte, int64_t inner) {
+    op_test t;
+    op_begin(&t, back ? "DequantizeLinear" : "QuantizeLinear", 13);
+    bool sign = byte == TERN_INT8;
+    double low = sign ? -128 : 0, high = sign ? 127 : 255;
+    if (back)
+        op_in(&t, op_rand(byte, DIMS(3, 5, inner), low, high, 1));
+    else
+        op_in(&t, op_rand(TERN_FLOAT, DIMS(3, 5, inner), -40, 40, 1));
+    op_in(&t, op_rand(TERN_FLOAT, DIMS(5), 0.1, 1, 2));
+    op_in(&t, op_rand(byte, DIMS(5), low / 2, high / 2, 3));
+    op_out_any(&t);
+    op_eval(&t);
+    for (int64_t i = 0; i < 15 * inner; i++) {
+        int64_t k = i / inner % 5, zero = tn_tensor_get_i64(t.in[2], k);
+        float scale = ((float *)t.in[1]->data)[k];
+        if (back) {
+            assert_true(((float *)t.result[0]->data)[i] == (float)(tn_tensor_get_i64(t.in[0], i) - zero) * scale);
+        } else {
+            double want = rint((double)(((float *)t.in[0]->data)[i] / scale)) + (double)zero;
+            assert_true(tn_tensor_get_f64(t.result[0], i) == TN_MAX(TN_MIN(want, high), low));
+        }
+    }
+    op_check_infer(&t);
+    op_end(&t);
+}
+
+static void test_long_rows(void **state) {
+    (void)state;
+    static const int64_t inner[] = {31, 32, 33, 200};
+    for (size_t i = 0; i < TN_COUNT(inner); i++)
+        for (int k = 0; k < 4; k++) long_rows(k & 1, k & 2 ? TERN_INT8 : TERN_UINT8, inner[i]);
+}
+
+/* Over several chunks of the search for the range, with what is no number and has no part in it. */
+static void test_dynamic_quantize_long(void **state) {
+    (void)state;
+    op_test t;
+    int64_t n = 40001;
+    op_begin(&t, "DynamicQuantizeLinear", 11);
+    op_in(&t, op_rand(TERN_FLOAT, DIMS(n), -1, 1, 5));
+    float *x = t.in[0]->data;
+    x[3] = NAN, x[20000] = -2.5f, x[40000] = 7.5f;
+    op_out_any(&t), op_out_any(&t), op_out_any(&t);
+    op_eval(&t);
+    float scale = *(float *)t.result[1]->data;
+    assert_true(scale == 10.0f / 255);
+    assert_int_equal(tn_tensor_get_i64(t.result[2], 0), 64);
+    for (int64_t i = 0; i < n; i++) {
+        double want = x[i] != x[i] ? 64 : rint((double)(x[i] / scale)) + 64;
+        assert_true(tn_tensor_get_f64(t.result[0], i) == TN_MAX(TN_MIN(want, 255.0), 0.0));
+    }
+    op_end(&t);
+}
+
 static void bad_scale(int64_t axis, int64_t block, int rank, const int64_t *dims, tern_status status) {
     op_test t;
     op_begin(&t, "QuantizeLinear", 21);
@@ -358,6 +414,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_quantize_types),      cmocka_unit_test(test_quantize_forms),
         cmocka_unit_test(test_dequantize_types),    cmocka_unit_test(test_dequantize_long),
+        cmocka_unit_test(test_long_rows),           cmocka_unit_test(test_dynamic_quantize_long),
         cmocka_unit_test(test_quantize_bad),        cmocka_unit_test(test_dynamic_quantize),
         cmocka_unit_test(test_conv_integer),        cmocka_unit_test(test_qlinear_conv),
         cmocka_unit_test(test_qconv_bad),           cmocka_unit_test(test_matmul_integer),
