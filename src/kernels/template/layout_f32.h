@@ -17,18 +17,30 @@ void VEC_NAME(tn_layout_block_f32)(const float *x, int64_t hw_stride, float *y, 
 }
 
 /* x: (count, VEC_W) -> y: (c <= VEC_W, hw_stride). */
-void VEC_NAME(tn_layout_unblock_f32)(const float *x, float *y, int64_t hw_stride, int64_t c, int64_t count) {
+/* A whole square, kept in registers. What is written is fetched ahead: as many streams as lanes are more than the
+ * hardware follows. */
+TN_INLINE void unblock_square(const float *x, float *y, int64_t hw_stride) {
+    enum { AHEAD = 64 };
     vf v[VEC_W];
-    for (int64_t p = 0; p < count; p += VEC_W) {
+    TN_UNROLL_FULL
+    for (int i = 0; i < VEC_W; i++) v[i] = vf_load(x + i * VEC_W);
+    vf_transpose(v);
+    TN_UNROLL_FULL
+    for (int i = 0; i < VEC_W; i++) {
+        __builtin_prefetch(y + i * hw_stride + AHEAD, 1);
+        vf_store(y + i * hw_stride, v[i]);
+    }
+}
+
+void VEC_NAME(tn_layout_unblock_f32)(const float *x, float *y, int64_t hw_stride, int64_t c, int64_t count) {
+    int64_t whole = c == VEC_W ? count / VEC_W * VEC_W : 0;
+    for (int64_t p = 0; p < whole; p += VEC_W) unblock_square(x + p * VEC_W, y + p, hw_stride);
+    for (int64_t p = whole; p < count; p += VEC_W) {
         int64_t n = TN_MIN(count - p, VEC_W);
+        vf v[VEC_W];
         for (int64_t i = 0; i < VEC_W; i++) v[i] = i < n ? vf_load(x + (p + i) * VEC_W) : vf_zero();
         vf_transpose(v);
-        for (int64_t i = 0; i < c; i++) {
-            if (n == VEC_W)
-                vf_store(y + i * hw_stride + p, v[i]);
-            else
-                vf_store_n(y + i * hw_stride + p, v[i], n);
-        }
+        for (int64_t i = 0; i < c; i++) vf_store_n(y + i * hw_stride + p, v[i], n);
     }
 }
 
