@@ -272,7 +272,9 @@ static tern_status make_frame(tn_cached_plan *c, tn_frame **out, tern_error *err
     size_t n = (size_t)plan->graph->n_values, n_out = (size_t)plan->graph->n_outputs, n_args = (size_t)c->max_args;
     size_t pointers = (n + n_args + n_out) * sizeof(tern_tensor *), headers = n * sizeof(tern_tensor);
     tn_frame *f = tn_calloc(1, sizeof *f + pointers + headers);
-    uint8_t *memory = tn_alloc_aligned(plan->arena_bytes + plan->workspace_bytes + TN_CACHE_LINE, TN_CACHE_LINE);
+    enum { LARGE_PAGE = 2 << 20 }; /* begun at one, all of it can be in such pages, which costs fewer faults */
+    size_t bytes = plan->arena_bytes + plan->workspace_bytes + TN_CACHE_LINE;
+    uint8_t *memory = tn_alloc_aligned(bytes, bytes >= 2 * LARGE_PAGE ? LARGE_PAGE : TN_CACHE_LINE);
     if (!f || !memory) {
         tn_free(f);
         tn_free(memory);
