@@ -103,9 +103,9 @@ static cli_profile_row **sorted(cli_profile_row *rows, size_t count, bool by_tim
 
 static void print_rate(const cli_profile *p, const cli_profile_row *r) {
     if (r->macs)
-        printf(" %8.1f", cli_profile_gflops(r));
+        printf(" %8.1f %6.0f", cli_profile_gflops(r), cli_profile_peak_share(p, r));
     else
-        printf(" %8s", "-");
+        printf(" %8s %6s", "-", "-");
     if (r->bytes)
         printf(" %7.1f %6.0f", cli_profile_gbytes(r), cli_profile_roof_share(p, r));
     else
@@ -115,7 +115,8 @@ static void print_rate(const cli_profile *p, const cli_profile_row *r) {
 static void print_types(const cli_profile *p) {
     size_t count;
     cli_profile_row *sums = sum_types(p, &count), **list = sorted(sums, count, true);
-    printf("\n%-24s %6s %7s %9s %6s %8s %7s %6s\n", "type", "nodes", "calls", "ms", "%", "GFLOP/s", "GB/s", "% roof");
+    printf("\n%-24s %6s %7s %9s %6s %8s %6s %7s %6s\n", "type", "nodes", "calls", "ms", "%", "GFLOP/s", "% peak",
+           "GB/s", "% roof");
     for (size_t i = 0; i < count; i++) {
         const cli_profile_row *r = list[i];
         char name[64];
@@ -129,22 +130,37 @@ static void print_types(const cli_profile *p) {
     free(sums);
 }
 
+static void print_node(const cli_profile *p, const cli_profile_row *r) {
+    printf("%9.4f %6.1f", cli_profile_ms(p, r), cli_profile_share(p, r));
+    print_rate(p, r);
+    printf("  %s%s", r->inner ? "  in a subgraph: " : "", r->node->op_type);
+    if (r->node->fused) printf(" + %s", r->node->fused);
+    printf(" '");
+    cli_print_name(*r->node->name ? r->node->name : r->node->out[0] ? r->node->out[0]->name : "");
+    printf("' %s [%s]", r->shapes, r->kernel ? r->kernel : "portable");
+    if (r->calls != p->runs) printf(" %.6g calls", (double)r->calls / (double)p->runs);
+    printf("\n");
+}
+
+static void print_slow(const cli_profile *p) {
+    cli_profile_row **list = sorted(p->rows, p->n_rows, true);
+    bool any = false;
+    printf("\nabove %d %% of the time below %d %% of the peak:", CLI_SLOW_TIME, CLI_SLOW_PEAK);
+    for (size_t i = 0; i < p->n_rows; i++) {
+        if (!cli_profile_is_slow(p, list[i])) continue;
+        if (!any) printf("\n");
+        any = true;
+        print_node(p, list[i]);
+    }
+    if (!any) printf(" no layer\n");
+    free(list);
+}
+
 static void print_nodes(const profile_args *a, const cli_profile *p) {
     cli_profile_row **list = sorted(p->rows, p->n_rows, a->sort == SORT_TIME);
     size_t shown = a->top ? TN_MIN(p->n_rows, (size_t)a->top) : p->n_rows;
-    printf("\n%9s %6s %8s %7s %6s  %s\n", "ms", "%", "GFLOP/s", "GB/s", "% roof", "node");
-    for (size_t i = 0; i < shown; i++) {
-        const cli_profile_row *r = list[i];
-        printf("%9.4f %6.1f", cli_profile_ms(p, r), cli_profile_share(p, r));
-        print_rate(p, r);
-        printf("  %s%s", r->inner ? "  in a subgraph: " : "", r->node->op_type);
-        if (r->node->fused) printf(" + %s", r->node->fused);
-        printf(" '");
-        cli_print_name(*r->node->name ? r->node->name : r->node->out[0] ? r->node->out[0]->name : "");
-        printf("' %s [%s]", r->shapes, r->kernel ? r->kernel : "portable");
-        if (r->calls != p->runs) printf(" %.6g calls", (double)r->calls / (double)p->runs);
-        printf("\n");
-    }
+    printf("\n%9s %6s %8s %6s %7s %6s  %s\n", "ms", "%", "GFLOP/s", "% peak", "GB/s", "% roof", "node");
+    for (size_t i = 0; i < shown; i++) print_node(p, list[i]);
     if (shown < p->n_rows) printf("... and %zu more (--top 0 shows all)\n", p->n_rows - shown);
     free(list);
 }
@@ -157,6 +173,7 @@ static void print_text(const profile_args *a, const char *setting, const cli_pro
     printf("  this machine reaches %.1f GFLOP/s and %.1f GB/s with these threads\n", p->peak_gflops, p->peak_gbytes);
     print_types(p);
     print_nodes(a, p);
+    print_slow(p);
 }
 
 /* ---- JSON ------------------------------------------------------------------------------------------------------ */
@@ -178,6 +195,8 @@ static void json_row(cJSON *list, const cli_profile *p, const cli_profile_row *r
     cli_json_double(o, "gflops", cli_profile_gflops(r));
     cli_json_double(o, "gbytes_per_s", cli_profile_gbytes(r));
     cli_json_double(o, "percent_of_roof", cli_profile_roof_share(p, r));
+    cli_json_double(o, "percent_of_peak", cli_profile_peak_share(p, r));
+    cli_json_bool(o, "slow", cli_profile_is_slow(p, r));
 }
 
 static void print_json(const profile_args *a, const char *setting, const cli_profile *p) {
@@ -308,7 +327,9 @@ const cli_command cli_cmd_profile = {
     .description =
         "Times per type of operator and per node, with the rates of arithmetic and of memory, and the share of\n"
         "what the machine allows for that much work per byte (the roofline, measured in the same process; bytes are\n"
-        "those of inputs, weights and outputs). Time between the steps is the engine's own, and the profiler's.",
+        "those of inputs, weights and outputs), and of the arithmetic peak alone. The last list has layers that take "
+        "more\n"
+        "than 2 % of the time below 80 % of that peak. Time between the steps is the engine's own, and the profiler's.",
     .options = options,
     .n_options = TN_COUNT(options),
     .examples = examples,

@@ -112,6 +112,14 @@ double cli_profile_roof_share(const cli_profile *p, const cli_profile_row *r) {
     return p->peak_gbytes > 0 ? 100 * cli_profile_gbytes(r) / p->peak_gbytes : 0;
 }
 
+double cli_profile_peak_share(const cli_profile *p, const cli_profile_row *r) {
+    return r->macs && p->peak_gflops > 0 ? 100 * cli_profile_gflops(r) / p->peak_gflops : 0;
+}
+
+bool cli_profile_is_slow(const cli_profile *p, const cli_profile_row *r) {
+    return r->macs && cli_profile_share(p, r) > CLI_SLOW_TIME && cli_profile_peak_share(p, r) < CLI_SLOW_PEAK;
+}
+
 double cli_profile_ms(const cli_profile *p, const cli_profile_row *r) {
     return p->runs ? (double)r->total_ns / (double)p->runs * 1e-6 : 0;
 }

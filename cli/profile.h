@@ -46,6 +46,11 @@ double cli_profile_gbytes(const cli_profile_row *r);
  * arithmetic where that is counted, else of the memory's rate. */
 double cli_profile_roof(const cli_profile *p, const cli_profile_row *r);
 double cli_profile_roof_share(const cli_profile *p, const cli_profile_row *r);
+/* Of the arithmetic peak alone, in % of direct computation: Winograd may pass 100. 0 where nothing is multiplied. */
+double cli_profile_peak_share(const cli_profile *p, const cli_profile_row *r);
+/* Takes more than CLI_SLOW_TIME % of the time at less than CLI_SLOW_PEAK % of the arithmetic peak. */
+enum { CLI_SLOW_TIME = 2, CLI_SLOW_PEAK = 80 };
+bool cli_profile_is_slow(const cli_profile *p, const cli_profile_row *r);
 /* Milliseconds of a run, and percent of all steps. */
 double cli_profile_ms(const cli_profile *p, const cli_profile_row *r);
 double cli_profile_share(const cli_profile *p, const cli_profile_row *r);

@@ -152,7 +152,7 @@ static double constant_bytes(const tn_step *step) {
  * they fit, and starting the steps. The rates are those of one core, in bytes per nanosecond. */
 static double overhead(const tn_plan *one, double weights, int64_t count, int threads) {
     const double l3_rate = 80, memory_rate = 25, weight_l3_rate = 90, weight_rate = 35,
-                 start = threads > 1 ? 4000 : 1000;
+                 start = threads > 1 ? 2500 : 300;
     const tn_cpu_info *cpu = tn_cpu_get_info();
     double l2 = (double)cpu->l2 / 2, l3 = (double)cpu->l3 / 4, n = (double)count, maps = 0;
     for (int i = 0; i < one->n_steps; i++) {

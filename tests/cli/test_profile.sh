@@ -9,9 +9,12 @@ grep -q '^Conv  *[0-9]' "$scratch/out" && grep -q 'between them$' "$scratch/out"
 result $? "profile: types, the rest of the time, the machine"
 grep -q "Conv + .*1x1x28x28.* -> 1x.*\[.*\]$" "$scratch/out"
 result $? "profile: shapes and kernel of a node"
+sed -n '/^above 2 % of the time below 80 % of the peak:/,$p' "$scratch/out" >"$scratch/slow"
+[ -s "$scratch/slow" ] && awk 'NR > 1 && !($2 > 1.9 && $4 < 80.5) { bad = 1 } END { exit bad }' "$scratch/slow"
+result $? "profile: layers far from the peak"
 expect "profile: as they run" 0 'and [0-9]* more' - profile $model --iterations 2 --sort order --top 1
 expect "profile: JSON, trace and page" 0 '"nodes": \[' - profile $model --iterations 3 --json --trace "$scratch/trace.json" --html "$scratch/page.html"
-for key in runs run_ms steps_ms lost_percent peak_gflops peak_gbytes_per_s types macs gflops gbytes_per_s percent_of_roof kernel shapes; do
+for key in runs run_ms steps_ms lost_percent peak_gflops peak_gbytes_per_s types macs gflops gbytes_per_s percent_of_roof percent_of_peak slow kernel shapes; do
     grep -q "\"$key\": " "$scratch/out"
     result $? "profile: $key"
 done
