@@ -41,19 +41,10 @@ __attribute__((visibility("default"))) const char *__lsan_default_options(void);
 const char *__lsan_default_options(void) { return "print_suppressions=0"; } /* stderr is for the user */
 #endif
 
-#define FUNCTIONS(F)                                                                                                  \
-    F(cairo_arc)                                                                                                      \
-    F(cairo_create)                                                                                                   \
-    F(cairo_destroy)                                                                                                  \
-    F(cairo_fill) F(cairo_font_extents) F(cairo_image_surface_create) F(cairo_image_surface_get_data)                 \
-        F(cairo_image_surface_get_stride) F(cairo_move_to) F(cairo_new_path) F(cairo_rectangle)                       \
-            F(cairo_select_font_face) F(cairo_set_font_size) F(cairo_set_line_join) F(cairo_set_line_width)           \
-                F(cairo_set_source_rgba) F(cairo_show_text) F(cairo_status) F(cairo_status_to_string) F(cairo_stroke) \
-                    F(cairo_stroke_preserve) F(cairo_surface_destroy) F(cairo_surface_flush)                          \
-                        F(cairo_surface_mark_dirty) F(cairo_text_extents)
-
 typedef struct library {
-    FUNCTIONS(TN_LIBRARY_FIELD)
+#define FN(NAME) TN_LIBRARY_FIELD(NAME)
+#include "vision/draw/cairo_list.inc"
+#undef FN
 } library;
 
 typedef struct canvas {
@@ -238,8 +229,11 @@ tern_status tern_draw_detections(tern_image *image, const tern_detections *d, co
     for (size_t i = d->count; d->masks && i-- > 0;) TN_TRY(draw_mask(d, i, image, err));
     double side = (image->width + image->height) / 2.0;
     canvas c = {.d = d, .options = options, .width = image->width, .height = image->height};
-#define ROW(NAME) TN_LIBRARY_ROW(library, NAME)
-    static const tn_library_function functions[] = {FUNCTIONS(ROW)};
+    static const tn_library_function functions[] = {
+#define FN(NAME) TN_LIBRARY_ROW(library, NAME)
+#include "vision/draw/cairo_list.inc"
+#undef FN
+    };
     TN_TRY(tn_library_load(CAIRO_SONAME, functions, TN_COUNT(functions), &c.lib, err));
     c.line = options->line_width > 0 ? options->line_width : TN_MAX(side * 0.003, 2.0);
     c.font = TN_MAX(c.line * 5.5, 11.0);
