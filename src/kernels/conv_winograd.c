@@ -252,6 +252,7 @@ static void transform_output(const wino_job *j, int64_t t0, int64_t count, int64
         tile.bias = bias;
         if (j->bias) memcpy(bias, j->bias + cb * b, (size_t)tile.lanes * sizeof(float));
         wino_at place = locate(p, t0);
+        int64_t run = 0; /* columns of this row of tiles so far */
         for (int64_t t = 0; t < count; t++, step(p, &place)) {
             int64_t at = (((place.n * ocb + cb) * c->oh + place.oy) * c->ow + place.ox) * b;
             tile.rows = (int)TN_MIN(p->f->m, c->oh - place.oy);
@@ -260,8 +261,11 @@ static void transform_output(const wino_job *j, int64_t t0, int64_t count, int64
             tile.residual = j->residual ? j->residual + at : NULL;
             tile.v = products + ((cb - panel * 2) * p->block + t) * b;
             p->k->winograd_output_f32(&tile, p->f->kind);
+            run += tile.cols;
+            if (t < count - 1 && place.ox + tile.cols < c->ow) continue;
             for (int r = 0; r < tile.rows; r++)
-                tn_conv_finish(p->k, &c->act, tile.y + r * tile.y_row, tile.cols, tile.lanes);
+                tn_conv_finish(p->k, &c->act, tile.y + (tile.cols - run) * b + r * tile.y_row, run, tile.lanes);
+            run = 0;
         }
     }
 }
