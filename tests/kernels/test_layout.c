@@ -32,9 +32,9 @@ static void channels(void **state) {
     for (tern_cpu_tier t = 0; t <= ck_top(); t++) {
         int block = tn_conv_block(t);
         for (int round = 0; round < 60; round++) {
-            int count = ck_int(0, 5), hw = ck_int(1, 40);
-            tn_channel_source sources[5];
-            ck_buf x[5], y = ck_alloc((size_t)(hw * block), 64);
+            int count = ck_int(0, 12), hw = ck_int(1, 40);
+            tn_channel_source sources[12];
+            ck_buf x[12], y = ck_alloc((size_t)(hw * block), 64);
             for (int k = 0; k < count; k++) {
                 x[k] = ck_random((size_t)(hw * block), 64);
                 sources[k].x = x[k].p;

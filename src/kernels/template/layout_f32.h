@@ -44,10 +44,56 @@ void VEC_NAME(tn_layout_unblock_f32)(const float *x, float *y, int64_t hw_stride
     }
 }
 
+#define PICK_SOURCES 8 /* lists of lanes that stay in registers */
+
+/* y becomes what n sources (a constant) give, with `more` on top of what is there already. */
+TN_INLINE void pick_lanes(const tn_channel_source *sources, const int n, bool more, float *y, int64_t hw) {
+    vl lane[PICK_SOURCES];
+    const float *x[PICK_SOURCES];
+    TN_UNROLL_FULL
+    for (int k = 0; k < n; k++) {
+        lane[k] = vl_load(sources[k].lane);
+        x[k] = sources[k].x;
+    }
+    for (int64_t p = 0; p < hw * VEC_W; p += VEC_W) {
+        vf v = more ? vf_load(y + p) : vf_zero();
+        TN_UNROLL_FULL
+        for (int k = 0; k < n; k++) v = vf_pick(v, vf_load(x[k] + p), lane[k]);
+        vf_store(y + p, v);
+    }
+}
+
 void VEC_NAME(tn_layout_channels_f32)(const tn_channel_source *sources, int count, float *y, int64_t hw) {
-    for (int64_t p = 0; p < hw; p++) {
-        vf v = vf_zero();
-        for (int k = 0; k < count; k++) v = vf_pick(v, vf_load(sources[k].x + p * VEC_W), vl_load(sources[k].lane));
-        vf_store(y + p * VEC_W, v);
+    for (int at = 0; at == 0 || at < count; at += PICK_SOURCES) {
+        const tn_channel_source *s = sources + at;
+        switch (TN_MIN(count - at, PICK_SOURCES)) {
+        case 1:
+            pick_lanes(s, 1, at, y, hw);
+            break;
+        case 2:
+            pick_lanes(s, 2, at, y, hw);
+            break;
+        case 3:
+            pick_lanes(s, 3, at, y, hw);
+            break;
+        case 4:
+            pick_lanes(s, 4, at, y, hw);
+            break;
+        case 5:
+            pick_lanes(s, 5, at, y, hw);
+            break;
+        case 6:
+            pick_lanes(s, 6, at, y, hw);
+            break;
+        case 7:
+            pick_lanes(s, 7, at, y, hw);
+            break;
+        case 8:
+            pick_lanes(s, 8, at, y, hw);
+            break;
+        default:
+            pick_lanes(s, 0, at, y, hw);
+            break;
+        }
     }
 }
