@@ -1,5 +1,6 @@
 /* Depthwise convolution, any kernel, stride and dilation. Weights: (channel block, kh, kw, B). A task is a few rows of
- * one block. */
+ * one block, a strip; tasks go block by block, then strip by strip, so that a thread's share is a band of rows of all
+ * blocks, the same that 1x1 layers before and behind give it. Strips of a share that lie side by side are one band. */
 #include "kernels/conv_internal.h"
 
 typedef struct dw_job {
@@ -8,7 +9,7 @@ typedef struct dw_job {
     const float *x, *w, *bias, *residual;
     float *y;
     float *parts; /* (n, blocks, strips, B): sums over the rows of each strip; NULL: not wanted */
-    int64_t blocks, strip, strips;
+    int64_t blocks, strips;
 } dw_job;
 
 static bool takes(const tn_kernels *k, const tn_conv *c) {
@@ -27,16 +28,14 @@ static void pack(const tn_kernels *k, const tn_conv *c, const float *w, float *d
             for (int64_t l = cb; l < cb + k->width; l++) *dst++ = l < c->oc ? w[l * taps + t] : 0.0f;
 }
 
-/* Rows of a task. */
-static int64_t strip_rows(const tn_kernels *k, const tn_conv *c) {
-    double row_work = (double)c->ow * c->kh * c->kw * k->width;
-    return TN_MIN(TN_MAX((int64_t)(CONV_TASK_WORK / 4 / row_work), 1), c->oh);
-}
+/* Rows of a task, and of what is worked on while it is in L1. */
+static int64_t strip_rows(const tn_conv *c) { return c->oh < 16 ? 2 : 4; }
+#define STEP_ROWS 4
 
 static size_t workspace(const tn_kernels *k, const tn_conv *c, int threads) {
     (void)threads;
     if (!c->means || c->oh == 0 || c->ow == 0) return 0;
-    int64_t strips = tn_ceil_div(c->oh, strip_rows(k, c));
+    int64_t strips = tn_ceil_div(c->oh, strip_rows(c));
     return (size_t)tn_round_up(c->n * strips * tn_round_up(c->oc, k->width) * (int64_t)sizeof(float), 64);
 }
 
@@ -51,7 +50,7 @@ static void inside_rows(const tn_conv *c, int64_t oy, int64_t *begin, int64_t *e
 
 /* `r` has what the rows of a plane share; the rest is filled in here, in place: copying it would take as long as a
  * short row. */
-static void dw_row(const dw_job *j, tn_dwconv_row *r, int64_t plane, int64_t oy, float *sum) {
+static void dw_row(const dw_job *j, tn_dwconv_row *r, int64_t plane, int64_t oy) {
     const tn_conv *c = j->c;
     int64_t b = j->k->width, ky0, ky1, cb = plane % j->blocks;
     inside_rows(c, oy, &ky0, &ky1);
@@ -64,8 +63,6 @@ static void dw_row(const dw_job *j, tn_dwconv_row *r, int64_t plane, int64_t oy,
     r->y = j->y + at;
     r->residual = j->residual ? j->residual + at : NULL;
     j->k->dwconv_row_f32(r);
-    tn_conv_finish(j->k, &c->act, r->y, c->ow, r->lanes);
-    if (sum) j->k->pool_sum_f32(r->y, sum, c->ow);
 }
 
 /* Shapes that the strip kernel takes. */
@@ -76,12 +73,24 @@ static bool is_strip(const dw_job *j) {
            c->ow >= TN_DWCONV_TILE && c->pad_left <= c->kw / 2 && right <= c->kw / 2 && j->residual != j->y;
 }
 
-/* Rows [y0, y1) of a plane. What the clamp does not do, and sums, follow while they are in L1. */
-static void dw_strip(const dw_job *j, int64_t plane, int64_t y0, int64_t y1, const float *bias, int64_t lanes,
-                     float *sum) {
+/* What the clamp does not do, and the sums of strips, for rows [y0, y1) of a plane that are still in L1. */
+static void dw_finish(const dw_job *j, int64_t plane, int64_t y0, int64_t y1, int64_t lanes) {
+    const tn_conv *c = j->c;
+    int64_t b = j->k->width, rows = strip_rows(c);
+    float *y = j->y + plane * c->oh * c->ow * b;
+    tn_conv_finish(j->k, &c->act, y + y0 * c->ow * b, (y1 - y0) * c->ow, lanes);
+    for (int64_t at = y0; at < y1 && j->parts; at += rows) {
+        float *sum = j->parts + (plane * j->strips + at / rows) * b;
+        memset(sum, 0, (size_t)b * sizeof *sum);
+        j->k->pool_sum_f32(y + at * c->ow * b, sum, (TN_MIN(at + rows, y1) - at) * c->ow);
+    }
+}
+
+/* Rows [y0, y1) of a plane by the strip kernel. */
+static void dw_strip(const dw_job *j, int64_t plane, int64_t y0, int64_t y1, const float *bias, int64_t lanes) {
     const tn_conv *c = j->c;
     int64_t b = j->k->width, cb = plane % j->blocks, out = plane * c->oh * c->ow * b;
-    int64_t step = tn_act_is_clamp(c->act.kind) && !sum ? y1 - y0 : 4;
+    int64_t step = tn_act_is_clamp(c->act.kind) && !j->parts ? y1 - y0 : STEP_ROWS;
     tn_dwconv_strip a = {.x = j->x + plane * c->ih * c->iw * b,
                          .w = j->w + cb * c->kh * c->kw * b,
                          .bias = bias,
@@ -101,36 +110,57 @@ static void dw_strip(const dw_job *j, int64_t plane, int64_t y0, int64_t y1, con
         a.y0 = y;
         a.y1 = TN_MIN(y + step, y1);
         j->k->dwconv_strip_f32(&a);
-        tn_conv_finish(j->k, &c->act, a.y + y * c->ow * b, (a.y1 - y) * c->ow, lanes);
-        if (sum) j->k->pool_sum_f32(a.y + y * c->ow * b, sum, (a.y1 - y) * c->ow);
+        dw_finish(j, plane, a.y0, a.y1, lanes);
     }
+}
+
+/* What the outputs of a row share. */
+static tn_dwconv_row any_row(const dw_job *j) {
+    const tn_conv *c = j->c;
+    int64_t b = j->k->width, room = c->iw + c->pad_left - conv_extent_w(c); /* last column where a window may begin */
+    tn_dwconv_row r = {.x_row = c->dh * c->iw * b, .iw = c->iw, .ow = c->ow, .kw = c->kw, .sw = c->sw, .dw = c->dw};
+    r.pad_left = c->pad_left;
+    r.inside0 = TN_MIN((c->pad_left + c->sw - 1) / c->sw, c->ow);
+    r.inside1 = room < 0 ? r.inside0 : TN_MAX(TN_MIN(room / c->sw + 1, c->ow), r.inside0);
+    tn_act_clamp(&c->act, &r.lo, &r.hi);
+    return r;
+}
+
+/* Rows [y0, y1) of a plane. */
+static void dw_band(const dw_job *j, tn_dwconv_row *r, bool by_strip, int64_t plane, int64_t y0, int64_t y1) {
+    const tn_conv *c = j->c;
+    int64_t b = j->k->width, cb = plane % j->blocks;
+    float bias[16] = {0};
+    r->lanes = TN_MIN(c->oc - cb * b, b);
+    r->bias = bias;
+    if (j->bias) memcpy(bias, j->bias + cb * b, (size_t)r->lanes * sizeof(float));
+    if (by_strip) {
+        dw_strip(j, plane, y0, y1, bias, r->lanes);
+        return;
+    }
+    for (int64_t y = y0; y < y1; y += STEP_ROWS) {
+        int64_t end = TN_MIN(y + STEP_ROWS, y1);
+        for (int64_t oy = y; oy < end; oy++) dw_row(j, r, plane, oy);
+        dw_finish(j, plane, y, end, r->lanes);
+    }
+}
+
+/* The first strip of block cb whose task is not below `task` of a sample. */
+static int64_t first_strip(const dw_job *j, int64_t task, int64_t cb) {
+    return TN_MIN(tn_ceil_div(TN_MAX(task - cb, 0), j->blocks), j->strips);
 }
 
 static void dw_task(void *context, int64_t begin, int64_t end, int worker) {
     const dw_job *j = context;
-    const tn_conv *c = j->c;
-    int64_t b = j->k->width, ew = conv_extent_w(c);
-    (void)worker;
-    tn_dwconv_row r = {.x_row = c->dh * c->iw * b, .iw = c->iw, .ow = c->ow, .kw = c->kw, .sw = c->sw, .dw = c->dw};
-    r.pad_left = c->pad_left;
-    r.inside0 = TN_MIN((c->pad_left + c->sw - 1) / c->sw, c->ow);
-    int64_t room = c->iw + c->pad_left - ew; /* last column where a window may begin */
-    r.inside1 = room < 0 ? r.inside0 : TN_MAX(TN_MIN(room / c->sw + 1, c->ow), r.inside0);
-    tn_act_clamp(&c->act, &r.lo, &r.hi);
+    int64_t rows = strip_rows(j->c), tasks = j->blocks * j->strips;
+    tn_dwconv_row r = any_row(j);
     bool by_strip = is_strip(j);
-    for (int64_t task = begin; task < end; task++) {
-        int64_t plane = task / j->strips, s = task % j->strips, cb = plane % j->blocks;
-        float bias[16] = {0};
-        r.lanes = TN_MIN(c->oc - cb * b, b);
-        r.bias = bias;
-        if (j->bias) memcpy(bias, j->bias + cb * b, (size_t)r.lanes * sizeof(float));
-        int64_t y0 = s * j->strip, y1 = TN_MIN(y0 + j->strip, c->oh);
-        float *sum = j->parts ? j->parts + task * b : NULL;
-        if (sum) memset(sum, 0, (size_t)b * sizeof *sum);
-        if (by_strip)
-            dw_strip(j, plane, y0, y1, bias, r.lanes, sum);
-        else
-            for (int64_t oy = y0; oy < y1; oy++) dw_row(j, &r, plane, oy, sum);
+    (void)worker;
+    for (int64_t n = begin / tasks; n * tasks < end; n++) {
+        for (int64_t cb = 0; cb < j->blocks; cb++) {
+            int64_t s0 = first_strip(j, begin - n * tasks, cb), s1 = first_strip(j, end - n * tasks, cb);
+            if (s0 < s1) dw_band(j, &r, by_strip, n * j->blocks + cb, s0 * rows, TN_MIN(s1 * rows, j->c->oh));
+        }
     }
 }
 
@@ -150,8 +180,7 @@ static void run(const tn_kernels *k, const tn_conv *c, const float *x, const flo
     if (c->n == 0 || c->oh == 0 || c->ow == 0) return;
     dw_job j = {.k = k, .c = c, .x = x, .w = packed, .bias = bias, .residual = c->residual ? residual : NULL, .y = y};
     j.blocks = tn_ceil_div(c->oc, k->width);
-    j.strip = strip_rows(k, c);
-    j.strips = tn_ceil_div(c->oh, j.strip);
+    j.strips = tn_ceil_div(c->oh, strip_rows(c));
     j.parts = c->means ? ws : NULL;
     tn_parallel_for(threads, c->n * j.blocks * j.strips, dw_task, &j);
     if (c->means) dw_means(&j);
