@@ -28,9 +28,10 @@ static void pack(const tn_kernels *k, const tn_conv *c, const float *w, float *d
             for (int64_t l = cb; l < cb + k->width; l++) *dst++ = l < c->oc ? w[l * taps + t] : 0.0f;
 }
 
-/* Rows of a task, and of what is worked on while it is in L1. */
-static int64_t strip_rows(const tn_conv *c) { return c->oh < 16 ? 2 : 4; }
-#define STEP_ROWS 4
+/* Rows of a task. Of small maps a thread gets whole blocks: the rows that bands share would be much of them. */
+static int64_t strip_rows(const tn_conv *c) { return c->oh < 8 ? TN_MAX(c->oh, 1) : c->oh < 16 ? 2 : 4; }
+/* Rows that are finished while they are in L1: whole strips. */
+static int64_t step_rows(const tn_conv *c) { return TN_MAX(strip_rows(c), 4); }
 
 static size_t workspace(const tn_kernels *k, const tn_conv *c, int threads) {
     (void)threads;
@@ -90,7 +91,7 @@ static void dw_finish(const dw_job *j, int64_t plane, int64_t y0, int64_t y1, in
 static void dw_strip(const dw_job *j, int64_t plane, int64_t y0, int64_t y1, const float *bias, int64_t lanes) {
     const tn_conv *c = j->c;
     int64_t b = j->k->width, cb = plane % j->blocks, out = plane * c->oh * c->ow * b;
-    int64_t step = tn_act_is_clamp(c->act.kind) && !j->parts ? y1 - y0 : STEP_ROWS;
+    int64_t step = tn_act_is_clamp(c->act.kind) && !j->parts ? y1 - y0 : step_rows(c);
     tn_dwconv_strip a = {.x = j->x + plane * c->ih * c->iw * b,
                          .w = j->w + cb * c->kh * c->kw * b,
                          .bias = bias,
@@ -126,22 +127,24 @@ static tn_dwconv_row any_row(const dw_job *j) {
     return r;
 }
 
-/* Rows [y0, y1) of a plane. */
-static void dw_band(const dw_job *j, tn_dwconv_row *r, bool by_strip, int64_t plane, int64_t y0, int64_t y1) {
+/* Rows [y0, y1) of a plane; `shared`: any_row. */
+static void dw_band(const dw_job *j, const tn_dwconv_row *shared, bool by_strip, int64_t plane, int64_t y0,
+                    int64_t y1) {
     const tn_conv *c = j->c;
-    int64_t b = j->k->width, cb = plane % j->blocks;
+    int64_t b = j->k->width, cb = plane % j->blocks, lanes = TN_MIN(c->oc - cb * b, b);
     float bias[16] = {0};
-    r->lanes = TN_MIN(c->oc - cb * b, b);
-    r->bias = bias;
-    if (j->bias) memcpy(bias, j->bias + cb * b, (size_t)r->lanes * sizeof(float));
+    if (j->bias) memcpy(bias, j->bias + cb * b, (size_t)lanes * sizeof(float));
     if (by_strip) {
-        dw_strip(j, plane, y0, y1, bias, r->lanes);
+        dw_strip(j, plane, y0, y1, bias, lanes);
         return;
     }
-    for (int64_t y = y0; y < y1; y += STEP_ROWS) {
-        int64_t end = TN_MIN(y + STEP_ROWS, y1);
-        for (int64_t oy = y; oy < end; oy++) dw_row(j, r, plane, oy);
-        dw_finish(j, plane, y, end, r->lanes);
+    tn_dwconv_row r = *shared;
+    r.lanes = lanes;
+    r.bias = bias;
+    for (int64_t y = y0; y < y1; y += step_rows(c)) {
+        int64_t end = TN_MIN(y + step_rows(c), y1);
+        for (int64_t oy = y; oy < end; oy++) dw_row(j, &r, plane, oy);
+        dw_finish(j, plane, y, end, lanes);
     }
 }
 
@@ -153,13 +156,13 @@ static int64_t first_strip(const dw_job *j, int64_t task, int64_t cb) {
 static void dw_task(void *context, int64_t begin, int64_t end, int worker) {
     const dw_job *j = context;
     int64_t rows = strip_rows(j->c), tasks = j->blocks * j->strips;
-    tn_dwconv_row r = any_row(j);
+    const tn_dwconv_row shared = any_row(j);
     bool by_strip = is_strip(j);
     (void)worker;
     for (int64_t n = begin / tasks; n * tasks < end; n++) {
         for (int64_t cb = 0; cb < j->blocks; cb++) {
             int64_t s0 = first_strip(j, begin - n * tasks, cb), s1 = first_strip(j, end - n * tasks, cb);
-            if (s0 < s1) dw_band(j, &r, by_strip, n * j->blocks + cb, s0 * rows, TN_MIN(s1 * rows, j->c->oh));
+            if (s0 < s1) dw_band(j, &shared, by_strip, n * j->blocks + cb, s0 * rows, TN_MIN(s1 * rows, j->c->oh));
         }
     }
 }
