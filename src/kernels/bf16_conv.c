@@ -4,7 +4,7 @@
  * As in conv_direct.c a convolution is a sum over taps, (block of input channels, row, column of the kernel), each at
  * a constant offset from the pixel; the tile takes any step between pixels, so that strides need no copy. Where there
  * is padding, a strip of rows is copied into the thread's workspace with it; plain input is rounded and interleaved
- * into blocks of two or four channels on the way. */
+ * into pixels of two to four channels on the way. */
 #include "kernels/bf16_internal.h"
 
 /* Strips up to this size; together with a panel of weights they stay in L2. */
@@ -16,14 +16,14 @@ typedef struct direct_plan {
     const tn_bf16_kernels *q;
     const tn_conv *c;
     bool flat, copied;
-    int64_t block;         /* elements of an input pixel: B, or 2 or 4 for plain */
-    int64_t b;             /* of an output pixel */
-    int64_t groups;        /* as they are computed: see conv_join */
-    int64_t icb, icg, ocg; /* input blocks, input and output channels of a group */
-    int64_t window, pairs, last_pairs;
-    int64_t joined;        /* kernel columns of one tap */
-    int64_t k_pairs;       /* rows of a weight panel */
-    int64_t lines, length; /* output rows and their pixels; 1 and oh * ow when flat */
+    int64_t block;             /* elements of an input pixel: B, or 2 or 4 for plain */
+    int64_t b;                 /* of an output pixel */
+    int64_t groups;            /* as they are computed: see conv_join */
+    int64_t icb, icg, ocg;     /* input blocks, input and output channels of a group */
+    int64_t taps, joined;      /* of a block, and the kernel columns in each */
+    int64_t pairs, last_pairs; /* of a tap, of one of the last block where it is partial (else 0) */
+    int64_t k_pairs;           /* rows of a weight panel */
+    int64_t lines, length;     /* output rows and their pixels; 1 and oh * ow when flat */
     int64_t strip, strips, panels, oc_chunks;
     int64_t plane, row, cols, line_step, strip_rows; /* of the strip as it is read: elements, pixels, rows */
     size_t at_strips, strip_bytes, at_row, row_bytes, at_sums, worker_bytes; /* of the workspace */
@@ -57,7 +57,7 @@ static void plan_tasks(direct_plan *p) {
 
 static void plan_memory(direct_plan *p) {
     const tn_conv *c = p->c;
-    p->at_strips = (size_t)tn_round_up(p->icb * p->window * (int64_t)sizeof(ptrdiff_t), 64);
+    p->at_strips = (size_t)tn_round_up(p->icb * p->taps * (int64_t)sizeof(ptrdiff_t), 64);
     p->strip_bytes = p->copied ? (size_t)tn_round_up(p->plane * p->icb * 2, 64) : 0;
     p->at_row = p->strip_bytes;
     p->row_bytes = c->in_plain ? (size_t)tn_round_up(c->ic * c->iw * 2, 64) : 0;
@@ -66,21 +66,29 @@ static void plan_memory(direct_plan *p) {
     if (!bf16_in_tile(c->act.kind)) p->worker_bytes += (size_t)(p->q->tile_m * 2 * p->b) * sizeof(float);
 }
 
+/* Elements of a pixel as the tile reads it. Those of plain input may be three when a row of the window is one tap and
+ * ends with a whole pair; else a pixel is. */
+static int64_t input_block(const tn_conv *c, int64_t b) {
+    if (!c->in_plain) return b;
+    if (c->ic == 3 && c->dw == 1 && c->kw % 2 == 0) return 3;
+    return c->ic > 2 ? 4 : 2;
+}
+
 static direct_plan make_plan(const tn_bf16_kernels *q, const tn_conv *c) {
     direct_plan p = {.q = q, .c = c, .flat = is_flat(c), .b = q->base->width};
     int64_t join = conv_join(q->base, c), last;
-    p.block = !c->in_plain ? p.b : c->ic > 2 ? 4 : 2;
+    p.block = input_block(c, p.b);
     p.groups = tn_ceil_div(c->groups, join);
     p.icg = c->ic / c->groups * join;
     p.ocg = c->oc / c->groups * join;
     p.icb = tn_ceil_div(p.icg, p.block);
-    p.window = (int64_t)c->kh * c->kw;
-    p.pairs = p.block / 2;
     /* Pixels of plain input are so short that a row of the window is one tap, if they lie side by side. */
     p.joined = c->in_plain && c->dw == 1 ? c->kw : 1;
-    last = p.icg % p.block;
-    p.last_pairs = last ? (last + 1) / 2 : 0;
-    p.k_pairs = (p.icg / p.block * p.pairs + p.last_pairs) * p.window;
+    p.taps = (int64_t)c->kh * c->kw / p.joined;
+    p.pairs = p.block * p.joined / 2;
+    last = c->in_plain ? 0 : p.icg % p.block; /* plain pixels are whole blocks */
+    p.last_pairs = (last + 1) / 2;
+    p.k_pairs = ((p.icb - (last ? 1 : 0)) * p.pairs + p.last_pairs) * p.taps;
     p.panels = tn_ceil_div(p.ocg, 2 * p.b);
     p.lines = p.flat ? 1 : c->oh;
     p.length = p.flat ? c->oh * c->ow : c->ow;
@@ -115,12 +123,15 @@ static void pack_channel(const direct_plan *p, int64_t g, int64_t o, const float
                          uint16_t *panel) {
     const tn_conv *c = p->c;
     int64_t icg = c->ic / c->groups, ocg = c->oc / c->groups, channel = g * p->ocg + o, inside = o / ocg * icg;
-    w += channel * icg * p->window;
+    int64_t window = (int64_t)c->kh * c->kw;
+    w += channel * icg * window;
     for (int64_t i = 0; i < icg; i++) {
         int64_t at = inside + i, cb = at / p->block, in = at % p->block; /* zeros stand for the other joined groups */
         int64_t pairs = p->last_pairs && cb == p->icb - 1 ? p->last_pairs : p->pairs;
-        uint16_t *to = panel + ((cb * p->pairs * p->window + in / 2) * width + lane) * 2 + in % 2;
-        for (int64_t t = 0; t < p->window; t++) to[t * pairs * width * 2] = tn_f32_to_bf16(w[i * p->window + t]);
+        for (int64_t k = 0; k < window; k++) {
+            int64_t e = k % p->joined * p->block + in, row = cb * p->pairs * p->taps + k / p->joined * pairs + e / 2;
+            panel[(row * width + lane) * 2 + e % 2] = tn_f32_to_bf16(w[i * window + k]);
+        }
     }
 }
 
@@ -163,14 +174,19 @@ static void copy_plain_row(const direct_plan *p, const float *src, int64_t plane
     memset(dst, 0, (size_t)p->row * sizeof *dst);
     dst += left * p->block;
     for (int64_t i = 0; i < ic; i++) tn_f32_to_bf16_n(src + i * plane, rows + i * iw, (size_t)n);
-    if (ic == 3) {
+    if (p->block == 4 && ic == 3) {
         for (int64_t x = 0; x < n; x++) {
             uint16_t pixel[4] = {rows[x], rows[iw + x], rows[2 * iw + x], 0};
             memcpy(dst + x * 4, pixel, sizeof pixel);
         }
-        return;
+    } else if (ic == 3) {
+        for (int64_t x = 0; x < n; x++) {
+            dst[x * 3] = rows[x];
+            dst[x * 3 + 1] = rows[iw + x];
+            dst[x * 3 + 2] = rows[2 * iw + x];
+        }
     }
-    for (int64_t x = 0; x < n; x++)
+    for (int64_t x = 0; x < n && ic != 3; x++)
         for (int64_t i = 0; i < ic; i++) dst[x * p->block + i] = rows[i * iw + x];
 }
 
@@ -241,11 +257,10 @@ static tn_bf16_tile tile_of(const direct_job *j) {
     const direct_plan *p = &j->p;
     tn_bf16_tile t = {.tap = j->tap, .step = p->c->sw * p->block, .y_pixel = p->b, .y32_pixel = p->b};
     t.y_vec = p->c->oh * p->c->ow * p->b;
-    int64_t taps = p->window / p->joined;
-    t.pairs = p->pairs * p->joined;
-    t.taps = (p->icb - (p->last_pairs ? 1 : 0)) * taps;
-    t.last_pairs = p->last_pairs * p->joined;
-    t.last_taps = p->last_pairs ? taps : 0;
+    t.pairs = p->pairs;
+    t.taps = (p->icb - (p->last_pairs ? 1 : 0)) * p->taps;
+    t.last_pairs = p->last_pairs;
+    t.last_taps = p->last_pairs ? p->taps : 0;
     t.silu = p->c->act.kind == TN_ACT_SILU;
     t.alpha = p->c->act.alpha;
     tn_act_clamp(&p->c->act, &t.lo, &t.hi);

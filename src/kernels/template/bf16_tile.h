@@ -43,8 +43,7 @@ TN_INLINE void bf16_tile_round(const tn_bf16_tile *a, const float *sums, int m, 
             v = vf_add(v, vh_load(z));
             z += step;
         }
-        if (silu) v = bf16_silu(v, alpha);
-        vh_store(y, vf_min(hi, vf_max(lo, v)));
+        vh_store(y, silu ? bf16_silu(v, alpha) : vf_min(hi, vf_max(lo, v)));
     }
 }
 
