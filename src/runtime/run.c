@@ -316,8 +316,10 @@ tern_status tn_session_run(tern_session *s, const tern_feed *inputs, size_t n_in
     call a = {names, outputs, n_outputs, list, list + n_given};
     tern_status status = collect_inputs(s, inputs, n_inputs, a.given, err);
     bool done = false;
+    tn_thread_run_begin();
     if (status == TERN_OK) status = run_in_pieces(s, &a, &done, err);
     if (status == TERN_OK && !done) status = run_planned(s, &a, err);
+    tn_thread_run_end();
     for (size_t k = 0; k < n_outputs; k++) {
         if (status == TERN_OK && a.made[k]) outputs[k] = a.made[k];
         if (status != TERN_OK) tn_tensor_unref(a.made[k]);

@@ -40,6 +40,7 @@ typedef struct worker {
 static struct {
     _Alignas(TN_CACHE_LINE) _Atomic uint64_t word;
     _Alignas(TN_CACHE_LINE) atomic_uint sleepers;
+    atomic_int runs; // under way, on any thread
     _Alignas(TN_CACHE_LINE) atomic_uint pending;
     atomic_bool caller_sleeps;
     // The job; written by the caller while no worker takes part in one.
@@ -52,11 +53,14 @@ static struct {
     _Alignas(TN_CACHE_LINE) atomic_flag lock;
     int workers;
     int cpus;
+    bool forks; // are watched
     worker table[MAX_THREADS];
 } pool = {.lock = ATOMIC_FLAG_INIT};
 
 // This thread runs a task: what it starts runs on it alone.
 static _Thread_local bool inside;
+// Runs that this thread is in.
+static _Thread_local int depth;
 
 /* ---- waiting ---- */
 
@@ -158,6 +162,7 @@ static void reset_after_fork(void) {
     atomic_store(&pool.sleepers, 0);
     atomic_store(&pool.pending, 0);
     atomic_store(&pool.caller_sleeps, false);
+    atomic_store(&pool.runs, depth > 0);
     atomic_flag_clear(&pool.lock);
 }
 
@@ -189,21 +194,44 @@ static bool start_worker(void) {
 
 // Makes the pool as large as it can be, up to `threads` participants, and returns how many there are.
 static int grow(int threads) {
-    if (pool.cpus == 0) {
+    if (pool.workers == 0 && !pool.forks) {
         pthread_atfork(NULL, NULL, reset_after_fork);
-        pool.cpus = count_cpus();
+        pool.forks = true;
     }
+    if (pool.cpus == 0) pool.cpus = count_cpus();
     while (pool.workers < threads - 1 && start_worker()) {}
     return TN_MIN(threads, pool.workers + 1);
 }
 
 /* ---- jobs ---- */
 
+void tn_thread_run_begin(void) {
+    if (depth++ == 0 && !inside) atomic_fetch_add_explicit(&pool.runs, 1, memory_order_relaxed);
+}
+
+void tn_thread_run_end(void) {
+    if (--depth == 0 && !inside) atomic_fetch_sub_explicit(&pool.runs, 1, memory_order_relaxed);
+}
+
+// `threads`, less where other runs need CPUs. The caller has the lock.
+static int fair(int threads) {
+    int others = atomic_load_explicit(&pool.runs, memory_order_relaxed) - (depth > 0);
+    if (others <= 0) return threads;
+    if (pool.cpus == 0) pool.cpus = count_cpus();
+    return TN_MAX(TN_MIN(threads, pool.cpus - others), 1);
+}
+
 void tn_parallel_for(int threads, int64_t count, tn_task_fn fn, void *context) {
     if (count <= 0) return;
     threads = TN_MIN(threads, MAX_THREADS);
     if (threads > count) threads = (int)count;
     if (threads <= 1 || inside || atomic_flag_test_and_set_explicit(&pool.lock, memory_order_acquire)) {
+        fn(context, 0, count, 0);
+        return;
+    }
+    threads = fair(threads);
+    if (threads == 1) {
+        atomic_flag_clear_explicit(&pool.lock, memory_order_release);
         fn(context, 0, count, 0);
         return;
     }

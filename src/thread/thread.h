@@ -22,6 +22,11 @@ void tn_parallel_for(int threads, int64_t count, tn_task_fn fn, void *context);
  * side by side, which together fill the machine better than each on all threads. Returns the former setting. */
 bool tn_thread_alone(bool on);
 
+/* Around a run of a network, which is many jobs: while several runs are under way, a job leaves a CPU to each of the
+ * others instead of waiting for workers that have none. Nested pairs on one thread count as one. */
+void tn_thread_run_begin(void);
+void tn_thread_run_end(void);
+
 /* Stops the workers; for tests and leak checks. The pool starts again when it is needed. */
 void tn_thread_shutdown(void);
 

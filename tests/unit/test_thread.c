@@ -2,6 +2,7 @@
 #include "test_util.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
 
@@ -198,6 +199,52 @@ static void test_many_callers(void **state) {
 
 /* ---- life of the pool ---- */
 
+/* ---- runs at once ---- */
+
+typedef struct other_run {
+    atomic_int state; // 0: begins, 1: under way, 2: may end
+} other_run;
+
+static void *run_beside(void *context) {
+    other_run *o = context;
+    tn_thread_run_begin();
+    atomic_store(&o->state, 1);
+    while (atomic_load(&o->state) != 2) sched_yield();
+    tn_thread_run_end();
+    return NULL;
+}
+
+static void highest_worker(void *context, int64_t begin, int64_t end, int worker) {
+    atomic_int *highest = context;
+    (void)begin, (void)end;
+    int seen = atomic_load(highest);
+    while (worker > seen && !atomic_compare_exchange_weak(highest, &seen, worker)) {}
+}
+
+static int participants_of_a_job(int threads) {
+    atomic_int highest = 0;
+    tn_parallel_for(threads, threads, highest_worker, &highest);
+    return atomic_load(&highest) + 1;
+}
+
+static void test_runs_leave_cpus_to_each_other(void **state) {
+    (void)state;
+    int cpus = (int)sysconf(_SC_NPROCESSORS_ONLN), threads = TN_MAX(cpus, 2);
+    tn_thread_run_begin();
+    tn_thread_run_begin(); // a run inside the run is no other one
+    assert_int_equal(participants_of_a_job(threads), threads);
+    other_run o = {0};
+    pthread_t t;
+    assert_int_equal(pthread_create(&t, NULL, run_beside, &o), 0);
+    while (atomic_load(&o.state) != 1) sched_yield();
+    assert_true(participants_of_a_job(threads) <= TN_MAX(cpus - 1, 1));
+    atomic_store(&o.state, 2);
+    pthread_join(t, NULL);
+    assert_int_equal(participants_of_a_job(threads), threads);
+    tn_thread_run_end();
+    tn_thread_run_end();
+}
+
 static void test_shutdown_and_restart(void **state) {
     (void)state;
     for (int i = 0; i < 20; i++) {
@@ -272,6 +319,7 @@ int main(void) {
         cmocka_unit_test(test_alone),
         cmocka_unit_test(test_second_caller_does_not_wait),
         cmocka_unit_test(test_many_callers),
+        cmocka_unit_test(test_runs_leave_cpus_to_each_other),
         cmocka_unit_test(test_shutdown_and_restart),
         cmocka_unit_test(test_a_forked_child_gets_its_own_pool),
         cmocka_unit_test(test_mutex),
