@@ -326,7 +326,7 @@ static int choose_width(const direct_plan *p, int64_t length, int64_t left, int6
     if (k->tile_m_3 && blocked && panels == 2 && left > 2 * b && left <= 3 * b && length > k->tile_m_wide)
         return left <= 2 * b + b / 2 ? 3 | TN_TILE_HALF : 3;
     if (left <= b) return 1;
-    bool half = k->tile_m_half && (blocked || kind == TN_TILE_PANEL2) && left <= b + b / 2 && length > 1;
+    bool half = k->tile_m_half && (blocked || kind == TN_TILE_PANEL2) && left <= b + b / 2 && length > k->tile_m_wide;
     return half ? 2 | TN_TILE_HALF : 2;
 }
 

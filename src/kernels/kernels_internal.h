@@ -17,7 +17,8 @@ typedef struct tn_kernels {
     int width;       /* floats of a vector, and channels of a block */
     int tile_m;      /* the highest tile of one or two vectors */
     int tile_m_wide; /* and of four */
-    /* Of three; of two and three with TN_TILE_HALF. 0: there are none. Kinds: TN_TILE_BLOCKED, PANEL2 with half of two.
+    /* Of three; of two and three with TN_TILE_HALF. 0: there are none. The lowest are half as high. Kinds:
+     * TN_TILE_BLOCKED, PANEL2 with half of two.
      */
     int tile_m_3, tile_m_half, tile_m_3_half;
 #define TN_KERNEL(name, result, args) result(*name) args;

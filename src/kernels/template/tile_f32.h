@@ -222,10 +222,12 @@ TN_INLINE void half_run(const tn_tile *a, const int m, const int h, const tn_til
     static void panel2_##m##x1h(const tn_tile *a) { half_run(a, m, 1, TN_TILE_PANEL2); }
 #define TILE_DEFINE_3_HALF(m) \
     static void blocked_##m##x2h(const tn_tile *a) { half_run(a, m, 2, TN_TILE_BLOCKED); }
-#define TILE_3(X)      X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9)
+/* Shorter lines make do with the usual tiles, and longer ones are cut into tiles of no less than this. */
+#define TILE_3(X)      X(5) X(6) X(7) X(8) X(9)
 #define TILE_3_HALF(X) TILE_3(X) X(10)
+#define TILE_HALF(X)   X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 TILE_3(TILE_DEFINE_3)
-TILE_NARROW(TILE_DEFINE_HALF)
+TILE_HALF(TILE_DEFINE_HALF)
 TILE_3_HALF(TILE_DEFINE_3_HALF)
 
 #define TILE_ENTRY_3(m)      [m] = blocked_##m##x3,
@@ -234,7 +236,7 @@ TILE_3_HALF(TILE_DEFINE_3_HALF)
 
 static tn_tile_fn odd_tile(tn_tile_kind kind, int m, int nv) {
     static const tn_tile_fn three[] = {TILE_3(TILE_ENTRY_3)}, three_half[] = {TILE_3_HALF(TILE_ENTRY_3_HALF)};
-    static const tn_tile_fn two_half[][2] = {TILE_NARROW(TILE_ENTRY_HALF)};
+    static const tn_tile_fn two_half[][2] = {TILE_HALF(TILE_ENTRY_HALF)};
     if (m < 1) return NULL;
     if (nv == (2 | TN_TILE_HALF) && m <= TILE_M_HALF && (kind == TN_TILE_BLOCKED || kind == TN_TILE_PANEL2))
         return two_half[m][kind == TN_TILE_PANEL2];
