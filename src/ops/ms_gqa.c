@@ -7,8 +7,27 @@
 #include "ops/copy.h"
 #include "ops/rowio.h"
 
-enum { QUERY, KEY, VALUE, PAST_K, PAST_V, LENGTHS, TOTAL, COS, SIN, POSITIONS, BIAS, SINK, K_SCALE, V_SCALE, Q_NORM };
+enum {
+    QUERY,
+    KEY,
+    VALUE,
+    PAST_K,
+    PAST_V,
+    LENGTHS,
+    TOTAL,
+    COS,
+    SIN,
+    POSITIONS,
+    BIAS,
+    SINK,
+    K_SCALE,
+    V_SCALE,
+    Q_NORM,
+    K_NORM,
+    INPUTS
+};
 enum { Y, PRESENT_K, PRESENT_V, SCORES };
+enum { NO_SCORES, BEFORE_SOFTMAX, PROBABILITIES }; /* qk_output */
 
 #define TYPES (TN_T(FLOAT) | TN_T(FLOAT16) | TN_T(BFLOAT16))
 
@@ -38,9 +57,14 @@ static tern_status check_attrs(tn_infer *c) {
     if (!(tn_attr_f(n, "softcap", 0) >= 0))
         return tn_infer_fail(c, TERN_INVALID_MODEL, "softcap is %g", (double)tn_attr_f(n, "softcap", 0));
     TN_TRY(refuse(c, tn_args_has(c, K_SCALE) || tn_args_has(c, V_SCALE), "a quantised cache (k_scale, v_scale)"));
-    TN_TRY(refuse(c, tn_args_has(c, Q_NORM) || tn_args_has(c, Q_NORM + 1), "normalisation of queries (q_norm_weight)"));
+    if (tn_args_has(c, Q_NORM) != tn_args_has(c, K_NORM))
+        return tn_infer_fail(c, TERN_INVALID_MODEL, "only one of q_norm_weight and k_norm_weight is given");
     TN_TRY(refuse(c, tn_attr_i(n, "sliding_window_cache", 0) != 0, "sliding_window_cache"));
-    TN_TRY(refuse(c, tn_args_wants(c, SCORES), "output 3, output_qk,"));
+    int64_t scores = tn_attr_i(n, "qk_output", NO_SCORES);
+    if (scores < NO_SCORES || scores > PROBABILITIES)
+        return tn_infer_fail(c, TERN_INVALID_MODEL, "qk_output is %lld, not 0 to 2", (long long)scores);
+    if (tn_args_wants(c, SCORES) && scores == NO_SCORES)
+        return tn_infer_fail(c, TERN_INVALID_MODEL, "output 3, output_qk, is wanted, but qk_output is 0");
     if (tn_args_has(c, PAST_K) != tn_args_has(c, PAST_V))
         return tn_infer_fail(c, TERN_INVALID_MODEL, "only one of past_key and past_value is given");
     if (tn_args_has(c, KEY) != tn_args_has(c, VALUE))
@@ -51,7 +75,7 @@ static tern_status check_attrs(tn_infer *c) {
 }
 
 static tern_status check_types(tn_infer *c) {
-    static const int real[] = {QUERY, KEY, VALUE, PAST_K, PAST_V, COS, SIN, BIAS, SINK};
+    static const int real[] = {QUERY, KEY, VALUE, PAST_K, PAST_V, COS, SIN, BIAS, SINK, Q_NORM, K_NORM};
     for (size_t i = 0; i < TN_COUNT(real); i++) {
         if (!tn_args_has(c, real[i])) continue;
         TN_TRY(tn_args_need(c, real[i], TYPES));
@@ -99,7 +123,8 @@ static tern_status dims_of(const tn_node *n, const tn_shape *const *in, gqa_dims
     const int64_t like_k[] = {d->batch, d->kv_heads, in[PAST_K] ? in[PAST_K]->dims[2] : -1, d->size};
     TN_TRY(want_shape(err, in[PAST_V], 4, like_k, "past_value"));
     d->past = in[PAST_K] ? in[PAST_K]->dims[2] : 0;
-    const int64_t per_sample[] = {d->batch}, per_head[] = {d->q_heads}, bias[] = {-1, -1, d->rows, -1};
+    const int64_t per_sample[] = {d->batch}, per_head[] = {d->q_heads}, per_element[] = {d->size},
+                  bias[] = {-1, -1, d->rows, -1};
     if (in[LENGTHS] && in[LENGTHS]->rank == 2) { /* (batch, 1) is common too */
         const int64_t column[] = {d->batch, 1};
         TN_TRY(want_shape(err, in[LENGTHS], 2, column, "seqlens_k"));
@@ -107,6 +132,8 @@ static tern_status dims_of(const tn_node *n, const tn_shape *const *in, gqa_dims
         TN_TRY(want_shape(err, in[LENGTHS], 1, per_sample, "seqlens_k"));
     }
     TN_TRY(want_shape(err, in[SINK], 1, per_head, "head_sink"));
+    TN_TRY(want_shape(err, in[Q_NORM], 1, per_element, "q_norm_weight"));
+    TN_TRY(want_shape(err, in[K_NORM], 1, per_element, "k_norm_weight"));
     TN_TRY(want_shape(err, in[BIAS], 4, bias, "attention_bias"));
     for (int i = 0; in[BIAS] && i < 2; i++) {
         int64_t have = in[BIAS]->dims[i], want = i ? d->q_heads : d->batch;
@@ -126,9 +153,9 @@ static tern_status dims_of(const tn_node *n, const tn_shape *const *in, gqa_dims
 static tern_status infer_gqa(tn_infer *c) {
     TN_TRY(check_types(c));
     TN_TRY(check_attrs(c));
-    tn_shape shapes[Q_NORM];
-    const tn_shape *in[Q_NORM] = {NULL};
-    for (int i = 0; i < Q_NORM; i++)
+    tn_shape shapes[INPUTS];
+    const tn_shape *in[INPUTS] = {NULL};
+    for (int i = 0; i < INPUTS; i++)
         if (tn_args_shape(c, i, &shapes[i])) in[i] = &shapes[i];
     for (int o = 0; o < c->node->n_out; o++) tn_infer_out(c, o, c->in[QUERY]->dtype, NULL);
     if (!in[QUERY]) return TERN_OK;
@@ -140,12 +167,15 @@ static tern_status infer_gqa(tn_infer *c) {
     int64_t total;
     int count = 0;
     tn_shape k = {.rank = 4, .dims = {d.batch, d.kv_heads, TN_DIM_UNKNOWN, d.size}};
+    tn_shape scores = {.rank = 4, .dims = {d.batch, d.q_heads, d.rows, TN_DIM_UNKNOWN}};
     bool past_known = !tn_args_has(c, PAST_K) || (in[PAST_K] && tn_dim_known(d.past));
-    if (past_known && tn_infer_ints(c, TOTAL, &total, 1, &count) && count == 1 && tn_dim_known(total)) {
+    if (tn_infer_ints(c, TOTAL, &total, 1, &count) && count == 1 && tn_dim_known(total)) {
         if (total < 1)
             return tn_infer_fail(c, TERN_INVALID_ARGUMENT, "total_sequence_length is %lld", (long long)total);
-        k.dims[2] = TN_MAX(total, d.past);
+        if (past_known) k.dims[2] = TN_MAX(total, d.past);
+        scores.dims[3] = total;
     }
+    TN_TRY(tn_args_out_shape(c, SCORES, c->in[QUERY]->dtype, &scores));
     for (int o = PRESENT_K; o <= PRESENT_V; o++) TN_TRY(tn_args_out_shape(c, o, c->in[QUERY]->dtype, &k));
     return TERN_OK;
 }
@@ -161,7 +191,7 @@ typedef struct gqa {
     float *q;            /* (rows, q_heads, size) of a sample, rotated */
     float *y;            /* likewise */
     float *wide[2];      /* keys and values in float32 where the cache is not: (kv_heads, most, size) */
-    float *row;          /* heads of one position; then cos and sin */
+    float *row;          /* heads of one position; then cos and sin, or weights */
     float *sink;         /* q_heads; NULL: none */
 } gqa;
 
@@ -203,11 +233,28 @@ static tern_status check_positions(const gqa *g) {
     return TERN_OK;
 }
 
-/* Heads of one new position in g->row, rotated if they are to be. `at`: where they are in input `i`. */
-static void load_heads(const gqa *g, int i, int64_t at, int64_t heads, int64_t position, bool rotate) {
-    const tern_tensor *t = g->c->in[i], *cos = tn_args_in(g->c, COS), *sin = tn_args_in(g->c, SIN);
+/* Divides each head in g->row by its root mean square and multiplies it by the weights. */
+static void normalise_heads(const gqa *g, const tern_tensor *weights, int64_t heads) {
+    float *weight = g->row + g->d.q_heads * g->d.size;
+    double epsilon = (double)tn_attr_f(g->c->node, "qk_norm_epsilon", 1e-6f);
+    tn_row_load_f32(weights->dtype, weights->data, 0, g->d.size, weight);
+    for (int64_t h = 0; h < heads; h++) {
+        float *v = g->row + h * g->d.size;
+        double sum = 0;
+        for (int64_t i = 0; i < g->d.size; i++) sum += (double)v[i] * (double)v[i];
+        float factor = (float)(1 / sqrt(sum / (double)g->d.size + epsilon));
+        for (int64_t i = 0; i < g->d.size; i++) v[i] *= factor * weight[i];
+    }
+}
+
+/* Heads of one new position in g->row, normalised and rotated if they are to be. `at`: where they are in input `i`;
+ * norm: their weights' input. */
+static void load_heads(const gqa *g, int i, int64_t at, int64_t heads, int64_t position, int norm) {
+    const tern_tensor *t = g->c->in[i], *weights = norm ? tn_args_in(g->c, norm) : NULL, *cos, *sin;
     tn_row_load_f32(t->dtype, t->data, at, heads * g->d.size, g->row);
-    if (!rotate) return;
+    if (weights) normalise_heads(g, weights, heads);
+    if (!norm || !tn_attr_i(g->c->node, "do_rotary", 0)) return;
+    cos = tn_args_in(g->c, COS), sin = tn_args_in(g->c, SIN);
     int64_t half = cos->shape.dims[1];
     float *angles = g->row + g->d.q_heads * g->d.size;
     tn_row_load_f32(cos->dtype, cos->data, position * half, half, angles);
@@ -225,12 +272,12 @@ static void take_rows(const gqa *g, int64_t sample) {
     bool rotate = tn_attr_i(g->c->node, "do_rotary", 0) != 0;
     for (int64_t r = 0; r < d->rows; r++) {
         int64_t i = sample * d->rows + r, position = rotate ? position_of(g, sample, r) : 0;
-        load_heads(g, QUERY, i * width, d->q_heads, position, rotate);
+        load_heads(g, QUERY, i * width, d->q_heads, position, Q_NORM);
         memcpy(g->q + r * q_width, g->row, (size_t)q_width * sizeof *g->q);
         for (int kv = 0; kv < 2; kv++) {
             tern_tensor *cache = kv ? g->v : g->k;
             int64_t at = d->packed ? i * width + q_width + kv * kv_width : i * kv_width;
-            load_heads(g, d->packed ? QUERY : KEY + kv, at, d->kv_heads, position, rotate && !kv);
+            load_heads(g, d->packed ? QUERY : KEY + kv, at, d->kv_heads, position, kv ? 0 : K_NORM);
             for (int64_t h = 0; h < d->kv_heads; h++)
                 tn_row_store_f32(cache->dtype, cache->data, ((sample * d->kv_heads + h) * g->most + past + r) * d->size,
                                  d->size, g->row + h * d->size);
@@ -263,6 +310,19 @@ static void set_bias(const gqa *g, int64_t sample, tn_attention *a, tern_tensor 
     a->mask_keys = TN_MIN(s[3], a->kv_len);
 }
 
+/* A sample's scores or probabilities into its part of output_qk; 0 where there is no key, or one that is not seen. */
+static void put_scores(const gqa *g, int64_t sample, const tern_tensor *scores) {
+    tern_tensor *y = g->c->out[SCORES];
+    int64_t rows = g->d.q_heads * g->d.rows, n = scores->shape.dims[3];
+    float *row = scores->data;
+    size_t unit = tern_dtype_size(y->dtype);
+    memset((char *)y->data + (size_t)(sample * rows * g->total) * unit, 0, (size_t)(rows * g->total) * unit);
+    for (int64_t r = 0; r < rows; r++, row += n) {
+        for (int64_t i = 0; i < n; i++) row[i] = row[i] == -INFINITY ? 0 : row[i];
+        tn_row_store_f32(y->dtype, y->data, (sample * rows + r) * g->total, TN_MIN(n, g->total), row);
+    }
+}
+
 static tern_status attend(const gqa *g, int64_t sample) {
     const gqa_dims *d = &g->d;
     const tn_node *n = g->c->node;
@@ -271,7 +331,7 @@ static tern_status attend(const gqa *g, int64_t sample) {
     float scale = tn_attr_f(n, "scale", 0);
     tern_tensor *y = g->c->out[Y], mask;
     int64_t at = sample * d->rows * width;
-    float *to = y->dtype == TERN_FLOAT ? (float *)y->data + at : g->y;
+    float *to = y && y->dtype == TERN_FLOAT ? (float *)y->data + at : g->y;
     tn_attention a = {.batch = 1,
                       .q_heads = d->q_heads,
                       .kv_heads = d->kv_heads,
@@ -292,8 +352,18 @@ static tern_status attend(const gqa *g, int64_t sample) {
                       .zero_masked = true,
                       .sink = g->sink};
     set_bias(g, sample, &a, &mask);
-    TN_TRY(tn_ops_attention(&a, g->c->tier, g->c->threads, g->c->err));
-    if (to == g->y) tn_row_store_f32(y->dtype, y->data, at, d->rows * width, g->y);
+    tern_tensor *scores = NULL;
+    if (tn_args_out(g->c, SCORES)) {
+        tn_shape s = {.rank = 4, .dims = {1, d->q_heads, d->rows, length}};
+        TN_TRY(g->c->exec->alloc(g->c->exec, TERN_FLOAT, &s, &scores, g->c->err));
+        a.scores_out = scores;
+        a.scores_kind = tn_attr_i(n, "qk_output", 0) == PROBABILITIES ? TN_SCORES_PROBABILITIES : TN_SCORES_BIASED;
+    }
+    tern_status status = tn_ops_attention(&a, g->c->tier, g->c->threads, g->c->err);
+    if (status == TERN_OK && scores) put_scores(g, sample, scores);
+    tn_run_drop(g->c, scores);
+    TN_TRY(status);
+    if (y && to == g->y) tn_row_store_f32(y->dtype, y->data, at, d->rows * width, g->y);
     return TERN_OK;
 }
 
@@ -317,9 +387,8 @@ static bool alloc_scratch(gqa *g) {
     g->q = tn_alloc_array(n, sizeof(float));
     g->row = tn_alloc_array(width + (size_t)d->size + 2, sizeof(float));
     bool ok = g->q && g->row;
+    if (narrow || !g->c->out[Y]) ok = ok && (g->y = tn_alloc_array(n, sizeof(float)));
     if (narrow) {
-        g->y = tn_alloc_array(n, sizeof(float));
-        ok = ok && g->y;
         for (int i = 0; i < 2; i++) ok = ok && (g->wide[i] = tn_alloc_array(cache, sizeof(float)));
     }
     const tern_tensor *sink = tn_args_in(g->c, SINK);
@@ -342,9 +411,9 @@ static tern_status cache_of(const gqa *g, int o, tern_tensor **own, tern_tensor 
 }
 
 static tern_status run_gqa(tn_run *c) {
-    const tn_shape *in[Q_NORM] = {NULL};
+    const tn_shape *in[INPUTS] = {NULL};
     gqa g = {.c = c};
-    for (int i = 0; i < Q_NORM; i++) in[i] = tn_args_in(c, i) ? &c->in[i]->shape : NULL;
+    for (int i = 0; i < INPUTS; i++) in[i] = tn_args_in(c, i) ? &c->in[i]->shape : NULL;
     TN_TRY(dims_of(c->node, in, &g.d, c->err));
     if (tn_shape_count(&c->in[TOTAL]->shape) != 1)
         return tn_run_fail(c, TERN_SHAPE_MISMATCH, "total_sequence_length is not one number");
@@ -360,7 +429,7 @@ static tern_status run_gqa(tn_run *c) {
     if (s == TERN_OK && !alloc_scratch(&g)) s = tn_fail_oom(c->err, (size_t)(g.d.rows * g.d.size) * sizeof(float));
     for (int64_t b = 0; s == TERN_OK && b < g.d.batch; b++) {
         take_rows(&g, b);
-        if (c->out[Y]) s = attend(&g, b);
+        if (c->out[Y] || tn_args_out(c, SCORES)) s = attend(&g, b);
     }
     float *scratch[] = {g.q, g.row, g.y, g.wide[0], g.wide[1], g.sink};
     for (size_t i = 0; i < TN_COUNT(scratch); i++) tn_free(scratch[i]);

@@ -166,7 +166,10 @@ static tern_status expand_qgemm(tn_expand *x) {
     tn_value *y = scaled_sums(x, sums, tn_expand_in(x, A_SCALE), tn_expand_in(x, B_SCALE));
     float alpha = tn_attr_f(x->node, "alpha", 1);
     if (alpha != 1) y = tn_expand_op(x, "Mul", TN_EXPAND_IN(y, tn_expand_const_f(x, alpha)));
-    if (!tn_expand_in(x, Y_SCALE) && !tn_expand_in(x, Y_ZERO)) return tn_expand_out(x, 0, y);
+    if (!tn_expand_in(x, Y_ZERO)) { /* not quantised: float32, which ONNX Runtime divides by the scale all the same */
+        if (tn_expand_in(x, Y_SCALE)) y = tn_expand_op(x, "Div", TN_EXPAND_IN(y, tn_expand_in(x, Y_SCALE)));
+        return tn_expand_out(x, 0, y);
+    }
     return quantized_output(x, y, Y_SCALE, a);
 }
 

@@ -82,9 +82,9 @@ def build(name, op, inputs, outputs, domain, opset, wanted, attrs):
 
 def case(where, name, op, inputs, /, outputs=1, domain="com.microsoft", opset=17, wanted=None, twin=None, **attrs):
     """outputs: how many; wanted: the indices that are compared (others are left out of the node); twin: (inputs, other
-    attributes) of a node that does the same, for what ONNX Runtime has on other devices only."""
+    attributes[, operator]) of a node that does the same, for what ONNX Runtime has on other devices only."""
     model, feeds = build(name, op, inputs, outputs, domain, opset, wanted, attrs)
-    other = build(name, op, twin[0], outputs, domain, opset, wanted, {**attrs, **twin[1]}) if twin else (model, feeds)
+    other = build(name, (*twin, op)[2], twin[0], outputs, domain, opset, wanted, {**attrs, **twin[1]}) if twin else (model, feeds)
     cases.append((f"{where}/{op}_{name}", model, feeds, other))
 
 
@@ -201,20 +201,35 @@ def attention(g):
     case(g, "past_mask", op, [q, *kv, real(24), of([[1] * 7, [0] * 3 + [1] * 4], np.int32), None, *past], outputs=3, num_heads=2)
     case(g, "present", op, [q, *kv], outputs=3, num_heads=2)
     case(g, "scores", op, [q, *kv], outputs=4, wanted=[0, 3], num_heads=2)
+    case(g, "scores_causal", op, [q, *kv], outputs=4, wanted=[0, 3], num_heads=2, unidirectional=1)
+    case(g, "mask_parts", op, [q, *kv, None, of([3, 2, 0, 3, 5, 0, 3, 5], np.int32)], num_heads=2)
+    heads = [real(2, 2, 5, 4), real(2, 2, 5, 4)]
+    case(g, "cross_bias", op, [q, *heads, real(24)], num_heads=2)
+    case(g, "cross_mask", op, [q, *heads, None, of([[1, 0, 1, 1, 1], [1, 1, 1, 0, 0]], np.int32), real(1, 1, 3, 5)], outputs=4, wanted=[0, 3], num_heads=2)
+    case(g, "mask_column", "Attention", [x, w, b, of([[1], [0]], np.int32)], num_heads=2)
+    case(g, "mask_nothing", "Attention", [x, w, b, of([[0]], np.int32)], num_heads=2)
+    decoder, one, buffer = "DecoderMaskedMultiHeadAttention", [real(2, 1, 8) for _ in range(3)], [real(2, 2, 9, 4), real(2, 2, 9, 4)]
+    case(g, "cross", decoder, [one[0], *heads], num_heads=2)
+    case(g, "cross_bias", decoder, [one[0], *heads, *[None] * 7, real(24)], num_heads=2)
+    mask = of([[1] * 5, [0] * 3 + [1] * 2], np.int32)
+    shared = [*one, mask, None, *buffer, of([4], np.int32)]
+    case(g, "buffer", decoder, [*shared, None, None, real(24)], outputs=3, num_heads=2, past_present_share_buffer=1)
+    case(g, "buffer", op, [*one, None, mask, None, *buffer, of([4], np.int32)], outputs=3, num_heads=2,
+         twin=(shared, {"past_present_share_buffer": 1}, decoder))
 
 
 def group_query(g, t):
     op = "GroupQueryAttention"
 
-    def make(name, batch, rows, past, total, lengths, heads=4, kv=2, size=16, buffer=None, packed=False, rot=0, extra=(), **kw):
+    def make(name, batch, rows, past, total, lengths, heads=4, kv=2, size=16, buffer=None, packed=False, rot=0, extra=(), outputs=3, half=None, **kw):
         q, k, v = (real(batch, rows, n * size, dtype=t) for n in (heads, kv, kv))
         if packed:
             q, k, v = np.concatenate([q, k, v], 2), None, None
         cache = [real(batch, kv, buffer or past, size, dtype=t) for _ in range(2)] if past or buffer else [None, None]
-        angle = real(32, size // 2) * 2
+        angle = real(32, half or size // 2) * 2
         tables = [np.cos(angle).astype(t), np.sin(angle).astype(t)] if rot else [None, None]
         inputs = [q, k, v, *cache, of(lengths, np.int32), Const(of([total], np.int32)), *tables, *extra]
-        case(g, name, op, inputs, outputs=3, num_heads=heads, kv_num_heads=kv, **({"do_rotary": 1} if rot else {}), **kw)
+        case(g, name, op, inputs, outputs=outputs, num_heads=heads, kv_num_heads=kv, **({"do_rotary": 1} if rot else {}), **kw)
 
     make("prompt", 2, 5, 0, 5, [4, 4])
     make("packed", 1, 5, 0, 5, [4], packed=True)
@@ -229,7 +244,13 @@ def group_query(g, t):
     make("window_token", 2, 1, 6, 7, [6, 6], local_window_size=3, rot=1)
     make("softcap", 2, 5, 0, 5, [4, 4], softcap=1.5, scale=0.7)
     make("smooth", 2, 5, 0, 5, [4, 4], smooth_softmax=1)
+    for kind in (1, 2):
+        make(f"scores{kind}", 2, 5, 0, 5, [4, 2], qk_output=kind, outputs=4, softcap=1.5)
+        make(f"scores{kind}_token", 2, 1, 6, 7, [6, 3], qk_output=kind, outputs=4)
     if t == F:
+        make("scores_bias", 2, 4, 0, 4, [3, 3], qk_output=1, outputs=4, extra=[None, real(1, 4, 4, 4)])
+        make("partial", 2, 5, 0, 5, [4, 2], size=32, rot=1, half=8)
+        make("both_ways", 2, 4, 0, 4, [3, 1], causal=0)
         make("sink", 2, 5, 0, 5, [4, 4], extra=[None, None, real(4)])
         make("bias", 2, 4, 0, 4, [3, 3], extra=[None, real(1, 4, 4, 4)])
         make("positions", 1, 3, 6, 9, [8], rot=1, extra=[of([[7, 9, 11]], np.int64)])
@@ -240,7 +261,7 @@ def n_bits(g, t):
     op = "MatMulNBits"
     for bits, block, k, n, zero, a_shape, bias in ((4, 16, 32, 5, None, (2, 3, 32), False), (4, 32, 80, 67, "packed", (3, 80), True),
                                                    (4, 16, 48, 8, "float", (1, 48), False), (8, 32, 64, 6, None, (4, 64), False),
-                                                   (8, 16, 40, 4, "packed", (2, 40), True), (4, 64, 50, 3, "packed", (1, 1, 50), False)):
+                                                   (8, 16, 40, 4, "packed", (2, 40), True), (2, 32, 96, 5, "packed", (3, 96), False), (4, 64, 50, 3, "packed", (1, 1, 50), False)):
         blocks = -(-k // block)
         blob = block * bits // 8
         zeros = None
@@ -293,6 +314,7 @@ def quantised(g):
     a, b, c = u8(3, 5), i8(5, 4), rng.integers(-2000, 2000, 4).astype(np.int32)
     case(g, "u8i8", "QGemm", [a, sc(0.02), z(np.uint8, 120), b, sc(0.03), z(np.int8, 3), c, sc(0.5), z(np.uint8, 100)], alpha=1.5)
     case(g, "transposed_float", "QGemm", [a.T.copy(), sc(0.02), z(np.uint8, 120), Const(b.T.copy()), Const(of([.01, .02, .03, .04])), Const(of([1, -2, 3, 0], np.int8)), c], transA=1, transB=1)
+    case(g, "no_zero", "QGemm", [a, sc(0.02), z(np.uint8, 120), b, sc(0.03), z(np.int8, 3), c, sc(0.5)])
     case(g, "i8_no_c", "QGemm", [i8(3, 5), sc(0.02), z(np.int8, 12), b, sc(0.03), z(np.int8, 3), None, sc(0.5), z(np.int8, 10)])
 
 
