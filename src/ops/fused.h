@@ -7,7 +7,9 @@
  * second output: the means over the maps of Y (n, c, 1, 1). With bf16 = 1 Y
  * and Z are bfloat16 and blocked, X is that or plain float32, and there are no more inputs and outputs.
  *
- *   Gemm     A, B, C (optional). Attributes of the standard's Gemm, and act, act_alpha, act_beta.
+ *   Gemm     A, B, C (optional), Z (optional, added before the activation; shaped like Y). Attributes of the standard's
+ * Gemm, and act, act_alpha, act_beta. A may have more than two dims, rows of its last one, where transA is 0; C is then
+ * a row.
  *
  *   ScaleShift  X (n, c, ...), S (c), T (c): act(X * S + T). Attributes act, act_alpha, act_beta.
  *

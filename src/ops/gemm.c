@@ -72,10 +72,39 @@ static tern_status infer_gemm(tn_infer *c, uint32_t types) {
 
 static tern_status gemm_infer(tn_infer *c) { return infer_gemm(c, TYPES); }
 
+/* A with more than two dims: a product for each row, like MatMul; the output keeps the leading dims. */
+static tern_status infer_rows(tn_infer *c) {
+    const tn_type *a = c->in[0], *b = c->in[1];
+    tn_shape y = a->shape;
+    y.dims[y.rank - 1] = TN_DIM_UNKNOWN;
+    if (tn_attr_i(c->node, "transA", 0) != 0) return tn_infer_fail(c, TERN_INVALID_MODEL, "transA with rows of rows");
+    if (b && b->ranked) {
+        bool transposed = tn_attr_i(c->node, "transB", 0) != 0;
+        if (b->shape.rank != 2) return tn_infer_fail(c, TERN_SHAPE_MISMATCH, "B has rank %d, not 2", b->shape.rank);
+        int64_t ka = a->shape.dims[a->shape.rank - 1], kb = b->shape.dims[transposed ? 1 : 0];
+        if (tn_dim_known(ka) && tn_dim_known(kb) && ka != kb)
+            return tn_infer_fail(c, TERN_SHAPE_MISMATCH, "A has %lld columns, B has %lld rows", (long long)ka,
+                                 (long long)kb);
+        y.dims[y.rank - 1] = b->shape.dims[transposed ? 0 : 1];
+    }
+    const tn_type *bias = c_type(c->in, c->node);
+    if (bias && bias->ranked && (bias->shape.rank != 1 || bias->shape.dims[0] != y.dims[y.rank - 1]))
+        return tn_infer_fail(c, TERN_SHAPE_MISMATCH, "C is no row of the output");
+    tn_infer_out(c, 0, TERN_FLOAT, &y);
+    return TERN_OK;
+}
+
 static tern_status fused_infer(tn_infer *c) {
     tn_act act;
     if (!tn_op_act(c->node, &act)) return tn_infer_fail(c, TERN_INVALID_MODEL, "attribute 'act' names no activation");
-    return infer_gemm(c, TN_T(FLOAT));
+    bool rows = c->in[0] && c->in[0]->ranked && c->in[0]->shape.rank > 2;
+    for (int i = 0; i < c->node->n_in && rows; i++) TN_TRY(tn_infer_want(c, i, TN_T(FLOAT)));
+    TN_TRY(rows ? infer_rows(c) : infer_gemm(c, TN_T(FLOAT)));
+    const tn_type *z = c->node->n_in > 3 ? c->in[3] : NULL;
+    if (z && z->ranked && c->out[0].ranked && tn_shape_known(&z->shape) && tn_shape_known(&c->out[0].shape) &&
+        !tn_shape_equal(&z->shape, &c->out[0].shape))
+        return tn_infer_fail(c, TERN_SHAPE_MISMATCH, "Z has another shape than the output");
+    return TERN_OK;
 }
 
 /* ---- prepare ------------------------------------------------------------------------------------------------- */
@@ -83,8 +112,8 @@ static tern_status fused_infer(tn_infer *c) {
 static void read_sizes(const tn_prepare *c, gemm_state *s) {
     const tn_shape *a = &c->in[0]->shape, *b = &c->in[1]->shape;
     bool ta = tn_attr_i(c->node, "transA", 0) != 0, tb = tn_attr_i(c->node, "transB", 0) != 0;
-    s->m = a->dims[ta ? 1 : 0];
-    s->k = a->dims[ta ? 0 : 1];
+    s->m = ta ? a->dims[1] : tn_shape_count_range(a, 0, a->rank - 1);
+    s->k = a->dims[ta ? 0 : a->rank - 1];
     s->n = b->dims[tb ? 0 : 1];
     s->a_rs = ta ? 1 : s->k, s->a_cs = ta ? s->m : 1;
     s->b_rs = tb ? 1 : s->n, s->b_cs = tb ? s->k : 1;
@@ -137,6 +166,7 @@ static tern_status prepare_f32(tn_prepare *c, gemm_state *s) {
                             .b_cs = s->b_cs,
                             .ldc = s->n,
                             .alpha = s->alpha};
+    s->gemm.accumulate = c->node->n_in > 3 && c->in[3];
     s->gemm.bias_n = s->form == C_ROW;
     s->gemm.bias_m = s->form == C_COLUMN;
     if (s->form != C_FULL) s->gemm.act = s->act;
@@ -188,8 +218,10 @@ static void run_f32(tn_run *c, const gemm_state *s, const float *a, const float 
     char *ws = c->workspace;
     const float *bias = s->form == C_ROW || s->form == C_COLUMN ? bias_of(s, cv, (float *)(ws + s->at_bias)) : NULL;
     if (s->k == 0) { /* nothing to multiply */
-        for (int64_t i = 0; i < s->m * s->n; i++)
-            y[i] = s->form == C_ROW ? bias[i % s->n] : s->form == C_COLUMN ? bias[i / s->n] : 0;
+        for (int64_t i = 0; i < s->m * s->n; i++) {
+            float sum = s->gemm.accumulate ? y[i] : 0;
+            y[i] = sum + (s->form == C_ROW ? bias[i % s->n] : s->form == C_COLUMN ? bias[i / s->n] : 0);
+        }
         if (s->form != C_FULL) tn_act_f32(c->tier, &s->act, y, y, (size_t)(s->m * s->n));
     } else {
         tn_gemm_f32_run(c->tier, &s->gemm, a, s->packed ? NULL : b, s->packed, bias, y, ws + s->at_gemm, c->threads);
@@ -269,27 +301,28 @@ static tern_status gemm_run(tn_run *c) {
                                                 : rows_u64;
     if (s->wide)
         run_wide(c, s);
-    else if (s->dtype == TERN_FLOAT)
+    else if (s->dtype == TERN_FLOAT) {
+        if (s->gemm.accumulate && r.y != c->in[3]->data) memcpy(r.y, c->in[3]->data, tn_tensor_bytes(c->out[0]));
         run_f32(c, s, r.a, r.b, cv, r.y);
-    else
+    } else
         tn_parallel_for(c->threads, s->m, rows, &r);
     return TERN_OK;
 }
 
 static int64_t gemm_macs(const tn_node *node, const tn_type *const *in, const tn_type *out) {
-    int64_t total, k = in[0]->shape.dims[tn_attr_i(node, "transA", 0) != 0 ? 0 : 1];
+    int64_t total, k = in[0]->shape.dims[tn_attr_i(node, "transA", 0) != 0 ? 0 : in[0]->shape.rank - 1];
     return tn_shape_count_checked(&out->shape, &total) && tn_mul_i64(total, k, &total) ? total : INT64_MAX;
 }
 
-#define GEMM(NAME, INFER)                                         \
-    const tn_op NAME = {.infer = INFER,                           \
-                        .prepare = gemm_prepare,                  \
-                        .run = gemm_run,                          \
-                        .min_in = 2,                              \
-                        .max_in = 3,                              \
-                        .min_out = 1,                             \
-                        .max_out = 1,                             \
-                        .flags = TN_OP_KERNEL_NAME | TN_OP_PACKS, \
+#define GEMM(NAME, INFER, MAX_IN, FLAGS)                                    \
+    const tn_op NAME = {.infer = INFER,                                     \
+                        .prepare = gemm_prepare,                            \
+                        .run = gemm_run,                                    \
+                        .min_in = 2,                                        \
+                        .max_in = MAX_IN,                                   \
+                        .min_out = 1,                                       \
+                        .max_out = 1,                                       \
+                        .flags = TN_OP_KERNEL_NAME | TN_OP_PACKS | (FLAGS), \
                         .macs = gemm_macs}
-GEMM(tn_op_gemm, gemm_infer);
-GEMM(tn_op_fused_gemm, fused_infer);
+GEMM(tn_op_gemm, gemm_infer, 3, 0);
+GEMM(tn_op_fused_gemm, fused_infer, 4, TN_OP_INPLACE_RESIDUAL);

@@ -93,7 +93,7 @@ typedef enum tn_op_flags {
     TN_OP_NO_FOLD = 1 << 4, /* not evaluated at load even when all inputs are constant */
     TN_OP_ALLOC = 1 << 7,   /* run gives memory to tensor outputs whose shape depends on data; of all others, infer
                                can tell every shape once it knows its inputs' elements */
-    TN_OP_INPLACE_RESIDUAL = 1 << 6, /* likewise, but only input 3 (tern:Conv) */
+    TN_OP_INPLACE_RESIDUAL = 1 << 6, /* likewise, but only input 3 (tern:Conv, tern:Gemm) */
     TN_OP_PACKS = 1 << 8,            /* a constant float32 input 1 is read by tn_pack_get and tn_pack_later alone ... */
     TN_OP_PACKS_BLOCKED = 1 << 9,    /* ... where output 0 is blocked */
     TN_OP_KERNEL_NAME = 1 << 5       /* the state begins with a `const char *`: the fast kernel chosen, or NULL */

@@ -62,11 +62,25 @@ static tern_status convert_conv(tn_opt *o, int at) {
 static tern_status convert_gemm(tn_opt *o, int at) {
     tn_node *n = o->graph->nodes[at];
     if (!constant_float(n->in[1]) || n->since < 7) return TERN_OK;
-    tn_node *g = tn_opt_replace(o, at, "tern", "Gemm", 1, 3, n);
+    tn_node *g = tn_opt_replace(o, at, "tern", "Gemm", 1, 4, n);
     if (!g) return TERN_OUT_OF_MEMORY;
     for (int i = 0; i < n->n_in && i < 3; i++) g->in[i] = n->in[i];
     g->attrs = n->attrs;
     g->n_attrs = n->n_attrs;
+    return TERN_OK;
+}
+
+/* A product with one matrix of weights. */
+static tern_status convert_matmul(tn_opt *o, int at) {
+    tn_node *n = o->graph->nodes[at];
+    const tn_type *a = &n->in[0]->type;
+    if (!constant_float(n->in[1]) || n->in[1]->constant->shape.rank != 2 || !a->ranked || a->shape.rank < 2 ||
+        a->dtype != TERN_FLOAT)
+        return TERN_OK;
+    tn_node *g = tn_opt_replace(o, at, "tern", "Gemm", 1, 4, n);
+    if (!g) return TERN_OUT_OF_MEMORY;
+    g->in[0] = n->in[0];
+    g->in[1] = n->in[1];
     return TERN_OK;
 }
 
@@ -75,6 +89,7 @@ tern_status tn_pass_conv(tn_opt *o) {
         tn_node *n = o->graph->nodes[i];
         if (tn_opt_is(n, "", "Conv")) TN_TRY(convert_conv(o, i));
         if (tn_opt_is(n, "", "Gemm")) TN_TRY(convert_gemm(o, i));
+        if (tn_opt_is(n, "", "MatMul")) TN_TRY(convert_matmul(o, i));
     }
     return TERN_OK;
 }

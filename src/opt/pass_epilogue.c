@@ -2,8 +2,8 @@
 
 #include <math.h>
 
-/* What follows a convolution or matrix product elementwise moves into its epilogue: a residual sum, then an
- * activation. */
+/* What follows a convolution or matrix product elementwise moves into its epilogue: a bias (products; convolutions have
+ * theirs by then), a residual sum, then an activation. */
 
 tern_status tn_pass_epilogue(tn_opt *o);
 
@@ -63,7 +63,24 @@ static tern_status merge_residual(tn_opt *o, tn_node *n, tn_node *next, bool *me
     if (!tn_opt_is(next, "", "Add") || next->since < 7 || n->in[3]) return TERN_OK;
     tn_value *other = next->in[0] == n->out[0] ? next->in[1] : next->in[0];
     if (other == n->out[0] || !same_known_shape(other, n->out[0])) return TERN_OK;
+    /* A constant would hide from runtime/batch.c that it differs from sample to sample. */
+    if (other->constant && tn_opt_is(n, "tern", "Gemm")) return TERN_OK;
     n->in[3] = other;
+    if (o->sole_user[other->id] == next) o->sole_user[other->id] = n;
+    *merged = true;
+    return swallow(o, n, next);
+}
+
+/* A constant row. */
+static tern_status merge_bias(tn_opt *o, tn_node *n, tn_node *next, bool *merged) {
+    if (!tn_opt_is(next, "", "Add") || next->since < 7 || n->in[2] || tn_attr_f(n, "beta", 1) != 1) return TERN_OK;
+    tn_value *other = next->in[0] == n->out[0] ? next->in[1] : next->in[0];
+    const tern_tensor *row = tn_opt_const(other);
+    const tn_shape *b = &n->in[1]->type.shape;
+    if (!row || row->dtype != TERN_FLOAT || row->shape.rank != 1 ||
+        row->shape.dims[0] != b->dims[tn_attr_i(n, "transB", 0) != 0 ? 0 : 1])
+        return TERN_OK;
+    n->in[2] = other;
     if (o->sole_user[other->id] == next) o->sole_user[other->id] = n;
     *merged = true;
     return swallow(o, n, next);
@@ -79,14 +96,15 @@ static tern_status merge_activation(tn_opt *o, tn_node *n, tn_node *next, bool *
     return swallow(o, n, next);
 }
 
-static tern_status merge_all(tn_opt *o, tn_node *n, bool takes_residual) {
+static tern_status merge_all(tn_opt *o, tn_node *n, bool takes_residual, bool takes_bias) {
     bool merged = true;
     while (merged && !tn_attr_find(n, "act")) {
         merged = false;
         tn_value *out = n->out[0];
         tn_node *next = out && out->n_uses == 1 ? o->sole_user[out->id] : NULL;
         if (!next || out->type.dtype != TERN_FLOAT) return TERN_OK;
-        if (takes_residual) TN_TRY(merge_residual(o, n, next, &merged));
+        if (takes_bias) TN_TRY(merge_bias(o, n, next, &merged));
+        if (takes_residual && !merged) TN_TRY(merge_residual(o, n, next, &merged));
         if (!merged) TN_TRY(merge_activation(o, n, next, &merged));
     }
     return TERN_OK;
@@ -95,8 +113,9 @@ static tern_status merge_all(tn_opt *o, tn_node *n, bool takes_residual) {
 tern_status tn_pass_epilogue(tn_opt *o) {
     for (int i = 0; i < o->graph->n_nodes; i++) {
         tn_node *n = o->graph->nodes[i];
-        if (tn_opt_is(n, "tern", "Conv")) TN_TRY(merge_all(o, n, true));
-        if (tn_opt_is(n, "tern", "Gemm") || tn_opt_is(n, "tern", "ScaleShift")) TN_TRY(merge_all(o, n, false));
+        if (tn_opt_is(n, "tern", "Conv")) TN_TRY(merge_all(o, n, true, false));
+        if (tn_opt_is(n, "tern", "Gemm")) TN_TRY(merge_all(o, n, true, true));
+        if (tn_opt_is(n, "tern", "ScaleShift")) TN_TRY(merge_all(o, n, false, false));
     }
     return TERN_OK;
 }

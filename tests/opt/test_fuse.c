@@ -802,6 +802,61 @@ static void test_input_is_output(void **state) {
     tern_model_free(m);
 }
 
+/* MatMul, bias, GELU and MatMul, bias, residual become two products. The residual is x itself, which must stay as it
+ * is, or a value of the graph, which the sum may overwrite. */
+static void test_matmul_epilogue(void **state) {
+    (void)state;
+    for (int own = 0; own < 2; own++) {
+        mb b;
+        mb_begin(&b, 20);
+        mb_input(&b, "x", TERN_FLOAT, 3, DIMS(2, 19, 40));
+        mb_node(&b, "Neg", "x", "n");
+        mb_random(&b, "w", 2, DIMS(40, 70));
+        mb_random(&b, "c", 1, DIMS(70));
+        mb_random(&b, "v", 2, DIMS(70, 40));
+        mb_random(&b, "d", 1, DIMS(40));
+        mb_node(&b, "MatMul", own ? "n w" : "x w", "p");
+        mb_node(&b, "Add", "c p", "q");
+        mb_node(&b, "Gelu", "q", "g");
+        mb_node(&b, "MatMul", "g v", "r");
+        mb_node(&b, "Add", "r d", "s");
+        mb_node(&b, "Add", own ? "n s" : "x s", "y");
+        mb_output(&b, "y");
+        tern_model *m = mb_end(&b);
+        tern_session *s = check_equal(m, 3, DIMS(2, 19, 40), 3000, 1);
+        assert_int_equal(count_ops(s, "Gemm"), 2);
+        assert_int_equal(s->model->graph->n_nodes, own ? 3 : 2);
+        tern_session_free(s);
+        tern_model_free(m);
+    }
+}
+
+/* What looks alike but is none of it: a bias of one element, a sum with a constant of the output's size, a bias after
+ * Gemm with beta. */
+static void test_no_matmul_epilogue(void **state) {
+    (void)state;
+    mb b;
+    mb_begin(&b, 20);
+    mb_input(&b, "x", TERN_FLOAT, 2, DIMS(9, 24));
+    mb_random(&b, "w", 2, DIMS(24, 24));
+    mb_random(&b, "one", 1, DIMS(1));
+    mb_random(&b, "full", 2, DIMS(9, 24));
+    mb_random(&b, "row", 1, DIMS(24));
+    mb_node(&b, "MatMul", "x w", "p");
+    mb_node(&b, "Add", "p one", "q");
+    mb_node(&b, "MatMul", "q w", "r");
+    mb_node(&b, "Add", "r full", "t");
+    tn_node *g = mb_node(&b, "Gemm", "t w", "u");
+    mb_float(g, "beta", 0.5f);
+    mb_node(&b, "Add", "u row", "y");
+    mb_output(&b, "y");
+    tern_model *m = mb_end(&b);
+    tern_session *s = check_equal(m, 2, DIMS(9, 24), 24 * 24 * 24, 1);
+    assert_int_equal(count_ops(s, "Add"), 3);
+    tern_session_free(s);
+    tern_model_free(m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_batchnorm_and_relu_into_conv),
@@ -836,6 +891,8 @@ int main(void) {
         cmocka_unit_test(test_shape_arithmetic_folds),
         cmocka_unit_test(test_identities_vanish),
         cmocka_unit_test(test_input_is_output),
+        cmocka_unit_test(test_matmul_epilogue),
+        cmocka_unit_test(test_no_matmul_epilogue),
     };
     return cmocka_run_group_tests_name("fuse", tests, NULL, NULL);
 }
