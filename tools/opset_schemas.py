@@ -2,6 +2,7 @@
 list of them:
 
     python3 tools/opset_schemas.py path/to/onnx/docs/Changelog.md > src/opt/schema_list.inc
+    python3 tools/opset_schemas.py path/to/onnx/docs/Changelog-ml.md > src/opt/schema_ml_list.inc
 """
 import re
 import sys
@@ -64,7 +65,7 @@ def main():
     entries = re.split(r'^### <a name="', text, flags=re.M)[1:]
     rows = []
     for entry in entries:
-        m = re.match(r'(\w+)-(\d+)"></a>\*\*\w+-\d+\*\*(.*)', entry)
+        m = re.match(r'(?:ai\.onnx\.ml\.)?(\w+)-(\d+)"></a>\*\*[\w.]+-\d+\*\*(.*)', entry)
         name, since, rest = m.group(1), int(m.group(2)), m.group(3)
         part = sections(entry)
         if "deprecated" in rest.lower():

@@ -119,11 +119,12 @@ static bool roi_box_of(const roi_align *r, int64_t roi, roi_box *b) {
     double nw = r->ratio > 0 ? (double)r->ratio : ceil(b->bin_w), nh = r->ratio > 0 ? (double)r->ratio : ceil(b->bin_h);
     nw = fmax(nw, 0);
     nh = fmax(nh, 0);
-    if (!(fabs(v[0]) < 1e15 && fabs(v[1]) < 1e15 && nw * nh * (double)r->out_w * (double)r->out_h <= MAX_SAMPLES))
+    if (!(fabs(v[0]) < 1e15 && fabs(v[1]) < 1e15 && isfinite(b->bin_w) && isfinite(b->bin_h))) return false;
+    if (!(nw <= MAX_SAMPLES && nh <= MAX_SAMPLES && nw * nh * (double)r->out_w * (double)r->out_h <= MAX_SAMPLES))
         return false;
     b->grid_w = (int64_t)nw;
     b->grid_h = (int64_t)nh;
-    return nw <= MAX_SAMPLES && nh <= MAX_SAMPLES;
+    return true;
 }
 
 /* Two neighbours of a coordinate in [-1, n]; false outside of that. */
@@ -232,7 +233,9 @@ static void align_bins(const roi_align *r, int64_t roi, const roi_bins *b) {
 static tern_status align_region(const roi_align *r, int64_t roi, tern_error *err) {
     roi_box b;
     if (!roi_box_of(r, roi, &b))
-        return tn_fail(err, TERN_LIMIT_EXCEEDED, "roi %lld needs too many samples or is not finite", (long long)roi);
+        return tn_fail(err, TERN_LIMIT_EXCEEDED,
+                       "roi %lld at %g, %g with %lld x %lld bins of %g x %g needs too many samples or is not finite",
+                       (long long)roi, b.x, b.y, (long long)r->out_w, (long long)r->out_h, b.bin_w, b.bin_h);
     int64_t samples = b.grid_w * b.grid_h, bins = r->out_h * r->out_w;
     int64_t group = TN_MAX(TN_MIN(TN_MIN((int64_t)BINS, bins), TAPS / TN_MAX(samples, (int64_t)1)), (int64_t)1);
     roi_tap *taps = tn_alloc_array((size_t)(samples * group), sizeof *taps);

@@ -20,17 +20,20 @@ typedef struct schema {
     uint32_t in[MAX_IN], out[MAX_OUT];
 } schema;
 
-static const schema schemas[] = {
 #define M(...) \
     { __VA_ARGS__ }
 #define SCHEMA(NAME, SINCE, MIN_IN, MAX_IN_, MAX_OUT_, ATTRS, IN, OUT) \
     {#NAME, SINCE, MIN_IN, MAX_IN_, MAX_OUT_, ATTRS, IN, OUT},
 #define GONE(NAME, SINCE) {#NAME, SINCE, 0, 0, 0, NULL, {0}, {0}},
+static const schema schemas[] = {
 #include "opt/schema_list.inc"
+};
+static const schema ml_schemas[] = { /* ai.onnx.ml */
+#include "opt/schema_ml_list.inc"
+};
 #undef M
 #undef SCHEMA
 #undef GONE
-};
 
 tern_status tn_adapt_none(tn_adapt *a);
 #define ADAPT(OP, VERSION, UP, DOWN) tern_status tn_adapt_##UP(tn_adapt *a), tn_adapt_##DOWN(tn_adapt *a);
@@ -54,12 +57,16 @@ static const struct {
 
 /* ---- signatures ------------------------------------------------------------------------------------------------ */
 
+static const schema *newest(const schema *list, size_t n, const char *op, int version) {
+    const schema *best = NULL;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(list[i].name, op) == 0 && list[i].since <= version) best = &list[i];
+    return best;
+}
+
 /* The newest signature not above `version`; NULL: the operator is not there yet, or (deprecated) not any more. */
 static const schema *find_schema(const char *op, int version) {
-    const schema *best = NULL;
-    for (size_t i = 0; i < TN_COUNT(schemas); i++)
-        if (strcmp(schemas[i].name, op) == 0 && schemas[i].since <= version) best = &schemas[i];
-    return best;
+    return newest(schemas, TN_COUNT(schemas), op, version);
 }
 
 /* The text after the attribute's name in the list: "=default", "!", ""; NULL when it is not there. */
@@ -168,6 +175,8 @@ bool tn_opset_allows(const tn_node *node, bool output, int i, tern_dtype dtype) 
 void tn_opset_check_attrs(const tn_node *node, void (*fn)(void *context, const tn_node *node, const char *text),
                           void *context) {
     const schema *s = *node->domain ? NULL : find_schema(node->op_type, node->opset);
+    if (strcmp(node->domain, "ai.onnx.ml") == 0)
+        s = newest(ml_schemas, TN_COUNT(ml_schemas), node->op_type, node->opset);
     char text[200], name[64];
     size_t len;
     if (!s || !s->attrs) return;

@@ -162,6 +162,10 @@ static void test_roi_align(void **state) {
     op_error(&t, TERN_LIMIT_EXCEEDED, STRS("roi 0"));
     roi_begin(&t, 22, 0, NAN, 0, 1, 3);
     op_error(&t, TERN_LIMIT_EXCEEDED, STRS("roi 0"));
+    roi_begin(&t, 22, 0, 0, 0, NAN, 3);
+    op_error(&t, TERN_LIMIT_EXCEEDED, STRS("roi 0", "nan"));
+    roi_begin(&t, 22, 0, 0, 3, 1e30, 0); /* wider than an integer, and of no height */
+    op_error(&t, TERN_LIMIT_EXCEEDED, STRS("roi 0", "5e+29"));
     roi_begin(&t, 22, 0, 0, 0, 1, 3);
     op_attr_i(&t, "output_height", 0);
     op_error(&t, TERN_INVALID_MODEL, STRS("0 x 2"));

@@ -314,12 +314,21 @@ static void test_attributes(void **state) {
         {"Concat", 17, NULL, "attribute 'axis', which version 13 of the operator needs, is missing; "},
         {"Concat", 17, "axis", ""},
         {"Concat", 3, NULL, ""},
+        {"ai.onnx.ml.Scaler", 3, "ofset", "version 1 of the operator has no attribute 'ofset'; "},
+        {"ai.onnx.ml.Scaler", 3, "offset", ""},
+        {"ai.onnx.ml.LabelEncoder", 1, "keys_int64s", "version 1 of the operator has no attribute 'keys_int64s'; "},
+        {"ai.onnx.ml.LabelEncoder", 2, "keys_int64s", ""},
     };
     for (size_t i = 0; i < TN_COUNT(cases); i++) {
         mb b;
         char text[300] = "";
         begin(&b, cases[i].opset);
-        tn_node *n = mb_node(&b, cases[i].op, "x", "y");
+        const char *dot = strrchr(cases[i].op, '.');
+        tn_node *n = mb_node(&b, dot ? dot + 1 : cases[i].op, "x", "y");
+        if (dot) {
+            n->domain = "ai.onnx.ml";
+            n->opset = cases[i].opset;
+        }
         if (cases[i].attr) mb_attr(n, cases[i].attr, TN_ATTR_INT);
         tn_opset_check_attrs(n, note, text);
         assert_string_equal(text, cases[i].says);
