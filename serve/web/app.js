@@ -121,24 +121,37 @@ function bar(label, score, color) {
   return li;
 }
 
+// Where a label of a box goes: above it, else next to there, where none is yet.
+function labelPlace(taken, x, y, width, height) {
+  const free = (top) => !taken.some((r) => x < r.x + r.width && r.x < x + width && top < r.top + height && r.top < top + height);
+  const first = Math.max(0, y - height);
+  const steps = [0, -1, 1, -2, 2, 3, 4, 5].map((n) => first + n * height);
+  return steps.find((top) => top >= 0 && free(top)) ?? first;
+}
+
 function drawBoxes(canvas, detections) {
   const c = canvas.getContext("2d");
   const size = Math.max(12, Math.round(Math.max(canvas.width, canvas.height) / 45));
   c.lineWidth = Math.max(2, size / 6);
   c.font = `600 ${size}px system-ui, sans-serif`;
-  c.textBaseline = "top";
+  c.textBaseline = "middle";
   for (const d of [...detections].reverse()) {
     const [x1, y1, x2, y2] = d.box;
     c.strokeStyle = c.fillStyle = hue(d.class);
     c.strokeRect(x1, y1, x2 - x1, y2 - y1);
-    const text = `${d.name ?? "class " + d.class} ${(d.score * 100).toFixed(0)} %`;
-    const width = c.measureText(text).width + size / 2, top = Math.max(0, y1 - size * 1.3);
-    const left = Math.max(0, Math.min(x1, canvas.width - width));
-    c.fillRect(left, top, width, size * 1.3);
-    c.fillStyle = "#fff";
-    c.fillText(text, left + size / 4, top + size * 0.15);
-    c.fillStyle = hue(d.class);
     for (const [x, y] of d.landmarks || []) c.fillRect(x - size / 8, y - size / 8, size / 4, size / 4);
+  }
+  const taken = []; // labels come after all boxes, those of the best first
+  for (const d of detections) {
+    const text = `${d.name ?? "class " + d.class} ${(d.score * 100).toFixed(0)} %`, height = size * 1.3;
+    const width = c.measureText(text).width + size / 2, half = c.lineWidth / 2;
+    const x = Math.max(0, Math.min(d.box[0] - half, canvas.width - width));
+    const top = labelPlace(taken, x, d.box[1] + half, width, height);
+    taken.push({ x, top, width });
+    c.fillStyle = hue(d.class);
+    c.fillRect(x, top, width, height);
+    c.fillStyle = "#fff";
+    c.fillText(text, x + size / 4, top + height / 2);
   }
 }
 
@@ -311,6 +324,12 @@ function measure(stats) {
   drawPlots();
 }
 
+// The least of 1, 2, 4, 5, 10, 20, ... that is not below a value: its half is short to write, too.
+function scaleTop(value) {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 4, 5, 10].map((n) => n * power).find((n) => n >= value * 0.999);
+}
+
 function plot(canvas, values) {
   const ratio = devicePixelRatio || 1, w = canvas.clientWidth, h = canvas.clientHeight;
   if (!w) return;
@@ -318,7 +337,7 @@ function plot(canvas, values) {
   canvas.height = h * ratio;
   const c = canvas.getContext("2d"), style = getComputedStyle(document.documentElement);
   c.scale(ratio, ratio);
-  const top = (Math.max(0, ...values.filter((v) => v !== null)) || 1) * 1.15;
+  const most = Math.max(0, ...values.filter((v) => v !== null)), top = most > 0 ? scaleTop(most) : null;
   c.strokeStyle = style.getPropertyValue("--line");
   c.fillStyle = style.getPropertyValue("--soft");
   c.font = "12px system-ui, sans-serif";
@@ -328,7 +347,7 @@ function plot(canvas, values) {
     c.moveTo(0, y);
     c.lineTo(w, y);
     c.stroke();
-    if (part > 0) c.fillText(String(Number((top * part).toPrecision(2))), 2, y - 3);
+    if (top !== null || part === 0) c.fillText(String(Number((top * part).toPrecision(3))), 2, y - 3);
   }
   c.strokeStyle = c.fillStyle = style.getPropertyValue("--accent");
   c.lineWidth = 2;
@@ -336,8 +355,10 @@ function plot(canvas, values) {
   let pen = false;
   values.forEach((v, i) => {
     if (v === null) { pen = false; return; }
-    const x = w - (values.length - 1 - i) * (w / 119), y = h - 4 - (v / top) * (h - 20);
-    if (pen) c.lineTo(x, y); else { c.moveTo(x, y); c.fillRect(x - 1, y - 1, 2, 2); }
+    const x = w - 3 - (values.length - 1 - i) * ((w - 3) / 119), y = h - 4 - (v / (top ?? 1)) * (h - 20);
+    if (pen) c.lineTo(x, y);
+    else c.moveTo(x, y);
+    if (!pen && (values[i + 1] ?? null) === null) c.fillRect(x - 2, y - 2, 4, 4); // a value alone
     pen = true;
   });
   c.stroke();

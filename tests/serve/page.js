@@ -90,7 +90,20 @@ async function detect(page) {
     return Math.abs(shown[0] - was[0]) + Math.abs(shown[1] - was[1]) + Math.abs(shown[2] - was[2]);
   });
   check(drawn > 40, "boxes are drawn over the picture", drawn);
+  const gap = await page.evaluate(() => $("bars").getBoundingClientRect().left - $("picture").getBoundingClientRect().right);
+  check(gap > 0 && gap < 40, "the list stands beside the picture", gap);
   await page.screenshot({ path: path.join(shots, "page-detect.png"), fullPage: true });
+}
+
+// Labels of boxes in one place, then the tops of the plots' scales.
+async function drawing(page) {
+  const tops = await page.evaluate(() => [3, 3, 3].map((y, i, all) => {
+    const taken = all.slice(0, i).map((_, k) => ({ x: 5, top: k * 10, width: 50 }));
+    return labelPlace(taken, 30, y, 50, 10);
+  }));
+  check(tops.join() === "0,10,20", "labels do not cover each other", tops);
+  const scales = await page.evaluate(() => [0.003, 1, 7, 38, 147, 2000].map(scaleTop).map((v) => Number(v.toPrecision(3))));
+  check(scales.join() === "0.004,1,10,40,200,2000", "scales end in round numbers", scales);
 }
 
 async function models(page) {
@@ -159,6 +172,7 @@ async function phone(browser) {
   check(await until(async () => /ready/.test(await page.textContent("#state")), "ready"), "the page finds its server", await page.textContent("#state"));
   await classify(page);
   await detect(page);
+  await drawing(page);
   await models(page);
   await repeat(page);
   await keyboard(page);
