@@ -56,7 +56,8 @@ static void try_infer(stage *s, const uint8_t *data, size_t size) {
     serve_exchange_init(&x, &s->server);
     snprintf(length, sizeof length, "%zu", json);
     if (json != 0xffff) x.headers.header_length = length;
-    tn_text_add_str(&x.body, (const char *)data + 2, size - 2);
+    serve_add_body(&x, (const char *)data + 2, (size - 2) / 2, size - 2 - (size - 2) / 2);
+    serve_add_body(&x, (const char *)data + 2 + (size - 2) / 2, size - 2 - (size - 2) / 2, 0);
     /* One input of them alone, or all. */
     s->version.n_inputs = s->version.n_outputs = size % 3 ? 1 : TYPES;
     s->version.batchable = size % 2;
@@ -86,7 +87,7 @@ static void try_upload(stage *s, const char *type, const uint8_t *data, size_t s
     serve_exchange_init(&x, &s->server);
     x.headers.content_type = type;
     x.query = query;
-    tn_text_add_str(&x.body, (const char *)data, size);
+    serve_add_body(&x, (const char *)data, size, 0);
     tern_status status = serve_upload_read(u, &x, &err);
     CHECK(status == TERN_OK || (err.status == status && err.text[0]));
     for (int i = 0; status == TERN_OK && i < u->count; i++) {

@@ -69,7 +69,7 @@ void serve_access_log_write(serve_access_log *log, const serve_exchange *x, bool
     serve_put_string(&t, "method", x->method);
     serve_put_string(&t, "path", x->path);
     serve_put_i64(&t, "status", x->status);
-    serve_put_u64(&t, "bytes_in", x->body.len);
+    serve_put_u64(&t, "bytes_in", serve_body(x).len);
     serve_put_u64(&t, "bytes_out", x->fixed.data ? x->fixed.len : x->out.len);
     put_times(&t, x);
     if (x->model[0]) serve_put_string(&t, "model", x->model);

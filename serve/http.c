@@ -308,15 +308,14 @@ static request *begin(serve_http *h, struct MHD_Connection *connection, const ch
 static bool take_body(request *r, const char *data, size_t n) {
     serve_exchange *x = &r->x;
     size_t most = x->server->options->max_body;
-    if (n > most || x->body.len > most - n) {
+    size_t have = serve_body(x).len;
+    if (n > most || have > most - n) {
         serve_error(x, 413, "a body of more than %zu bytes (--max-body)", most);
         return false;
     }
     if (!serve_count_body(x, n)) return false;
-    /* In one piece when the length is known, but not before some of it has come. */
-    if (r->announced != SIZE_MAX && x->body.len > 0)
-        tn_text_reserve(&x->body, r->announced - TN_MIN(x->body.len, r->announced));
-    tn_text_add_str(&x->body, data, n);
+    size_t known = r->announced != SIZE_MAX ? r->announced : 0;
+    serve_add_body(x, data, n, known - TN_MIN(known, have + n));
     if (x->body.failed) {
         serve_error(x, 503, "no memory for the body");
         return false;

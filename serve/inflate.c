@@ -25,7 +25,8 @@ static int run(z_stream *z, tn_text *out, size_t most) {
 
 static tern_status inflate_body(serve_exchange *x) {
     size_t most = x->server->options->max_body;
-    z_stream z = {.next_in = (Bytef *)x->body.data, .avail_in = (uInt)x->body.len};
+    tn_str in = serve_body(x);
+    z_stream z = {.next_in = (Bytef *)(uintptr_t)in.data, .avail_in = (uInt)in.len};
     /* 32: gzip or zlib, by the header. */
     if (inflateInit2(&z, 32 + MAX_WBITS) != Z_OK) {
         serve_error(x, 503, "no memory for inflating the body");
@@ -44,6 +45,7 @@ static tern_status inflate_body(serve_exchange *x) {
         out.data[out.len] = '\0';
         tn_text_release(&x->body);
         x->body = out;
+        x->body_pad = 0;
         return TERN_OK;
     }
     bool large = out.len > most;

@@ -93,7 +93,7 @@ static found find(const serve_exchange *x) {
 bool serve_is_quick(const serve_exchange *x) {
     found f = find(x);
     if (!f.route) return true;
-    return (f.route->flags & QUICK) || ((f.route->flags & SMALL) && x->body.len <= SMALL_BODY);
+    return (f.route->flags & QUICK) || ((f.route->flags & SMALL) && serve_body(x).len <= SMALL_BODY);
 }
 
 /* ---- keys --------------------------------------------------------------------------------------------------- */

@@ -1,5 +1,8 @@
 /* The life of the server: signals, polling, draining. */
 #include <errno.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -9,6 +12,8 @@
 #include "cli/cli.h"
 #include "serve/http.h"
 #include "serve/serve.h"
+
+#define KEPT_BLOCK (8 << 20)
 
 static void print_note(void *context, const char *line) {
     (void)context;
@@ -123,7 +128,17 @@ static bool drain(serve_server *s, serve_http *h, const sigset_t *set, int signa
     return atomic_load(&s->under_way) == 0;
 }
 
+/* Bodies and tensors of a few MB come with every request: glibc would give their pages back each time, and the kernel
+ * clear new ones, which takes longer than reading them. Larger ones are still given back at once. */
+static void keep_pages(void) {
+#ifdef __GLIBC__
+    mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK);
+    mallopt(M_TRIM_THRESHOLD, 2 * KEPT_BLOCK);
+#endif
+}
+
 int serve_run(const serve_options *options) {
+    keep_pages();
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);

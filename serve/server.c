@@ -1,6 +1,7 @@
 #include "serve/server.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "cpu/cpu.h"
 
@@ -100,6 +101,31 @@ void serve_exchange_init(serve_exchange *x, serve_server *s) {
     tn_text_init(&x->body);
     tn_text_init(&x->out);
     atomic_fetch_add(&s->under_way, 1);
+}
+
+/* Of a body whose length is told, the JSON is moved so far that the binary tensors behind it are aligned. */
+static size_t body_pad(const serve_exchange *x) {
+    const char *text = x->headers.header_length;
+    if (!text || x->headers.content_encoding) return 0;
+    size_t json = (size_t)strtoull(text, NULL, 10);
+    return (SERVE_BODY_ALIGNMENT - json % SERVE_BODY_ALIGNMENT) % SERVE_BODY_ALIGNMENT;
+}
+
+void serve_add_body(serve_exchange *x, const char *data, size_t n, size_t expected) {
+    static const char zeros[SERVE_BODY_ALIGNMENT] = {0};
+    if (x->body.len == 0) {
+        x->body_pad = body_pad(x);
+        if (x->body_pad) tn_text_add_str(&x->body, zeros, x->body_pad);
+    } else {
+        /* In one piece, but not before some of it has come. */
+        tn_text_reserve(&x->body, n + expected);
+    }
+    tn_text_add_str(&x->body, data, n);
+}
+
+tn_str serve_body(const serve_exchange *x) {
+    size_t pad = TN_MIN(x->body_pad, x->body.len);
+    return (tn_str){x->body.data + pad, x->body.len - pad};
 }
 
 #define TOTAL_BODIES 8 /* times max_body, of all requests together */

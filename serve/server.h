@@ -66,6 +66,8 @@ typedef struct serve_headers {
         *user_agent, *origin, *host;
 } serve_headers;
 
+#define SERVE_BODY_ALIGNMENT 16 /* what malloc gives */
+
 typedef struct serve_exchange serve_exchange;
 struct serve_exchange {
     serve_server *server;
@@ -74,6 +76,7 @@ struct serve_exchange {
     char client[64];
     tn_arena arena; /* lives as long as the exchange */
     tn_text body;
+    size_t body_pad;        /* bytes before it in `body`: they put binary tensors where they can be used in place */
     size_t counted;         /* bytes of the body that are in the server's body_bytes */
     atomic_size_t answered; /* bytes in the server's answer_bytes */
     /* The answer. */
@@ -98,6 +101,11 @@ struct serve_exchange {
 
 void serve_exchange_init(serve_exchange *x, serve_server *s);
 void serve_exchange_release(serve_exchange *x);
+/* Appends to the body what has come; `expected` more bytes are known to follow it, 0: unknown. x->body.failed tells
+ * when there is no memory. */
+void serve_add_body(serve_exchange *x, const char *data, size_t n, size_t expected);
+/* What has come, without what is before it. */
+tn_str serve_body(const serve_exchange *x);
 
 /* Whether serve_dispatch is short enough for the thread that serves the sockets. */
 bool serve_is_quick(const serve_exchange *x);

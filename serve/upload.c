@@ -148,12 +148,13 @@ static tern_status read_multipart(serve_upload *u, serve_exchange *x, tern_error
     tn_text_release(&mark);
     if (!m) return tn_fail_oom(err, 0);
     size_t n = strlen(m);
-    const char *p = x->body.data, *end = p + x->body.len;
+    tn_str body = serve_body(x);
+    const char *p = body.data, *end = p + body.len;
     /* The first one may stand at the very beginning, without a line before it. */
-    if (x->body.len >= n - 2 && memcmp(p, m + 2, n - 2) == 0) {
+    if (body.len >= n - 2 && memcmp(p, m + 2, n - 2) == 0) {
         p += n - 2;
     } else {
-        p = memmem(p, x->body.len, m, n);
+        p = memmem(p, body.len, m, n);
         if (p) p += n;
     }
     while (p) {
@@ -204,7 +205,8 @@ static tern_status read_json(serve_upload *u, serve_exchange *x, tern_error *err
     serve_json r;
     tn_str key, span;
     bool first = true;
-    serve_json_init(&r, x->body.data, x->body.len, err);
+    tn_str body = serve_body(x);
+    serve_json_init(&r, body.data, body.len, err);
     serve_json_open(&r, '{');
     while (serve_json_member(&r, &first, &key)) {
         const char *name = setting(key.data, key.len);
@@ -232,7 +234,7 @@ tern_status serve_upload_read(serve_upload *u, serve_exchange *x, tern_error *er
     } else if (strncasecmp(type, "application/json", 16) == 0) {
         TN_TRY(read_json(u, x, err));
     } else {
-        TN_TRY(add_picture(u, NULL, (tn_str){x->body.data, x->body.len}, err));
+        TN_TRY(add_picture(u, NULL, serve_body(x), err));
     }
     if (u->count > 0) return TERN_OK;
     return tn_fail(err, TERN_INVALID_ARGUMENT, "there is no picture in the request");

@@ -276,8 +276,9 @@ static bool read_index_request(serve_exchange *x, bool *only_ready) {
     bool first = true;
     tern_error err;
     *only_ready = false;
-    if (x->body.len == 0) return true;
-    serve_json_init(&r, x->body.data, x->body.len, &err);
+    tn_str body = serve_body(x);
+    if (body.len == 0) return true;
+    serve_json_init(&r, body.data, body.len, &err);
     serve_json_open(&r, '{');
     while (serve_json_member(&r, &first, &key)) {
         if (serve_key_is(key, "ready")) {
@@ -330,8 +331,9 @@ static bool read_load_request(serve_exchange *x, char **config) {
     bool first = true;
     tern_error err;
     *config = NULL;
-    if (x->body.len == 0) return true;
-    serve_json_init(&r, x->body.data, x->body.len, &err);
+    tn_str body = serve_body(x);
+    if (body.len == 0) return true;
+    serve_json_init(&r, body.data, body.len, &err);
     serve_json_open(&r, '{');
     while (serve_json_member(&r, &first, &key)) {
         if (!serve_key_is(key, "parameters")) {

@@ -19,7 +19,7 @@ typedef struct input {
 typedef struct parser {
     serve_infer *q;
     serve_json r;
-    const char *tail; /* binary tensors */
+    char *tail; /* binary tensors, in the body */
     size_t tail_size;
     tern_error *err;
 } parser;
@@ -77,9 +77,16 @@ static tern_status count_of(const parser *p, const input *in, size_t least, int6
         if (!tn_mul_i64(*count, in->dims[i], count))
             return tn_fail(p->err, TERN_LIMIT_EXCEEDED, "input '%s' has too many elements", in->name);
     }
-    if ((uint64_t)*count <= p->q->x->body.len / least) return TERN_OK;
+    if ((uint64_t)*count <= serve_body(p->q->x).len / least) return TERN_OK;
     return tn_fail(p->err, TERN_SHAPE_MISMATCH, "input '%s' would have %lld elements, more than the request can hold",
                    in->name, (long long)*count);
+}
+
+/* Whether the tensor can be the body's own bytes, which stay until the answer is made: megabytes are not copied. */
+static bool fits_in_place(const parser *p, const input *in, tern_dtype dtype, int64_t count) {
+    size_t size = tern_dtype_size(dtype);
+    return dtype != TERN_STRING && count > 0 && (uint64_t)in->binary_size == (uint64_t)count * size &&
+           (uintptr_t)p->tail % size == 0;
 }
 
 static tern_status make_tensor(parser *p, input *in) {
@@ -103,7 +110,10 @@ static tern_status make_tensor(parser *p, input *in) {
     int64_t count;
     size_t least = dtype == TERN_STRING ? binary ? 4 : 3 : binary ? tern_dtype_size(dtype) : 2;
     TN_TRY(count_of(p, in, least, &count));
-    return tern_tensor_create(&q->inputs[in->index], dtype, in->rank, in->dims, p->err);
+    tern_tensor **to = &q->inputs[in->index];
+    return binary && fits_in_place(p, in, dtype, count)
+               ? tern_tensor_borrow(to, dtype, in->rank, in->dims, p->tail, (size_t)in->binary_size, p->err)
+               : tern_tensor_create(to, dtype, in->rank, in->dims, p->err);
 }
 
 static bool read_shape(serve_json *r, input *in) {
@@ -198,7 +208,7 @@ static tern_status take_binary(parser *p, input *in) {
         return tn_fail(p->err, TERN_SHAPE_MISMATCH, "input '%s' announces %lld bytes; its shape and type need %zu",
                        in->name, (long long)in->binary_size, bytes);
     } else if (bytes) {
-        memcpy(tern_tensor_data(t), p->tail, bytes);
+        if (tern_tensor_data(t) != p->tail) memcpy(tern_tensor_data(t), p->tail, bytes);
         if (dtype == TERN_BOOL) TN_TRY(check_bools(p, in, t));
     }
     p->tail += in->binary_size;
@@ -406,22 +416,23 @@ static tern_status read_raw(parser *p) {
 /* Where the JSON ends. */
 static tern_status split(parser *p, serve_exchange *x, bool *raw) {
     const char *text = x->headers.header_length;
-    size_t size = x->body.len;
+    tn_str body = serve_body(x);
+    size_t size = body.len;
     *raw = false;
     if (text) {
         size_t n = strlen(text);
         if (n == 0 || n > 18 || strspn(text, "0123456789") != n)
             return tn_fail(p->err, TERN_INVALID_ARGUMENT, "Inference-Header-Content-Length is no number");
         size = (size_t)strtoull(text, NULL, 10);
-        if (size > x->body.len) {
+        if (size > body.len) {
             return tn_fail(p->err, TERN_INVALID_ARGUMENT,
-                           "Inference-Header-Content-Length is %zu, the body has %zu bytes", size, x->body.len);
+                           "Inference-Header-Content-Length is %zu, the body has %zu bytes", size, body.len);
         }
         *raw = size == 0;
     }
-    serve_json_init(&p->r, x->body.data, size, p->err);
-    p->tail = x->body.data + size;
-    p->tail_size = x->body.len - size;
+    serve_json_init(&p->r, body.data, size, p->err);
+    p->tail = x->body.data + (x->body.len - body.len) + size;
+    p->tail_size = body.len - size;
     return TERN_OK;
 }
 

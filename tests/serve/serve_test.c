@@ -187,7 +187,7 @@ void st_send(st_server *s, st_answer *a, const char *method, const char *path, c
     x->query = query ? query + 1 : NULL;
     x->headers.content_type = type;
     x->headers.header_length = length;
-    tn_text_add_str(&x->body, body, size);
+    serve_add_body(x, body, size, 0);
     serve_dispatch(x);
 }
 

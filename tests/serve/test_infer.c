@@ -358,6 +358,33 @@ static void ranges_of_types(void **unused) {
               "{\"inputs\":[{\"name\":\"in_FP16\",\"datatype\":\"FP16\",\"shape\":[1],\"data\":[1]}]}");
 }
 
+/* Whatever the length of the JSON, the bytes behind it are aligned, and the answer is the same. */
+static void binary_tensors_in_place(void **unused) {
+    (void)unused;
+    static const char head[] = "{\"inputs\":[{\"name\":\"x\",\"datatype\":\"FP32\",\"shape\":[1,4],"
+                               "\"parameters\":{\"binary_data_size\":16}}]}";
+    static const float row[4] = {0.5f, -1, 2, 0.25f};
+    char body[sizeof head + 40 + sizeof row], first[400] = "", length[16];
+    for (size_t spaces = 0; spaces < 40; spaces++) {
+        size_t json = sizeof head - 1 + spaces, size = json + sizeof row;
+        memcpy(body, head, sizeof head - 1);
+        memset(body + sizeof head - 1, ' ', spaces);
+        memcpy(body + json, row, sizeof row);
+        snprintf(length, sizeof length, "%zu", json);
+        st_answer a;
+        st_send(&server, &a, "POST", "/v2/models/rows/infer", NULL, length, body, size);
+        st_wait(&a);
+        assert_int_equal(a.x.status, 200);
+        tn_str have = serve_body(&a.x);
+        assert_int_equal((uintptr_t)(have.data + json) % SERVE_BODY_ALIGNMENT, 0);
+        assert_int_equal(have.len, size);
+        assert_memory_equal(have.data, body, size);
+        if (spaces == 0) snprintf(first, sizeof first, "%s", a.x.out.data);
+        assert_string_equal(a.x.out.data, first);
+        st_release(&a);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers),
@@ -368,6 +395,7 @@ int main(void) {
         cmocka_unit_test(paths),
         cmocka_unit_test(every_type_in_json),
         cmocka_unit_test(every_type_in_binary),
+        cmocka_unit_test(binary_tensors_in_place),
         cmocka_unit_test(raw_bytes),
         cmocka_unit_test(ranges_of_types),
     };
