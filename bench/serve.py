@@ -271,17 +271,27 @@ def table(result):
         yield f"| {name} | {r['parse_mb_s']} | {r['print_mb_s']} |"
 
 
+def positive(kind):
+    def read(text):
+        value = kind(text)
+        if not value > 0:
+            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        return value
+    read.__name__ = kind.__name__
+    return read
+
+
 def parse():
     parser = argparse.ArgumentParser(prog="./do bench serve", description=DESCRIPTION,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="*", help="files instead of the usual ones: NAME.onnx, NAME.pt")
     parser.add_argument("--only", nargs="+", metavar="NAME", help=f"of fashion, {', '.join(NETWORKS)} only these")
-    parser.add_argument("--clients", type=int, default=64, help="connections at a time (64)")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of a run (all)")
-    parser.add_argument("--max-batch", type=int, default=32, help="of the batched copy (32)")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement (1)")
-    parser.add_argument("--size", type=int, default=640, help="of free dims besides the batch (640)")
+    parser.add_argument("--clients", type=positive(int), default=64, help="connections at a time (64)")
+    parser.add_argument("--threads", type=positive(int), default=len(os.sched_getaffinity(0)), help="of a run (all)")
+    parser.add_argument("--max-batch", type=positive(int), default=32, help="of the batched copy (32)")
+    parser.add_argument("--rounds", type=positive(int), default=5)
+    parser.add_argument("--seconds", type=positive(float), default=1.0, help="of each measurement (1)")
+    parser.add_argument("--size", type=positive(int), default=640, help="of free dims besides the batch (640)")
     parser.add_argument("--json-body", action="store_true", help="tensors as JSON instead of binary")
     parser.add_argument("--json", action="store_true", help="the result as JSON")
     parser.add_argument("--build", default=str(ROOT / "build"), help=argparse.SUPPRESS)

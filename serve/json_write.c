@@ -27,7 +27,7 @@ static void put_quoted(tn_text *t, const char *s, size_t n) {
         }
         plain = ++i;
     }
-    tn_text_add_str(t, s + plain, n - plain);
+    if (plain < n) tn_text_add_str(t, s + plain, n - plain); /* s of an empty text may be NULL */
     put_char(t, '"');
 }
 

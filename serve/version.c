@@ -150,7 +150,7 @@ static tern_status choose_batching(serve_version *v, tern_error *err) {
         bool input = i < v->n_inputs;
         const tern_value_info *info = input ? &v->inputs[i] : &v->outputs[i - v->n_inputs];
         why = why_no_batch(info);
-        if (!why || !c->batch_dim) continue;
+        if (!why || !c->batch_dim || c->max_batch == 1) continue; /* of one row nothing is asked */
         return tn_fail(err, TERN_INVALID_ARGUMENT, "a largest batch is configured, but %s '%s' %s",
                        input ? "input" : "output", info->name, why);
     }

@@ -226,11 +226,27 @@ static void slow_batches_are_left_out(void **unused) {
     assert_int_equal(v.sizes[2], 4);
 }
 
+/* "max_batch": 1 asks for nothing that a network of a fixed batch has not. */
+static void a_batch_of_one_fits_all(void **unused) {
+    (void)unused;
+    static const char *const configs[] = {"{\"max_batch\": 1}", "{\"max_batch\": 2}"};
+    for (size_t i = 0; i < TN_COUNT(configs); i++) {
+        st_server s;
+        st_begin(&s);
+        add_segmenter(&s, (float[]){32, 32, 40, 20});
+        st_write(&s, "segment/config.json", configs[i], strlen(configs[i]));
+        st_start(&s);
+        st_expect(&s, i == 0 ? 200 : 503, "", "GET", "/v2/models/segment/ready", NULL);
+        if (i == 1) st_expect(&s, 200, "fixed first dimension", "POST", "/v2/repository/index", "");
+        st_stop(&s);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(masks_are_cocos_run_lengths),  cmocka_unit_test(outputs_without_a_word),
         cmocka_unit_test(answers_together_are_limited), cmocka_unit_test(versions_have_one_name),
-        cmocka_unit_test(slow_batches_are_left_out),
+        cmocka_unit_test(slow_batches_are_left_out),    cmocka_unit_test(a_batch_of_one_fits_all),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
