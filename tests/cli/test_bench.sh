@@ -34,7 +34,7 @@ expect "bench: two models and a setting" 0 'times the speed of the first' - benc
 [ "$(grep -c 'times the speed of the first' "$scratch/out")" -eq 4 ] && grep -q 'not fused' "$scratch/out" && grep -q ', scalar$' "$scratch/out"
 result $? "bench: all of them"
 expect "bench: a file for the input" 0 'median' - bench tests/data/cases/good/add/model.onnx --iterations 2 --input a=tests/data/cases/good/add/test_data_set_0/input_0.pb
-expect "bench: no such setting" 2 - 'threads=N, batch=N, cpu=TIER or no-fuse' bench $model --vary speed=9
+expect "bench: no such setting" 2 - 'threads=N, batch=N, cpu=TIER, precision=P, tune or no-fuse' bench $model --vary speed=9
 expect "bench: no such tier" 2 - 'cpu=TIER' bench $model --vary cpu=fast
 expect "bench: no threads at all" 2 - 'from 1 to 1024' bench $model --threads 1,0
 expect "bench: the other model is missing" 1 - 'gone.onnx' bench $model --compare "$scratch/gone.onnx"
