@@ -164,7 +164,7 @@ static tern_status expand_qattention(tn_expand *x) {
 /* (batch, length, heads, n, size) to n tensors of (batch, length, heads * size). */
 static void unpack(tn_expand *x, tn_value *packed, int n, tn_value **out) {
     tn_value *rows = tn_expand_const_ints(x, TN_EXPAND_INTS(0, 0, -1));
-    split(x, packed, 3, NULL, n, out);
+    split(x, packed, 3, tn_expand_const_ints(x, (const int64_t[]){1, 1, 1}, n), n, out);
     for (int i = 0; i < n; i++) out[i] = tn_expand_op(x, "Reshape", TN_EXPAND_IN(out[i], rows));
 }
 

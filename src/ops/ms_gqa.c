@@ -54,8 +54,12 @@ static tern_status check_attrs(tn_infer *c) {
     int64_t window = tn_attr_i(n, "local_window_size", -1);
     if (window == 0 || window < -1)
         return tn_infer_fail(c, TERN_INVALID_MODEL, "local_window_size is %lld", (long long)window);
-    if (!(tn_attr_f(n, "softcap", 0) >= 0))
-        return tn_infer_fail(c, TERN_INVALID_MODEL, "softcap is %g", (double)tn_attr_f(n, "softcap", 0));
+    static const char *const numbers[] = {"softcap", "qk_norm_epsilon", "scale"};
+    for (int i = 0; i < 3; i++) {
+        float v = tn_attr_f(n, numbers[i], 0);
+        if (!isfinite(v) || (v < 0 && i < 2))
+            return tn_infer_fail(c, TERN_INVALID_MODEL, "%s is %g", numbers[i], (double)v);
+    }
     TN_TRY(refuse(c, tn_args_has(c, K_SCALE) || tn_args_has(c, V_SCALE), "a quantised cache (k_scale, v_scale)"));
     if (tn_args_has(c, Q_NORM) != tn_args_has(c, K_NORM))
         return tn_infer_fail(c, TERN_INVALID_MODEL, "only one of q_norm_weight and k_norm_weight is given");

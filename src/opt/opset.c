@@ -28,7 +28,8 @@ typedef struct schema {
 static const schema schemas[] = {
 #include "opt/schema_list.inc"
 };
-static const schema ml_schemas[] = { /* ai.onnx.ml */
+/* ai.onnx.ml */
+static const schema ml_schemas[] = {
 #include "opt/schema_ml_list.inc"
 };
 #undef M
