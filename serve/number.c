@@ -327,9 +327,9 @@ int serve_print_f32(char *to, float value) {
     int gap = TN_MAX(log2, -126) - 24 - ((bits & 0x7fffff) == 0 && log2 > -126);
     double half = power_of_two(gap) * p * (1 - 1e-6);
     uint64_t best = (uint64_t)(v + 0.5);
-    const uint64_t nine = best;
+    const uint64_t whole = (uint64_t)v; /* not `best`, which is rounded already */
     for (uint64_t step = 10; step <= 1000000000; step *= 10) {
-        uint64_t shorter = (nine + step / 2) / step * step;
+        uint64_t shorter = (whole + step / 2) / step * step;
         if (fabs((double)shorter - v) >= half) break;
         best = shorter;
     }
