@@ -170,9 +170,11 @@ static void collect(cli_variant *v, const stream *streams, int64_t count) {
         v->count += streams[i].count;
         cpu += streams[i].thread_s;
         wall += streams[i].wall_s;
+        v->wall_s = TN_MAX(v->wall_s, streams[i].wall_s);
     }
-    v->wall_s = streams[0].wall_s;
-    if (v->threads == 1 && wall > 0) v->cpu_share = cpu / wall;
+    /* More streams than processors wait for each other, not for other programs. */
+    bool room = count <= tn_cpu_get_info()->logical_cores;
+    if (v->threads == 1 && wall > 0 && room) v->cpu_share = cpu / wall;
     if (v->count) qsort(v->ms, v->count, sizeof *v->ms, by_value);
 }
 

@@ -39,7 +39,10 @@ int cli_usage_error(const cli_command *command, const char *format, ...) {
 }
 
 void cli_print_name(const char *text) {
-    for (const char *p = text; *p; p++) putchar((unsigned char)*p < 32 || *p == 127 ? '?' : *p);
+    char *line = cli_must(tn_strdup(text));
+    tn_utf8_clean_line(line);
+    fputs(line, stdout);
+    tn_free(line);
 }
 
 int cli_fail(const tern_error *err) {

@@ -143,7 +143,7 @@ void cli_note(const void *file, const char *text);
 int cli_usage_error(const cli_command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Prints the text of `err` and returns CLI_FAILED. */
 int cli_fail(const tern_error *err);
-/* Prints text that comes from a file to stdout; control characters are shown as '?'. */
+/* Prints text that comes from a file to stdout; '?' stands for control characters and what is not UTF-8. */
 void cli_print_name(const char *text);
 /* For the allocations of the command line itself, of sizes that no input decides: says so and exits with 1. */
 void *cli_must(void *ptr);

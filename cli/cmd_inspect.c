@@ -165,10 +165,11 @@ static void print_counts(const char *label, const name_counts *c) {
         char item[240];
         int n = snprintf(item, sizeof item, "%s%s %" PRId64, i ? ", " : "", c->items[i]->name, c->items[i]->count);
         if (i && column + (size_t)n > 110) {
-            printf(",\n%-12s%s", "", item + 2);
+            printf(",\n%-12s", "");
+            cli_print_name(item + 2);
             column = 12 + (size_t)n - 2;
         } else {
-            printf("%s", item);
+            cli_print_name(item);
             column += (size_t)n;
         }
     }
@@ -200,15 +201,18 @@ static void print_values(const char *label, const tern_model *m, int n,
 
 static void print_model(const tern_model *m, const graph_facts *f) {
     char a[40], b[40];
-    printf("%-12s%s\n", "model", m->path ? m->path : "");
-    printf("%-12s", "producer");
+    printf("%-12s", "model");
+    cli_print_name(m->path ? m->path : "");
+    printf("\n%-12s", "producer");
     cli_print_name(m->producer_name && *m->producer_name ? m->producer_name : "unknown");
     printf("%s", m->producer_version && *m->producer_version ? " " : "");
     cli_print_name(m->producer_version ? m->producer_version : "");
     printf(", IR version %" PRId64 "\n", m->ir_version);
-    for (size_t i = 0; i < m->n_opsets; i++)
-        printf("%-12s%s %d\n", i ? "" : "opset", *m->opsets[i].domain ? m->opsets[i].domain : "ai.onnx",
-               m->opsets[i].version);
+    for (size_t i = 0; i < m->n_opsets; i++) {
+        printf("%-12s", i ? "" : "opset");
+        cli_print_name(*m->opsets[i].domain ? m->opsets[i].domain : "ai.onnx");
+        printf(" %d\n", m->opsets[i].version);
+    }
     print_values("inputs", m, tern_model_input_count(m), tern_model_input);
     print_values("outputs", m, tern_model_output_count(m), tern_model_output);
     for (size_t i = 0; i < m->n_metadata; i++) {

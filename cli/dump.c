@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/compare.h"
@@ -176,8 +177,11 @@ static tern_status read_index(cli_dump *d, tern_error *err) {
     snprintf(path, strlen(d->options.with) + 16, "%s/index.json", d->options.with);
     tern_status status = TERN_OK;
     tn_file file;
-    if (access(d->options.with, R_OK) != 0) {
+    struct stat folder;
+    if (stat(d->options.with, &folder) != 0 || access(d->options.with, R_OK) != 0) {
         status = tn_fail(err, TERN_IO, "%s: can not be read", d->options.with);
+    } else if (!S_ISDIR(folder.st_mode)) {
+        status = tn_fail(err, TERN_IO, "%s: is not a folder", d->options.with);
     } else if (access(path, F_OK) == 0 && (status = tn_file_map(&file, path, err)) == TERN_OK) {
         d->with_index = cJSON_ParseWithLength((const char *)file.data, file.size);
         if (!d->with_index) status = tn_fail(err, TERN_INVALID_ARGUMENT, "%s: is no JSON", path);

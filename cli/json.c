@@ -8,10 +8,26 @@
 #include "base/base.h"
 #include "cli/cli.h"
 
+/* The text in valid UTF-8: as it is, or in `room`, with U+FFFD for each byte that is no part of a character. */
+static const char *valid_utf8(const char *s, tn_text *room) {
+    size_t n = strlen(s);
+    if (tn_utf8_valid(s, n)) return s;
+    for (size_t i = 0; i < n;) {
+        size_t length = tn_utf8_length(s + i, n - i);
+        tn_text_add_str(room, length ? s + i : "\xef\xbf\xbd", length ? length : 3);
+        i += length ? length : 1;
+    }
+    return cli_must(room->failed ? NULL : room->data);
+}
+
 static void add(cJSON *parent, const char *key, cJSON *item) {
+    tn_text room;
     cli_must(item);
-    cJSON_bool added = key ? cJSON_AddItemToObject(parent, key, item) : cJSON_AddItemToArray(parent, item);
+    tn_text_init(&room);
+    cJSON_bool added =
+        key ? cJSON_AddItemToObject(parent, valid_utf8(key, &room), item) : cJSON_AddItemToArray(parent, item);
     cli_must(added ? item : NULL);
+    tn_text_release(&room);
 }
 
 cJSON *cli_json_object(cJSON *parent, const char *key) {
@@ -26,34 +42,15 @@ cJSON *cli_json_array(cJSON *parent, const char *key) {
     return item;
 }
 
-/* Length of the UTF-8 character at s, which has n > 0 bytes left; 0: it is not one. */
-static size_t utf8_char(const char *s, size_t n) {
-    for (size_t len = 1; len <= TN_MIN(n, (size_t)4); len++) {
-        if (tn_utf8_valid(s, len)) return len;
-    }
-    return 0;
-}
-
 void cli_json_string(cJSON *parent, const char *key, const char *value) {
     if (!value) {
         cli_json_null(parent, key);
         return;
     }
-    size_t n = strlen(value);
-    if (tn_utf8_valid(value, n)) {
-        add(parent, key, cJSON_CreateString(value));
-        return;
-    }
-    tn_text text;
-    tn_text_init(&text);
-    for (size_t i = 0; i < n;) {
-        size_t len = utf8_char(value + i, n - i);
-        tn_text_add_str(&text, len ? value + i : "\xef\xbf\xbd", len ? len : 3);
-        i += len ? len : 1;
-    }
-    cli_must(text.failed ? NULL : text.data);
-    add(parent, key, cJSON_CreateString(text.data));
-    tn_text_release(&text);
+    tn_text room;
+    tn_text_init(&room);
+    add(parent, key, cJSON_CreateString(valid_utf8(value, &room)));
+    tn_text_release(&room);
 }
 
 void cli_json_int(cJSON *parent, const char *key, int64_t value) {

@@ -27,6 +27,9 @@ result $? "bench: a batch of three is three times the work"
 key noise '"there are 2 runs only"'
 expect "bench: streams" 0 '"streams": 3' - bench $model --iterations 4 --streams 3 --threads 1 --json
 key runs 12
+expect "bench: more streams than processors" 0 '"streams": 200' - bench $model --iterations 5 --streams 200 --threads 1 --json
+! grep -q 'other programs' "$scratch/out"
+result $? "bench: it does not blame other programs for its own streams"
 expect "bench: a list of threads" 0 '"variants"' - bench $model --iterations 3 --threads 1,2 --json
 [ "$(grep -c '"runs": 3' "$scratch/out")" -eq 2 ] && grep -q '"threads": 2' "$scratch/out"
 result $? "bench: each of them"

@@ -40,6 +40,22 @@ grep -q '^1 differences; 19 nodes and 13 weights are equal' "$scratch/out"
 result $? "inspect: and nothing else"
 expect "inspect: three models" 2 - 'one argument too many' inspect $model $model $model
 
+# ---- names made to do harm -------------------------------------------------------------------------------------------
+
+LC_ALL=C sed 's/pytorch/\x1b[1m\xff\xc2\x9b/;s/tern\.labels/tern.\xffabels/' $model >"$scratch/harm.onnx"
+LC_ALL=C sed 's/my\.ops/m\x1b[1ms/g' $cases/unknown_op/model.onnx >"$scratch/domain.onnx"
+printable() { # NAME: stdout is UTF-8 without control characters
+    iconv -f UTF-8 -t UTF-8 <"$scratch/out" >/dev/null 2>&1 && ! LC_ALL=C grep -q "$(printf '\033\\|\302\233')" "$scratch/out"
+    result $? "$1"
+}
+expect "inspect: names of other bytes" 0 '^producer *?\[1m?' - inspect "$scratch/harm.onnx"
+printable "inspect: they are shown as question marks"
+expect "inspect: such a domain" 1 'm?\[1ms 2' 'no operator' inspect "$scratch/domain.onnx"
+printable "inspect: the domain as well"
+expect "inspect: names of other bytes, JSON" 0 '"opsets"' - inspect "$scratch/harm.onnx" --json
+iconv -f UTF-8 -t UTF-8 <"$scratch/out" >/dev/null 2>&1
+result $? "inspect: keys of JSON are UTF-8"
+
 # ---- memory ----------------------------------------------------------------------------------------------------------
 
 near=0

@@ -91,6 +91,7 @@ mkdir "$scratch/none"
 expect "run: nothing to compare with" 1 - 'no tensor that this run computes' run $model --fill random --compare "$scratch/none"
 expect "run: no such folder" 1 - 'can not be read' run $model --fill random --compare "$scratch/nowhere"
 echo '{' >"$scratch/none/index.json"
+expect "run: no folder but a file" 1 - 'is not a folder' run $model --fill random --compare $model
 expect "run: a broken index" 1 - 'is no JSON' run $model --fill random --compare "$scratch/none"
 expect "run: what NumPy lacks is dumped as .pb" 0 '^t: ' - run $cases/good/strings/model.onnx --input "s=$cases/good/strings/test_data_set_0/input_0.pb" --dump-all "$scratch/s" --format raw
 [ -s "$scratch/s/t.pb" ]
