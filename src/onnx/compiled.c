@@ -49,7 +49,7 @@ uint64_t tn_compiled_machine(void) {
 }
 
 bool tn_compiled_is(const void *data, size_t size) {
-    return size >= sizeof(header) && memcmp(data, MAGIC, sizeof MAGIC - 1) == 0;
+    return size >= sizeof MAGIC - 1 && memcmp(data, MAGIC, sizeof MAGIC - 1) == 0;
 }
 
 /* ---- writing --------------------------------------------------------------------------------------------------- */
@@ -242,6 +242,7 @@ static tern_status read_part(tern_model *m, const char *file, const header *h, s
 
 tern_status tn_compiled_load(tern_model *m, tn_str file, tern_error *err) {
     header h;
+    if (file.len < sizeof h) return tn_fail(err, TERN_INVALID_FORMAT, "has %zu bytes: it was cut", file.len);
     memcpy(&h, file.data, sizeof h);
     TN_TRY(check_header(&h, file, err));
     if ((uintptr_t)file.data % ALIGN)

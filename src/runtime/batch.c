@@ -119,8 +119,11 @@ static bool follows(const tn_node *n, rule r) {
 static bool separates(const tn_node *n) {
     bool known = !*n->domain || strcmp(n->domain, "ai.onnx") == 0 || strcmp(n->domain, "tern") == 0;
     if (!known || n->n_captures || !varies(n->in[0]) || !rank_of(n->in[0])) return false;
-    for (int i = 0; i < n->n_out; i++)
-        if (n->out[i] && !rank_of(n->out[i])) return false;
+    if (!n->out[0] || !rank_of(n->out[0])) return false;
+    /* Indices of MaxPool count from the first sample; statistics of BatchNormalization are of all samples. */
+    for (int i = 1; i < n->n_out; i++)
+        if (n->out[i]) return false;
+    if (tn_attr_i(n, "training_mode", 0)) return false;
     for (size_t i = 0; i < TN_COUNT(rules); i++)
         if (strcmp(rules[i].op, n->op_type) == 0) return follows(n, rules[i].rule);
     return false;

@@ -102,9 +102,9 @@ result $? "a start loads no library that brings many others"
 # ---- what is refused -------------------------------------------------------------------------------------------------
 
 size=$(wc -c <"$o")
-for n in 100 200 5000 $((size - 1)); do
+for n in 8 60 100 200 5000 $((size - 1)); do
     head -c "$n" "$o" >"$scratch/cut.tern"
-    expect "compile: cut at $n" 1 - 'cut.tern' run "$scratch/cut.tern" --fill ones
+    expect "compile: cut at $n" 1 - 'cut.tern: has .* bytes.*: it was cut' run "$scratch/cut.tern" --fill ones
 done
 { cat "$o" && echo x; } >"$scratch/long.tern"
 expect "compile: something behind it" 1 - 'it was cut or has grown' run "$scratch/long.tern" --fill ones

@@ -117,13 +117,18 @@ typedef enum mixture {
     TRANSPOSED,
     TRANSPOSED_ROWS,
     SUM_OVER_BATCH,
+    INDICES_IN_BATCH,
+    STATISTICS_OF_BATCH,
     MIXTURES
 } mixture;
 
 static tern_model *mixing(mixture kind) {
     mb b;
-    mb_begin(&b, 13);
-    mb_input(&b, "x", TERN_FLOAT, 2, DIMS(kind == FIXED_BATCH ? 4 : -1, 4));
+    mb_begin(&b, kind == STATISTICS_OF_BATCH ? 15 : 13);
+    if (kind == INDICES_IN_BATCH)
+        mb_input(&b, "x", TERN_FLOAT, 3, DIMS(-1, 2, 4));
+    else
+        mb_input(&b, "x", TERN_FLOAT, 2, DIMS(kind == FIXED_BATCH ? 4 : -1, 4));
     mb_random(&b, "w", 2, DIMS(4, 4));
     mb_node(&b, "Relu", "x", "r");
     if (kind == SOFTMAX_OVER_BATCH)
@@ -141,7 +146,13 @@ static tern_model *mixing(mixture kind) {
         mb_int(mb_node(&b, "Gemm", "r w", "y"), "transA", 1);
     else if (kind == SUM_OVER_BATCH)
         mb_ints(mb_node(&b, "ReduceMax", "r", "y"), "axes", 1, DIMS(0));
-    else
+    else if (kind == INDICES_IN_BATCH) {
+        mb_ints(mb_node(&b, "MaxPool", "r", "y i"), "kernel_shape", 1, DIMS(2));
+        mb_output(&b, "i");
+    } else if (kind == STATISTICS_OF_BATCH) {
+        mb_random(&b, "s", 1, DIMS(4));
+        mb_int(mb_node(&b, "BatchNormalization", "r s s s s", "y"), "training_mode", 1);
+    } else
         mb_node(&b, "Tanh", "r", "y");
     mb_output(&b, "y");
     return mb_end(&b);
