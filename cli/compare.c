@@ -116,7 +116,8 @@ static double ordered(const tern_tensor *t, int64_t i) {
     const void *data = tern_tensor_const_data(t);
     switch (tern_tensor_dtype(t)) {
     case TERN_FLOAT: {
-        int32_t b = ((const int32_t *)data)[i];
+        int32_t b; /* unaligned in some files (tern_tensor.unaligned) */
+        memcpy(&b, (const char *)data + i * (int64_t)sizeof b, sizeof b);
         return b < 0 ? -(double)(b & INT32_MAX) : (double)b;
     }
     case TERN_DOUBLE: {
