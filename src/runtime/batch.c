@@ -124,6 +124,7 @@ static bool separates(const tn_node *n) {
     for (int i = 1; i < n->n_out; i++)
         if (n->out[i]) return false;
     if (tn_attr_i(n, "training_mode", 0)) return false;
+    if (tn_attr_find(n, "broadcast")) return false; /* before opset 7 a row of the second operand may lie along dim 0 */
     for (size_t i = 0; i < TN_COUNT(rules); i++)
         if (strcmp(rules[i].op, n->op_type) == 0) return follows(n, rules[i].rule);
     return false;

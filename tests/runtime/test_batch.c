@@ -119,12 +119,13 @@ typedef enum mixture {
     SUM_OVER_BATCH,
     INDICES_IN_BATCH,
     STATISTICS_OF_BATCH,
+    OLD_BROADCAST,
     MIXTURES
 } mixture;
 
 static tern_model *mixing(mixture kind) {
     mb b;
-    mb_begin(&b, kind == STATISTICS_OF_BATCH ? 15 : 13);
+    mb_begin(&b, kind == STATISTICS_OF_BATCH ? 15 : kind == OLD_BROADCAST ? 6 : 13);
     if (kind == INDICES_IN_BATCH)
         mb_input(&b, "x", TERN_FLOAT, 3, DIMS(-1, 2, 4));
     else
@@ -152,6 +153,10 @@ static tern_model *mixing(mixture kind) {
     } else if (kind == STATISTICS_OF_BATCH) {
         mb_random(&b, "s", 1, DIMS(4));
         mb_int(mb_node(&b, "BatchNormalization", "r s s s s", "y"), "training_mode", 1);
+    } else if (kind == OLD_BROADCAST) { /* one factor for each sample */
+        mb_random(&b, "k", 1, DIMS(4));
+        tn_node *n = mb_node(&b, "Mul", "r k", "y");
+        mb_int(n, "broadcast", 1), mb_int(n, "axis", 0);
     } else
         mb_node(&b, "Tanh", "r", "y");
     mb_output(&b, "y");
