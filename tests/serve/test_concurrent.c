@@ -90,7 +90,7 @@ static void deadlines_and_full_queues(void **unused) {
     st_server s;
     st_begin(&s);
     st_add_rows(&s, "rows", 1, 1);
-    const char config[] = "{\"max_batch\": 64, \"max_delay_us\": 300000, \"max_queue\": 3}";
+    const char config[] = "{\"max_batch\": 64, \"preferred\": [64], \"max_delay_us\": 300000, \"max_queue\": 3}";
     st_write(&s, "rows/config.json", config, strlen(config));
     st_start(&s);
     uint64_t before = stat_of(&s, "rows", "\"execution_count\":");
@@ -186,7 +186,7 @@ static void limits_can_not_be_lengthened(void **unused) {
     st_server s;
     st_begin(&s);
     st_add_rows(&s, "rows", 1, 1);
-    const char config[] = "{\"max_batch\": 64, \"max_delay_us\": 300000, \"timeout_us\": 1}";
+    const char config[] = "{\"max_batch\": 64, \"preferred\": [64], \"max_delay_us\": 300000, \"timeout_us\": 1}";
     st_write(&s, "rows/config.json", config, strlen(config));
     st_start(&s);
     static const char *const timeouts[] = {"0", "50000000"};

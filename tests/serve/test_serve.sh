@@ -164,8 +164,8 @@ for name in '..' '.hidden' '%2e%2e%2falone' 'clothes%2f3'; do
     ask "no model is called $name" 404 'error' --path-as-is "$url/v2/models/$name/ready"
 done
 
-# Requests under way are answered; new ones find nobody.
-printf '{"max_delay_us": 1500000, "max_batch": 8}' >"$scratch/models/clothes/config.json"
+# Requests under way are answered; new ones find nobody. A preferred size stays, however slow it was when it was tried.
+printf '{"max_delay_us": 1500000, "max_batch": 8, "preferred": [8]}' >"$scratch/models/clothes/config.json"
 rm "$scratch/models/clothes/config.pbtxt"
 for _ in $(seq 100); do
     curl -s "$url/v2/models/clothes/config" | grep -q 'delay_microseconds":1500000' && break
@@ -183,7 +183,7 @@ server=
 result $? "a request under way is answered after SIGTERM"
 
 # Told a second time, the server does not wait for the rest of --drain, nor for the request.
-printf '{"max_delay_us": 60000000, "max_batch": 8}' >"$scratch/models/clothes/config.json"
+printf '{"max_delay_us": 60000000, "max_batch": 8, "preferred": [8]}' >"$scratch/models/clothes/config.json"
 start_server "$scratch/models" --poll 0 --drain 600
 curl -s -m 100 -o "$scratch/slow" "$url/v1/models/clothes:classify" --data-binary @examples/dress.png &
 client=$!
