@@ -12,10 +12,12 @@ typedef enum tn_bin_kind {
     TN_BIN_DIV,
     TN_BIN_MIN,
     TN_BIN_MAX,
+    TN_BIN_POW, /* a to the power of b */
     TN_BIN_COUNT
 } tn_bin_kind;
 
-/* y[i] = a[i * a_step] op b[i * b_step]; y may be a or b. IEEE results; MIN and MAX give NaN when either is NaN. */
+/* y[i] = a[i * a_step] op b[i * b_step]; y may be a or b. IEEE results; MIN and MAX give NaN when either is NaN.
+ * POW is within 1 ULP, with the special cases of C11 F.10.4.4. */
 void tn_bin_f32(tern_cpu_tier tier, tn_bin_kind op, const float *a, int a_step, const float *b, int b_step, float *y,
                 size_t n);
 

@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+#include "kernels/eltwise.h"
+
 /* Wraps; 1 / base^|e| rounded towards zero for negative exponents, 0 where that is infinite. */
 static int64_t int_pow(int64_t base, int64_t e) {
     if (e < 0) return base == 1 ? 1 : base == -1 ? (e & 1 ? -1 : 1) : 0;
@@ -14,23 +16,23 @@ static int64_t int_pow(int64_t base, int64_t e) {
     return (int64_t)result;
 }
 
-/* Small constant exponents are products; everything else is libm's. */
-#define FLOAT_POW(NAME, T, POW)                                                                                     \
+/* Constant exponents 2 and 3 are products; all others: ELSE. */
+#define FLOAT_POW(NAME, T, ELSE)                                                                                    \
     static void pow_##NAME(const tn_loop_args *args, const void *const *in, const int *step, void *out, size_t n) { \
         const T *x = in[0], *e = in[1];                                                                             \
         T *y = out;                                                                                                 \
-        const size_t sx = (size_t)step[0], se = (size_t)step[1];                                                    \
+        const int sx = step[0], se = step[1];                                                                       \
         (void)args;                                                                                                 \
         if (!se && sx && e[0] == 2) {                                                                               \
             for (size_t i = 0; i < n; i++) y[i] = x[i] * x[i];                                                      \
         } else if (!se && sx && e[0] == 3) {                                                                        \
             for (size_t i = 0; i < n; i++) y[i] = x[i] * x[i] * x[i];                                               \
         } else {                                                                                                    \
-            for (size_t i = 0; i < n; i++) y[i] = POW(x[i * sx], e[i * se]);                                        \
+            ELSE;                                                                                                   \
         }                                                                                                           \
     }
-FLOAT_POW(FLOAT, float, powf)
-FLOAT_POW(DOUBLE, double, pow)
+FLOAT_POW(FLOAT, float, tn_bin_f32(args->tier, TN_BIN_POW, x, sx, e, se, y, n))
+FLOAT_POW(DOUBLE, double, for (size_t i = 0; i < n; i++) y[i] = pow(x[i * (size_t)sx], e[i * (size_t)se]))
 TN_LOOP2(INT32, int32_t, int32_t, double, pow, int_pow(a, b))
 TN_LOOP2(INT64, int64_t, int64_t, double, pow, int_pow(a, b))
 

@@ -1,6 +1,11 @@
 /* Elementwise arithmetic: one loop per operation and pair of steps. */
 #include "kernels/eltwise.h"
 
+#include <float.h>
+#include <math.h>
+
+#include "kernels/template/pow_f32.h"
+
 TN_INLINE vf bin_vector(tn_bin_kind op, vf a, vf b) {
     switch (op) {
     case TN_BIN_ADD:
@@ -15,6 +20,8 @@ TN_INLINE vf bin_vector(tn_bin_kind op, vf a, vf b) {
         return vf_sel(vf_isnan(a), a, vf_min(a, b));
     case TN_BIN_MAX:
         return vf_sel(vf_isnan(a), a, vf_max(a, b));
+    case TN_BIN_POW:
+        return vpow(a, b);
     case TN_BIN_COUNT:
         break;
     }
@@ -64,6 +71,9 @@ void VEC_NAME(tn_bin_f32)(tn_bin_kind op, const float *a, int as, const float *b
         break;
     case TN_BIN_MAX:
         bin_steps(TN_BIN_MAX, a, as, b, bs, y, n);
+        break;
+    case TN_BIN_POW:
+        bin_steps(TN_BIN_POW, a, as, b, bs, y, n);
         break;
     case TN_BIN_COUNT:
         break;
