@@ -25,10 +25,14 @@ const char *tn_bf16_conv_name(tn_bf16_isa isa, tn_bf16_algo algo, const tn_conv 
         "conv_bf16_" what "_scalar", "conv_bf16_" what "_avx2", "conv_bf16_" what "_avx512", \
             "conv_bf16_" what "_avx512bf16"                                                  \
     }
-    static const char *const names[5][TN_BF16_ISA_COUNT] = {NAMES("depthwise"), NAMES("winograd2"), NAMES("first"),
-                                                            NAMES("1x1"), NAMES("direct")};
+    static const char *const names[6][TN_BF16_ISA_COUNT] = {
+        NAMES("depthwise"), NAMES("winograd2"), NAMES("first"), NAMES("1x1"), NAMES("direct"), NAMES("winograd2s2")};
 #undef NAMES
-    int row = algo != TN_BF16_DIRECT ? (int)algo : c->in_plain ? 2 : c->kh == 1 && c->kw == 1 ? 3 : 4;
+    int row = algo == TN_BF16_DEPTHWISE  ? 0
+              : algo == TN_BF16_WINOGRAD ? (c->sh == 1 ? 1 : 5)
+              : c->in_plain              ? 2
+              : c->kh == 1 && c->kw == 1 ? 3
+                                         : 4;
     return names[row][isa];
 }
 

@@ -15,7 +15,7 @@
  * one. Where V is larger than L2, panels go in groups, so that it is read once for each. The choice of the algorithm
  * looks at one sample, not at the batch, so that a sample's bits do not depend on it. The error bound is in
  * docs/numerics.md. */
-#include "kernels/conv_internal.h"
+#include "kernels/conv_winograd.h"
 
 #define BLOCK_TILES 28
 #define WHOLE_TILES 50 /* so few tiles are one block: every block reads all of U */
@@ -27,53 +27,61 @@
 
 #define LARGE_FORM 12e6 /* bytes of weights at most where they are 9 times the original ones */
 
-typedef struct wino_form {
-    tn_winograd_kind kind;
-    int m, stride;
-    int planes, sums;                  /* of one dimension */
-    int first[TN_WINOGRAD_PLANES + 1]; /* the first plane of each sum, and the end */
-} wino_form;
+const wino_form tn_winograd_forms[] = {
+    [TN_WINOGRAD_2] = {TN_WINOGRAD_2, 2, 1, 4, 4, {0, 1, 2, 3, 4}},
+    [TN_WINOGRAD_4] = {TN_WINOGRAD_4, 4, 1, 6, 6, {0, 1, 2, 3, 4, 5, 6}},
+    [TN_WINOGRAD_2S2] = {TN_WINOGRAD_2S2, 2, 2, 5, 3, {0, 2, 3, 5}},
+    [TN_WINOGRAD_4S2] = {TN_WINOGRAD_4S2, 4, 2, 9, 5, {0, 2, 4, 6, 7, 9}},
+};
 
-static const wino_form form_2 = {TN_WINOGRAD_2, 2, 1, 4, 4, {0, 1, 2, 3, 4}};
-static const wino_form form_4 = {TN_WINOGRAD_4, 4, 1, 6, 6, {0, 1, 2, 3, 4, 5, 6}};
-static const wino_form form_2s2 = {TN_WINOGRAD_2S2, 2, 2, 5, 3, {0, 2, 3, 5}};
-static const wino_form form_4s2 = {TN_WINOGRAD_4S2, 4, 2, 9, 5, {0, 2, 4, 6, 7, 9}};
+void tn_winograd_order(const wino_form *f, unsigned char order[TN_WINOGRAD_PLANES * TN_WINOGRAD_PLANES]) {
+    for (int r = 0; r < f->sums; r++)
+        for (int s = 0; s < f->sums; s++)
+            for (int i = 0, cols = wino_planes_of(f, s); i < wino_planes_of(f, r) * cols; i++)
+                order[(f->first[r] + i / cols) * f->planes + f->first[s] + i % cols] =
+                    (unsigned char)(wino_first_of(f, r, s) + i);
+}
 
-/* Planes of sum s of one dimension: 1 or 2. */
-static int planes_of(const wino_form *f, int s) { return f->first[s + 1] - f->first[s]; }
+ptrdiff_t *tn_winograd_taps_of(int64_t icb, void *taps, int rows, int cols) {
+    static const int before[2][2] = {{0, 1}, {3, 5}};
+    return (ptrdiff_t *)taps + before[rows - 1][cols - 1] * icb;
+}
 
-/* Where the planes of sum (r, s) begin in the order of U. */
-static int64_t first_of(const wino_form *f, int r, int s) {
-    return (int64_t)f->first[r] * f->planes + (int64_t)planes_of(f, r) * f->first[s];
+void tn_winograd_fill_taps(const wino_form *f, int64_t icb, int64_t v_step, int64_t block_step, void *taps) {
+    for (int rows = 1; rows <= f->stride; rows++) {
+        for (int cols = 1; cols <= f->stride; cols++) {
+            ptrdiff_t *tap = tn_winograd_taps_of(icb, taps, rows, cols);
+            for (int i = 0; i < rows * cols; i++)
+                for (int64_t cb = 0; cb < icb; cb++)
+                    *tap++ = (i / cols * f->planes + i % cols) * v_step + cb * block_step;
+        }
+    }
 }
 
 typedef struct wino_plan {
     const tn_kernels *k;
     const tn_conv *c;
-    const wino_form *f;
-    int64_t th, tw, tiles, block, blocks, icb, panels, group, groups;
+    wino_grid g;
+    int64_t block, blocks, icb, panels, group, groups;
     int64_t v_step, m_step; /* from plane to plane, from sum to sum, in floats */
     size_t v_floats, m_floats, tap_floats;
     bool many;
 } wino_plan;
 
 static wino_plan make_plan(const tn_kernels *k, const tn_conv *c, const wino_form *f) {
-    wino_plan p = {.k = k, .c = c, .f = f};
+    wino_plan p = {.k = k, .c = c, .g = wino_grid_of(f, c)};
     int64_t planes = (int64_t)f->planes * f->planes, sums = (int64_t)f->sums * f->sums, b = k->width;
-    p.th = tn_ceil_div(c->oh, f->m);
-    p.tw = tn_ceil_div(c->ow, f->m);
-    p.tiles = c->n * p.th * p.tw;
-    p.block = p.tiles <= WHOLE_TILES ? TN_MAX(p.tiles, 1) : BLOCK_TILES / k->tile_m * k->tile_m;
-    p.blocks = tn_ceil_div(p.tiles, p.block);
+    p.block = p.g.tiles <= WHOLE_TILES ? TN_MAX(p.g.tiles, 1) : BLOCK_TILES / k->tile_m * k->tile_m;
+    p.blocks = tn_ceil_div(p.g.tiles, p.block);
     p.icb = tn_ceil_div(c->ic, b);
     p.panels = tn_ceil_div(c->oc, 2 * b);
     /* Too few channels to be shared: blocks of one tile of rows. */
     bool narrow = p.panels < FEW_PANELS && p.blocks < MANY_BLOCKS;
     if (narrow) {
-        p.blocks = tn_ceil_div(p.tiles, k->tile_m);
-        if (p.blocks == 1 && p.tiles >= 8) p.blocks = 2;
-        p.block = tn_ceil_div(p.tiles, TN_MAX(p.blocks, 1));
-        p.blocks = tn_ceil_div(p.tiles, TN_MAX(p.block, 1));
+        p.blocks = tn_ceil_div(p.g.tiles, k->tile_m);
+        if (p.blocks == 1 && p.g.tiles >= 8) p.blocks = 2;
+        p.block = tn_ceil_div(p.g.tiles, TN_MAX(p.blocks, 1));
+        p.blocks = tn_ceil_div(p.g.tiles, TN_MAX(p.block, 1));
     }
     p.many = p.blocks >= MANY_BLOCKS || narrow;
     p.group = 1;
@@ -86,27 +94,8 @@ static wino_plan make_plan(const tn_kernels *k, const tn_conv *c, const wino_for
     p.m_step = p.group * 2 * p.block * b + 16;
     p.v_floats = (size_t)(p.v_step * planes);
     p.m_floats = (size_t)(p.m_step * sums);
-    int64_t taps = f->stride == 1 ? p.icb : 9 * p.icb;
-    p.tap_floats = (size_t)tn_round_up(taps * (int64_t)(sizeof(ptrdiff_t) / sizeof(float)), 16);
+    p.tap_floats = (size_t)tn_round_up(wino_taps(f, p.icb) * (int64_t)(sizeof(ptrdiff_t) / sizeof(float)), 16);
     return p;
-}
-
-/* The offsets of the blocks of `rows` x `cols` planes (1 or 2) from the first, in V. */
-static ptrdiff_t *taps_of(const wino_plan *p, void *taps, int rows, int cols) {
-    static const int before[2][2] = {{0, 1}, {3, 5}};
-    return (ptrdiff_t *)taps + before[rows - 1][cols - 1] * p->icb;
-}
-
-static void fill_taps(const wino_plan *p, void *taps) {
-    int most = p->f->stride;
-    for (int rows = 1; rows <= most; rows++) {
-        for (int cols = 1; cols <= most; cols++) {
-            ptrdiff_t *tap = taps_of(p, taps, rows, cols);
-            for (int i = 0; i < rows * cols; i++)
-                for (int64_t cb = 0; cb < p->icb; cb++)
-                    *tap++ = (i / cols * p->f->planes + i % cols) * p->v_step + cb * p->block * p->k->width;
-        }
-    }
 }
 
 /* ---- choice
@@ -136,11 +125,7 @@ static bool wino_takes(const tn_kernels *k, const tn_conv *c, const wino_form *f
 static void wino_pack(const tn_kernels *k, const tn_conv *c, const float *w, float *dst, const wino_form *f) {
     unsigned char order[TN_WINOGRAD_PLANES * TN_WINOGRAD_PLANES];
     int64_t planes = (int64_t)f->planes * f->planes, b = k->width;
-    for (int r = 0; r < f->sums; r++)
-        for (int s = 0; s < f->sums; s++)
-            for (int i = 0, cols = planes_of(f, s); i < planes_of(f, r) * cols; i++)
-                order[(f->first[r] + i / cols) * f->planes + f->first[s] + i % cols] =
-                    (unsigned char)(first_of(f, r, s) + i);
+    tn_winograd_order(f, order);
     float block[9 * 16];
     for (int64_t o = 0; o < c->oc; o += 2 * b) {
         int64_t width = c->oc - o > b ? 2 * b : b;
@@ -171,33 +156,16 @@ typedef struct wino_job {
     int64_t tile0, count; /* the block in work when blocks follow each other */
 } wino_job;
 
-/* A tile: its sample, and its first output row and column. */
-typedef struct wino_at {
-    int64_t n, oy, ox;
-} wino_at;
-
-static wino_at locate(const wino_plan *p, int64_t t) {
-    return (wino_at){t / p->tw / p->th, t / p->tw % p->th * p->f->m, t % p->tw * p->f->m};
-}
-
-static void step(const wino_plan *p, wino_at *at) {
-    if ((at->ox += p->f->m) < p->tw * p->f->m) return;
-    at->ox = 0;
-    if ((at->oy += p->f->m) < p->th * p->f->m) return;
-    at->oy = 0;
-    at->n++;
-}
-
 /* Tiles [t0, t0 + count), input blocks [b0, b1) into v. Neighbours follow each other, so that memory is read in
  * order. */
 static void transform_input(const wino_job *j, int64_t t0, int64_t count, int64_t b0, int64_t b1, float *v) {
     const wino_plan *p = &j->p;
     const tn_conv *c = p->c;
-    int64_t b = p->k->width, e = tn_winograd_inputs(p->f->m, p->f->stride);
+    int64_t b = p->k->width, e = tn_winograd_inputs(p->g.f->m, p->g.f->stride);
     tn_winograd_tile tile = {.x_row = c->iw * b, .step = p->v_step};
     for (int64_t cb = b0; cb < b1; cb++) {
-        wino_at at = locate(p, t0);
-        for (int64_t t = 0; t < count; t++, step(p, &at)) {
+        wino_at at = wino_locate(&p->g, t0);
+        for (int64_t t = 0; t < count; t++, wino_step(&p->g, &at, 1)) {
             int64_t iy = at.oy * c->sh - c->pad_top, ix = at.ox * c->sw - c->pad_left;
             tile.y1 = (int)TN_MAX(TN_MIN(c->ih - iy, e), 0);
             tile.x1 = (int)TN_MAX(TN_MIN(c->iw - ix, e), 0);
@@ -205,7 +173,7 @@ static void transform_input(const wino_job *j, int64_t t0, int64_t count, int64_
             tile.x0 = (int)TN_MIN(TN_MAX(-ix, 0), e);
             tile.x = j->x + ((at.n * p->icb + cb) * c->ih * c->iw + iy * c->iw + ix) * b;
             tile.v = v + (cb * p->block + t) * b;
-            p->k->winograd_input_f32(&tile, p->f->kind);
+            p->k->winograd_input_f32(&tile, p->g.f->kind);
         }
     }
 }
@@ -213,18 +181,19 @@ static void transform_input(const wino_job *j, int64_t t0, int64_t count, int64_
 /* One panel of sum (r, s), for `count` tiles, from v. */
 static void multiply(const wino_job *j, int64_t count, int r, int s, int64_t panel, const float *v, float *products) {
     const wino_plan *p = &j->p;
-    const wino_form *f = p->f;
+    const wino_form *f = p->g.f;
     const tn_conv *c = p->c;
     int64_t b = p->k->width, o = panel * 2 * b, width = c->oc - o > b ? 2 * b : b, last = c->ic % b;
-    int rows = planes_of(f, r), cols = planes_of(f, s);
-    tn_tile t = {.tap = taps_of(p, j->taps, rows, cols), .taps = rows * cols * (c->ic / b), .lanes = b};
+    int rows = wino_planes_of(f, r), cols = wino_planes_of(f, s);
+    tn_tile t = {
+        .tap = tn_winograd_taps_of(p->icb, j->taps, rows, cols), .taps = rows * cols * (c->ic / b), .lanes = b};
     t.last_taps = last ? 1 : 0;
     t.last_lanes = last;
     t.y_pixel = b;
     t.y_vec = p->block * b;
     t.valid = b;
     tn_act_clamp(NULL, &t.lo, &t.hi);
-    t.w = j->w + (o * f->planes * f->planes + first_of(f, r, s) * width) * c->ic;
+    t.w = j->w + (o * f->planes * f->planes + wino_first_of(f, r, s) * width) * c->ic;
     v += (f->first[r] * f->planes + f->first[s]) * p->v_step;
     int64_t pieces = tn_ceil_div(count, p->k->tile_m);
     for (int64_t i = 0; i < pieces; i++) {
@@ -251,16 +220,16 @@ static void transform_output(const wino_job *j, int64_t t0, int64_t count, int64
         tile.lanes = TN_MIN(c->oc - cb * b, b);
         tile.bias = bias;
         if (j->bias) memcpy(bias, j->bias + cb * b, (size_t)tile.lanes * sizeof(float));
-        wino_at place = locate(p, t0);
+        wino_at place = wino_locate(&p->g, t0);
         int64_t run = 0; /* columns of this row of tiles so far */
-        for (int64_t t = 0; t < count; t++, step(p, &place)) {
+        for (int64_t t = 0; t < count; t++, wino_step(&p->g, &place, 1)) {
             int64_t at = (((place.n * ocb + cb) * c->oh + place.oy) * c->ow + place.ox) * b;
-            tile.rows = (int)TN_MIN(p->f->m, c->oh - place.oy);
-            tile.cols = (int)TN_MIN(p->f->m, c->ow - place.ox);
+            tile.rows = (int)TN_MIN(p->g.f->m, c->oh - place.oy);
+            tile.cols = (int)TN_MIN(p->g.f->m, c->ow - place.ox);
             tile.y = j->y + at;
             tile.residual = j->residual ? j->residual + at : NULL;
             tile.v = products + ((cb - panel * 2) * p->block + t) * b;
-            p->k->winograd_output_f32(&tile, p->f->kind);
+            p->k->winograd_output_f32(&tile, p->g.f->kind);
             run += tile.cols;
             if (t < count - 1 && place.ox + tile.cols < c->ow) continue;
             for (int r = 0; r < tile.rows; r++)
@@ -274,10 +243,10 @@ static void transform_output(const wino_job *j, int64_t t0, int64_t count, int64
 static void run_group(const wino_job *j, int64_t t0, int64_t count, int64_t group, const float *v, float *products) {
     const wino_plan *p = &j->p;
     int64_t begin = group * p->group, end = TN_MIN(begin + p->group, p->panels), panel = 2 * p->block * p->k->width;
-    for (int r = 0; r < p->f->sums; r++)
-        for (int s = 0; s < p->f->sums; s++)
+    for (int r = 0; r < p->g.f->sums; r++)
+        for (int s = 0; s < p->g.f->sums; s++)
             for (int64_t i = begin; i < end; i++)
-                multiply(j, count, r, s, i, v, products + (r * p->f->sums + s) * p->m_step + (i - begin) * panel);
+                multiply(j, count, r, s, i, v, products + (r * p->g.f->sums + s) * p->m_step + (i - begin) * panel);
     for (int64_t i = begin; i < end; i++) transform_output(j, t0, count, i, products + (i - begin) * panel);
 }
 
@@ -286,7 +255,7 @@ static void block_task(void *context, int64_t begin, int64_t end, int worker) {
     const wino_plan *p = &j->p;
     float *v = j->v + (size_t)worker * p->v_floats, *products = j->products + (size_t)worker * p->m_floats;
     for (int64_t block = begin; block < end; block++) {
-        int64_t t0 = block * p->block, count = TN_MIN(p->block, p->tiles - t0);
+        int64_t t0 = block * p->block, count = TN_MIN(p->block, p->g.tiles - t0);
         transform_input(j, t0, count, 0, p->icb, v);
         for (int64_t group = 0; group < p->groups; group++) run_group(j, t0, count, group, v, products);
     }
@@ -314,45 +283,47 @@ static void wino_run(const tn_kernels *k, const tn_conv *c, const wino_form *f, 
                      const float *bias, const float *residual, float *y, void *workspace, int threads) {
     wino_job j = {.p = make_plan(k, c, f), .x = x, .w = packed, .bias = bias, .y = y, .taps = workspace};
     const wino_plan *p = &j.p;
-    if (p->tiles == 0) return;
+    if (p->g.tiles == 0) return;
     j.residual = c->residual ? residual : NULL;
     j.v = (float *)workspace + p->tap_floats;
     j.products = j.v + p->v_floats * (p->many ? (size_t)TN_MAX(threads, 1) : 1);
-    fill_taps(p, workspace);
+    tn_winograd_fill_taps(p->g.f, p->icb, p->v_step, p->block * p->k->width, workspace);
     if (p->many) {
         tn_parallel_for(threads, p->blocks, block_task, &j);
         return;
     }
     for (int64_t block = 0; block < p->blocks; block++) {
         j.tile0 = block * p->block;
-        j.count = TN_MIN(p->block, p->tiles - j.tile0);
+        j.count = TN_MIN(p->block, p->g.tiles - j.tile0);
         tn_parallel_for(threads, p->icb, input_task, &j);
         tn_parallel_for(threads, p->groups, group_task, &j);
     }
 }
 
-#define WINOGRAD_METHOD(m)                                                                                             \
-    static bool takes_##m(const tn_kernels *k, const tn_conv *c) { return wino_takes(k, c, &form_##m); }               \
+#define WINOGRAD_METHOD(m, kind)                                                                                       \
+    static bool takes_##m(const tn_kernels *k, const tn_conv *c) {                                                     \
+        return wino_takes(k, c, &tn_winograd_forms[kind]);                                                             \
+    }                                                                                                                  \
     static double cost_##m(const tn_kernels *k, const tn_conv *c) {                                                    \
         (void)k;                                                                                                       \
-        return wino_cost(c, &form_##m);                                                                                \
+        return wino_cost(c, &tn_winograd_forms[kind]);                                                                 \
     }                                                                                                                  \
     static size_t packed_bytes_##m(const tn_kernels *k, const tn_conv *c) {                                            \
-        return wino_packed_bytes(k, c, &form_##m);                                                                     \
+        return wino_packed_bytes(k, c, &tn_winograd_forms[kind]);                                                      \
     }                                                                                                                  \
     static void pack_##m(const tn_kernels *k, const tn_conv *c, const float *w, float *dst) {                          \
-        wino_pack(k, c, w, dst, &form_##m);                                                                            \
+        wino_pack(k, c, w, dst, &tn_winograd_forms[kind]);                                                             \
     }                                                                                                                  \
     static size_t workspace_##m(const tn_kernels *k, const tn_conv *c, int threads) {                                  \
-        return wino_workspace(k, c, &form_##m, threads);                                                               \
+        return wino_workspace(k, c, &tn_winograd_forms[kind], threads);                                                \
     }                                                                                                                  \
     static void run_##m(const tn_kernels *k, const tn_conv *c, const float *x, const float *packed, const float *bias, \
                         const float *residual, float *y, void *workspace, int threads) {                               \
-        wino_run(k, c, &form_##m, x, packed, bias, residual, y, workspace, threads);                                   \
+        wino_run(k, c, &tn_winograd_forms[kind], x, packed, bias, residual, y, workspace, threads);                    \
     }                                                                                                                  \
     const tn_conv_method tn_conv_winograd##m = {takes_##m, cost_##m,      packed_bytes_##m,                            \
                                                 pack_##m,  workspace_##m, run_##m};
-WINOGRAD_METHOD(2)
-WINOGRAD_METHOD(4)
-WINOGRAD_METHOD(2s2)
-WINOGRAD_METHOD(4s2)
+WINOGRAD_METHOD(2, TN_WINOGRAD_2)
+WINOGRAD_METHOD(4, TN_WINOGRAD_4)
+WINOGRAD_METHOD(2s2, TN_WINOGRAD_2S2)
+WINOGRAD_METHOD(4s2, TN_WINOGRAD_4S2)

@@ -39,7 +39,8 @@ static problem make(const tn_conv *c) {
     float *x = malloc(n * sizeof(float) + 1);
     for (size_t i = 0; i < n; i++) x[i] = tn_bf16_to_f32(tn_f32_to_bf16(p.x[i]));
     tn_ref_conv(c, x, p.w, p.sum, p.mag);
-    if (c->kh == 3 && c->kw == 3 && c->groups == 1) tn_ref_winograd_mag(c, 2, x, p.w, p.wino);
+    if (c->kh == 3 && c->kw == 3 && c->groups == 1 && c->sh == c->sw && c->sh < 3)
+        tn_ref_winograd_mag(c, 2, x, p.w, p.wino);
     free(x);
     return p;
 }
@@ -100,7 +101,9 @@ static void check(tn_bf16_isa isa, tn_bf16_algo algo, const problem *p, const ck
     int b = tn_conv_block(tn_bf16_tier(isa));
     int64_t hw = c->oh * c->ow;
     bool wino = algo == TN_BF16_WINOGRAD;
-    double chain = (double)(wino ? c->ic : c->ic / c->groups * c->kh * c->kw), terms = 2 * chain + (wino ? 24 : 4);
+    int64_t planes = c->sh == 2 ? 4 : 1; /* of one of Winograd's sums, at most */
+    double chain = (double)(wino ? c->ic * planes : c->ic / c->groups * c->kh * c->kw);
+    double terms = 2 * chain + (wino ? 24 : 4);
     for (int64_t i = 0; i < c->n * c->oc; i++) {
         for (int64_t j = 0; j < hw; j++) {
             size_t at = (size_t)(i * hw + j);
@@ -237,21 +240,31 @@ static void groups(void **state) {
 }
 
 /* Maps with all remainders of tiles, paddings of all kinds, one block and many. */
-static void winograd(void **state) {
-    (void)state;
+static void winograd_shapes(int stride, int unit) {
     int seen = 0;
     for (int i = 0; i < 24; i++) {
-        tn_conv c = {.n = ck_int(1, 2), .groups = 1, .ic = ck_int(30, 70), .oc = ck_int(30, 70), .kh = 3, .kw = 3};
-        c.sh = c.sw = c.dh = c.dw = 1;
+        tn_conv c = {.n = ck_int(1, 2), .groups = 1, .oc = ck_int(30, 70), .kh = 3, .kw = 3, .dh = 1, .dw = 1};
+        c.ic = ck_int(30, 70) / unit * unit + (unit > 1 ? unit : 0);
+        c.sh = c.sw = stride;
         c.pad_top = ck_int(0, 2), c.pad_left = ck_int(0, 2);
-        c.ih = ck_int(5, 17), c.iw = ck_int(5, 19);
-        if (i % 10 == 0) c.n = 1, c.ic = 33, c.oc = 49, c.ih = 40, c.iw = 45;
+        c.ih = ck_int(3 + 2 * stride, 3 + 14 * stride), c.iw = ck_int(3 + 2 * stride, 3 + 16 * stride);
+        if (i % 10 == 0) c.n = 1, c.ic = unit > 1 ? 48 : 33, c.oc = 49, c.ih = 40 * stride, c.iw = 45 * stride;
         set_output(&c, ck_int(0, 2), ck_int(0, 2));
         c.residual = ck_int(0, 1);
         c.act = acts[ck_int(0, TN_COUNT(acts) - 1)];
         seen += one(&c) == 2;
     }
     assert_true(seen >= 5);
+}
+
+static void winograd(void **state) {
+    (void)state;
+    winograd_shapes(1, 1);
+}
+
+static void winograd_stride_2(void **state) {
+    (void)state;
+    winograd_shapes(2, 16);
 }
 
 #define SHAPE(IC, IH, OC, OH, G, K, S, P)                                                                           \
@@ -338,9 +351,10 @@ static void refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(random_shapes), cmocka_unit_test(pointwise), cmocka_unit_test(first_layers),
-        cmocka_unit_test(groups),        cmocka_unit_test(winograd),  cmocka_unit_test(larger),
-        cmocka_unit_test(not_finite),    cmocka_unit_test(layout),    cmocka_unit_test(refused),
+        cmocka_unit_test(random_shapes), cmocka_unit_test(pointwise),  cmocka_unit_test(first_layers),
+        cmocka_unit_test(groups),        cmocka_unit_test(winograd),   cmocka_unit_test(winograd_stride_2),
+        cmocka_unit_test(larger),        cmocka_unit_test(not_finite), cmocka_unit_test(layout),
+        cmocka_unit_test(refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,6 +36,17 @@ TN_INLINE void vh_store(uint16_t *p, vf v) {
     vf_store(t, v);
     for (int i = 0; i < VEC_W; i++) p[i] = tn_f32_to_bf16(t[i]);
 }
+TN_INLINE void vh_store_2(uint16_t *p, vf a, vf b) {
+    vh_store(p, a);
+    vh_store(p + VEC_W, b);
+}
 TN_INLINE vf vh_reciprocal(vf x) { return vf_div(vf_set(1.0f), x); }
+TN_INLINE vf vh_bound(vf z) { return vf_min(vf_set(128.5f), vf_max(vf_set(-125.0f), z)); }
+TN_INLINE vf vh_floor(vf z) {
+    vf n = vf_round(vh_bound(z));
+    return vf_sub(n, vf_sel(vf_lt(vh_bound(z), n), vf_set(1.0f), vf_zero()));
+}
+TN_INLINE vf vh_fraction(vf z) { return vf_sub(vh_bound(z), vh_floor(z)); }
+TN_INLINE vf vh_scale(vf p, vf z) { return vf_scale(p, vh_floor(z)); }
 
 #endif

@@ -32,24 +32,31 @@ TN_INLINE void bf16_tile_sum(const tn_bf16_tile *a, const int m, const int nv, v
 /* What convolutions need: one vector of all m pixels, rounded. sums: its first; all are nv vectors apart. */
 TN_INLINE void bf16_tile_round(const tn_bf16_tile *a, const float *sums, int m, int nv, int j, const bool residual,
                                const bool silu) {
-    const vf lo = vf_set(a->lo), hi = vf_set(a->hi), alpha = vf_set(a->alpha);
+    const vf lo = vf_set(a->lo), hi = vf_set(a->hi), scale = bf16_silu_scale(a->alpha);
     const vf bias = a->bias ? vf_load(a->bias + j * VEC_W) : vf_zero();
-    const int64_t step = a->y_pixel;
     const uint16_t *z = residual ? a->residual + j * a->y_vec : NULL;
     uint16_t *y = a->y + j * a->y_vec;
-    for (int i = 0; i < m; i++, sums += nv * VEC_W, y += step) {
-        vf v = vf_add(vf_load(sums), bias);
+    int i = 0;
+    for (; i < m - 1; i += 2, sums += 2 * nv * VEC_W, y += 2 * VEC_W) {
+        vf v0 = vf_add(vf_load(sums), bias), v1 = vf_add(vf_load(sums + nv * VEC_W), bias);
         if (residual) {
-            v = vf_add(v, vh_load(z));
-            z += step;
+            v0 = vf_add(v0, vh_load(z + i * VEC_W));
+            v1 = vf_add(v1, vh_load(z + (i + 1) * VEC_W));
         }
-        vh_store(y, silu ? bf16_silu(v, alpha) : vf_min(hi, vf_max(lo, v)));
+        v0 = silu ? bf16_silu(v0, scale) : vf_min(hi, vf_max(lo, v0));
+        v1 = silu ? bf16_silu(v1, scale) : vf_min(hi, vf_max(lo, v1));
+        vh_store_2(y, v0, v1);
+    }
+    if (i < m) {
+        vf v = vf_add(vf_load(sums), bias);
+        if (residual) v = vf_add(v, vh_load(z + i * VEC_W));
+        vh_store(y, silu ? bf16_silu(v, scale) : vf_min(hi, vf_max(lo, v)));
     }
 }
 
 /* Everything, one vector likewise, of which `n` lanes exist. */
 TN_INLINE void bf16_tile_any(const tn_bf16_tile *a, const float *sums, int m, int nv, int j, int64_t n) {
-    const vf lo = vf_set(a->lo), hi = vf_set(a->hi), alpha = vf_set(a->alpha);
+    const vf lo = vf_set(a->lo), hi = vf_set(a->hi), scale = bf16_silu_scale(a->alpha);
     const vf bias = a->bias ? vf_load_n(a->bias + j * VEC_W, n) : vf_zero();
     for (int i = 0; i < m; i++, sums += nv * VEC_W) {
         const ptrdiff_t at = i * a->y_pixel + j * a->y_vec;
@@ -59,7 +66,7 @@ TN_INLINE void bf16_tile_any(const tn_bf16_tile *a, const float *sums, int m, in
         v = vf_add(v, bias);
         if (a->bias_m) v = vf_add(v, vf_set(a->bias_m[i]));
         if (a->residual) v = vf_add(v, vh_load(a->residual + at));
-        if (a->silu) v = bf16_silu(v, alpha);
+        if (a->silu) v = bf16_silu(v, scale);
         v = vf_min(hi, vf_max(lo, v));
         if (y32)
             vf_store_n(y32, v, n);
@@ -72,7 +79,7 @@ TN_INLINE void bf16_tile_any(const tn_bf16_tile *a, const float *sums, int m, in
 static __attribute__((noinline)) void bf16_tile_end(const tn_bf16_tile *a, const float *sums, int m, int nv) {
     for (int j = 0; j < nv; j++, sums += VEC_W) {
         const int64_t n = j == nv - 1 ? a->valid : VEC_W;
-        if (n < VEC_W || a->y32 || a->bias_m || (a->residual && a->silu))
+        if (n < VEC_W || a->y32 || a->bias_m || a->y_pixel != VEC_W || (a->residual && a->silu))
             bf16_tile_any(a, sums, m, nv, j, n);
         else if (a->residual)
             bf16_tile_round(a, sums, m, nv, j, true, false);

@@ -37,6 +37,13 @@ TN_INLINE void vh_store(uint16_t *p, vf v) {
     __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(r), _mm256_extracti128_si256(r, 1));
     _mm_storeu_si128((__m128i *)p, packed);
 }
+TN_INLINE void vh_store_2(uint16_t *p, vf a, vf b) {
+    vh_store(p, a);
+    vh_store(p + VEC_W, b);
+}
 TN_INLINE vf vh_reciprocal(vf x) { return vf_div(vf_set(1.0f), x); }
+TN_INLINE vf vh_bound(vf z) { return vf_min(vf_set(128.5f), vf_max(vf_set(-125.0f), z)); }
+TN_INLINE vf vh_fraction(vf z) { return vf_sub(vh_bound(z), _mm256_floor_ps(vh_bound(z))); }
+TN_INLINE vf vh_scale(vf p, vf z) { return vf_scale(p, _mm256_floor_ps(vh_bound(z))); }
 
 #endif

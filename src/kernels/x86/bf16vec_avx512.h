@@ -36,6 +36,12 @@ TN_INLINE void vh_store(uint16_t *p, vf v) {
     r = _mm512_mask_mov_epi32(r, vf_isnan(v), quiet);
     _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16(r));
 }
+TN_INLINE void vh_store_2(uint16_t *p, vf a, vf b) {
+    vh_store(p, a);
+    vh_store(p + VEC_W, b);
+}
 TN_INLINE vf vh_reciprocal(vf x) { return _mm512_rcp14_ps(x); }
+TN_INLINE vf vh_fraction(vf z) { return _mm512_reduce_ps(z, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+TN_INLINE vf vh_scale(vf p, vf z) { return _mm512_scalef_ps(p, z); }
 
 #endif

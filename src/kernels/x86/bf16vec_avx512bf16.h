@@ -32,6 +32,9 @@ TN_INLINE vf vh_load(const uint16_t *p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(v, 16));
 }
 TN_INLINE void vh_store(uint16_t *p, vf v) { _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(v)); }
+TN_INLINE void vh_store_2(uint16_t *p, vf a, vf b) { _mm512_storeu_si512(p, (__m512i)_mm512_cvtne2ps_pbh(b, a)); }
 TN_INLINE vf vh_reciprocal(vf x) { return _mm512_rcp14_ps(x); }
+TN_INLINE vf vh_fraction(vf z) { return _mm512_reduce_ps(z, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+TN_INLINE vf vh_scale(vf p, vf z) { return _mm512_scalef_ps(p, z); }
 
 #endif
