@@ -20,19 +20,42 @@ TN_INLINE vf vsigmoid(vf x) {
     return vf_div(top, vf_add(e, vf_set(1.0f)));
 }
 
-/* x / (1 + exp(-u)), u = alpha x. With e = exp(-|u|) nothing overflows: the numerator is x for u >= 0, else x e. One
- * Horner chain instead of expm1_core: one instruction less, and the error of exp still below 2 ULP. */
-TN_INLINE vf vsilu(vf x, vf u) {
-    vf n, r = exp_reduce(vf_max(vf_set(EXP_MIN), vf_copysign(u, vf_set(-1.0f))), &n);
-    vf p = vf_set(1.395297004e-03f);
-    p = vf_fma(p, r, vf_set(8.370321244e-03f));
-    p = vf_fma(p, r, vf_set(4.166616872e-02f));
-    p = vf_fma(p, r, vf_set(1.666650623e-01f));
-    p = vf_fma(p, r, vf_set(0.5f));
+#ifdef POW2_STEPS
+/* exp(-u) = 2^n exp(-r), n = -u log2 e rounded to a multiple of 1 / POW2_STEPS: 2^n from a table in registers, exp(-r)
+ * by a minimax polynomial, whose degree is as low as the table is fine. Adding POW2_MAGIC rounds and leaves n *
+ * POW2_STEPS in the lower bits. Infinite below -88.72; log 2 as one float is off by 3e-9 of itself, so |u| / 20 ULP of
+ * the result. */
+#define POW2_MAGIC (12582912.0f / POW2_STEPS)
+TN_INLINE vf vexp_minus(vf u) {
+#if POW2_STEPS == 32
+    /* The polynomial is c ((r - a)^2 + b), within 0.9 eps; c is in the table. */
+    static const int32_t table[32] = {
+        0x3effff85, 0x3efecd48, 0x3efdaa83, 0x3efc97cd, 0x3efb957f, 0x3efaa3f5, 0x3ef9c38d, 0x3ef8f4a8,
+        0x3ef837a7, 0x3ef78cef, 0x3ef6f4e6, 0x3ef66ff5, 0x3ef5fe87, 0x3ef5a109, 0x3ef557eb, 0x3ef523a0,
+        0x3ef5049c, 0x3ef4fb56, 0x3ef50848, 0x3ef52bf0, 0x3ef566cb, 0x3ef5b95c, 0x3ef62429, 0x3ef6a7b8,
+        0x3ef74495, 0x3ef7fb4d, 0x3ef8cc72, 0x3ef9b898, 0x3efac056, 0x3efbe446, 0x3efd2507, 0x3efe833a};
+#else
+    static const int32_t table[8] = {0x3f800000, 0x3f7b95c2, 0x3f7837f0, 0x3f75fed7,
+                                     0x3f7504f3, 0x3f75672a, 0x3f7744fd, 0x3f7ac0c7};
+#endif
+    u = vf_min(vf_set(87.0f), vf_max(vf_set(-88.724f), u));
+    vf m = vf_fma(u, vf_set(-LOG2_E), vf_set(POW2_MAGIC));
+    vf r = vf_fma(vf_sub(m, vf_set(POW2_MAGIC)), vf_set(0.693147181f), u);
+#if POW2_STEPS == 32
+    vf d = vf_sub(r, vf_set(1.00002208f)), p = vf_fma(d, d, vf_set(0.999970559f));
+#else
+    vf p = vf_fma(r, vf_set(-0.166650965f), vf_set(0.500078502f));
+    p = vf_fma(p, r, vf_set(-1.0f));
     p = vf_fma(p, r, vf_set(1.0f));
-    vf e = vf_scale(vf_fma(p, r, vf_set(1.0f)), n);
-    return vf_div(vf_sel(vf_lt(u, vf_zero()), vf_mul(x, e), x), vf_add(e, vf_set(1.0f)));
+#endif
+    return vf_mul(vf_pow2(table, m), p);
 }
+
+/* u = alpha x. Where exp(-u) is infinite the result is 0: it would be below 3e-37. */
+TN_INLINE vf vsilu(vf x, vf u) { return vf_div(x, vf_add(vexp_minus(u), vf_set(1.0f))); }
+#else
+TN_INLINE vf vsilu(vf x, vf u) { return vf_mul(x, vsigmoid(u)); }
+#endif
 
 /* tanh |x| = q / (q + 2), q = exp(2 |x|) - 1; 1 in float from 9.02 on. */
 TN_INLINE vf vtanh(vf x) {

@@ -18,6 +18,8 @@
  *   vl, vl_load     a vector of VEC_W 32-bit integers
  *   vf_pick(acc, v, lane)  lane i becomes v[lane[i]] where that is not negative, and stays acc[i] elsewhere
  *   vf_scale(p, n)  p * 2^n, n integral in [-150, 128], with one rounding at the end
+ *   vf_pow2(t, m)   t[i] * 2^(k / POW2_STEPS) of the integer k that stands in the lower bits of m, i = k mod
+ * POW2_STEPS, where t[i] holds the bits of a float less i << (23 - log2 POW2_STEPS); where POW2_STEPS is defined
  *   vf_exponent(x)  floor(log2 x) of a positive normal x */
 #ifndef TN_KERNELS_VEC_H
 #define TN_KERNELS_VEC_H

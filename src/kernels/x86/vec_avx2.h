@@ -50,6 +50,12 @@ TN_INLINE vf vf_scale(vf p, vf n) {
     __m256 s2 = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, bias), 23));
     return _mm256_mul_ps(_mm256_mul_ps(p, s1), s2);
 }
+#define POW2_STEPS 8
+TN_INLINE vf vf_pow2(const int32_t *t, vf m) {
+    __m256i k = _mm256_castps_si256(m);
+    __m256i v = _mm256_permutevar8x32_epi32(_mm256_loadu_si256((const __m256i *)t), k);
+    return _mm256_castsi256_ps(_mm256_add_epi32(v, _mm256_slli_epi32(k, 20)));
+}
 TN_INLINE vf vf_exponent(vf a) {
     return _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_srli_epi32(_mm256_castps_si256(a), 23), _mm256_set1_epi32(127)));
 }

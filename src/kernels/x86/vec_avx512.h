@@ -45,6 +45,12 @@ TN_INLINE vm vf_isnan(vf a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
 TN_INLINE vf vf_sel(vm m, vf yes, vf no) { return _mm512_mask_blend_ps(m, no, yes); }
 TN_INLINE vf vf_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 TN_INLINE vf vf_scale(vf p, vf n) { return _mm512_scalef_ps(p, n); }
+#define POW2_STEPS 32
+TN_INLINE vf vf_pow2(const int32_t *t, vf m) {
+    __m512i k = _mm512_castps_si512(m);
+    __m512i v = _mm512_permutex2var_epi32(_mm512_loadu_si512(t), k, _mm512_loadu_si512(t + 16));
+    return _mm512_castsi512_ps(_mm512_add_epi32(v, _mm512_slli_epi32(k, 18)));
+}
 TN_INLINE vf vf_exponent(vf a) { return _mm512_getexp_ps(a); }
 TN_INLINE vf vf_pair(vf a, vf b) { return _mm512_mask_blend_ps(0xff00, a, b); }
 TN_INLINE vf vf_twice(vf a) { return _mm512_shuffle_f32x4(a, a, 0x44); }
