@@ -230,6 +230,44 @@ static void test_mean_over_the_map(void **state) {
     }
 }
 
+/* A mean over windows, or over all (5), goes before a 1x1 convolution, unless it has padding (1), unfinished windows
+ * (2) or steps of 1 (3), or the convolution's result is read elsewhere as well (4), or its kernel is larger (6). */
+static void test_mean_before_conv(void **state) {
+    (void)state;
+    for (int c = 0; c < 7; c++) {
+        bool moves = c == 0 || c == 5, global = c == 5;
+        mb b;
+        mb_begin(&b, 13);
+        mb_input(&b, "x", TERN_FLOAT, 4, DIMS(2, 24, 9, 11));
+        add_conv(&b, "x", "c", 24, 20, c == 6 ? 3 : 1, 1);
+        add_batchnorm(&b, "c", "n", 20);
+        tn_node *pool = mb_node(&b, global ? "GlobalAveragePool" : "AveragePool", "n", c == 4 ? "p" : "y");
+        if (!global) {
+            mb_ints(pool, "kernel_shape", 2, DIMS(2, 3));
+            mb_ints(pool, "strides", 2, c == 3 ? DIMS(1, 1) : DIMS(2, 2));
+            if (c == 1) mb_ints(pool, "pads", 4, DIMS(0, 1, 0, 1));
+            if (c == 2) mb_int(pool, "ceil_mode", 1);
+        }
+        if (c == 4) {
+            mb_node(&b, "GlobalAveragePool", "n", "g");
+            mb_node(&b, "Add", "p g", "y");
+        }
+        mb_output(&b, "y");
+        tern_model *m = mb_end(&b);
+        tern_session *s = check_equal(m, 4, DIMS(2, 24, 9, 11), 24 * 9 + 99, 3);
+        const tn_graph *g = s->model->graph;
+        int conv = -1, mean = -1;
+        for (int i = 0; i < g->n_nodes; i++) {
+            if (strcmp(g->nodes[i]->op_type, "Conv") == 0) conv = i;
+            if (strstr(g->nodes[i]->op_type, "AveragePool")) mean = i;
+        }
+        assert_true(conv >= 0 && mean >= 0);
+        assert_int_equal(mean < conv, moves);
+        tern_session_free(s);
+        tern_model_free(m);
+    }
+}
+
 /* Means over other axes are what they were. */
 static void test_other_means_stay(void **state) {
     (void)state;
@@ -867,6 +905,7 @@ int main(void) {
         cmocka_unit_test(test_batchnorm_of_rows),
         cmocka_unit_test(test_mean_over_the_map),
         cmocka_unit_test(test_other_means_stay),
+        cmocka_unit_test(test_mean_before_conv),
         cmocka_unit_test(test_empty_pad),
         cmocka_unit_test(test_layernorm),
         cmocka_unit_test(test_channel_shuffle),
