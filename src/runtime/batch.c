@@ -10,9 +10,13 @@
 typedef enum rule {
     EACH,        /* element by element, with broadcasting; pools, normalisation over channels and the like */
     CONVOLUTION, /* inputs 1 and 2 are weights and bias; all others are maps */
-    PRODUCT,     /* input 0 has a row for each sample; the others are weights */
+    PRODUCT,     /* input 0 has a row for each sample; inputs 1 and 2 are weights, 3 a map like the output */
     AXIS,        /* along attribute axis, which must not be 0 */
-    FLATTEN
+    FLATTEN,
+    RESHAPE,   /* dim 0 stays, and so does the number of elements of a sample */
+    TRANSPOSE, /* dim 0 stays */
+    RESIZE,    /* by constant factors, along other dims */
+    ROWS       /* input 0 along attribute axis, which must not be 0, the others are weights */
 } rule;
 
 static const struct {
@@ -42,6 +46,8 @@ static const struct {
     {"Identity", EACH},
     {"LeakyRelu", EACH},
     {"LRN", EACH},
+    {"LayerNormalization", ROWS},
+    {"MatMul", PRODUCT},
     {"MaxPool", EACH},
     {"Mish", EACH},
     {"Mul", EACH},
@@ -49,6 +55,8 @@ static const struct {
     {"PRelu", EACH},
     {"Relu", EACH},
     {"Reorder", EACH},
+    {"Reshape", RESHAPE},
+    {"Resize", RESIZE},
     {"ScaleShift", CONVOLUTION},
     {"Sigmoid", EACH},
     {"Silu", EACH},
@@ -57,6 +65,7 @@ static const struct {
     {"Sqrt", EACH},
     {"Sub", EACH},
     {"Tanh", EACH},
+    {"Transpose", TRANSPOSE},
 };
 
 static bool varies(const tn_value *v) { return v && !v->constant; }
@@ -94,7 +103,32 @@ static bool axis_is_free(const tn_node *n) {
     return axis > 0;
 }
 
+/* The factor of dim 0, a float constant or an attribute, is 1. */
+static bool keeps_samples(const tn_node *n) {
+    const tn_value *scales = n->n_in > 2 ? n->in[2] : n->n_in > 1 ? n->in[1] : NULL;
+    if (!constants(n, 1, n->n_in) || n->n_in > 3 || tn_attr_find(n, "axes")) return false;
+    if (tn_attr_is(n, "coordinate_transformation_mode", "", "tf_crop_and_resize")) return false;
+    const tern_tensor *t = scales ? scales->constant : NULL;
+    return t && t->dtype == TERN_FLOAT && !t->unaligned && t->shape.rank == 1 &&
+           t->shape.dims[0] == rank_of(n->in[0]) && ((const float *)t->data)[0] == 1;
+}
+
+/* The elements of a sample; 0: not known. */
+static int64_t sample_elements(const tn_value *v) {
+    tn_shape s = v->type.shape;
+    int64_t count = 0;
+    s.dims[0] = 1;
+    return tn_shape_count_checked(&s, &count) ? count : 0;
+}
+
+static bool is_batch_major(const tn_value *from, const tn_value *to) {
+    return from->type.shape.dims[0] == to->type.shape.dims[0] && tn_dim_is_symbol(to->type.shape.dims[0]) &&
+           sample_elements(from) && sample_elements(from) == sample_elements(to);
+}
+
 static bool follows(const tn_node *n, rule r) {
+    size_t count;
+    const int64_t *perm;
     switch (r) {
     case EACH:
         return n->n_in == 1 || strcmp(n->op_type, "BatchNormalization") == 0 ? constants(n, 1, n->n_in) : broadcasts(n);
@@ -107,11 +141,24 @@ static bool follows(const tn_node *n, rule r) {
         if (n->n_in > 2 && n->in[2] && n->in[2]->constant && n->in[2]->constant->shape.rank > 1 &&
             n->in[2]->constant->shape.dims[0] != 1)
             return false;
-        return constants(n, 1, n->n_in) && tn_attr_i(n, "transA", 0) == 0;
+        if (n->n_in > 1 && n->in[1]->constant && n->in[1]->constant->shape.rank > 2) return false;
+        for (int i = 3; i < n->n_in; i++) /* a residual sum */
+            if (n->in[i] && (!varies(n->in[i]) || rank_of(n->in[i]) != rank_of(n->out[0]))) return false;
+        return constants(n, 1, 3) && tn_attr_i(n, "transA", 0) == 0 && rank_of(n->in[0]) > 1;
     case AXIS:
         return axis_is_free(n);
     case FLATTEN:
         return tn_attr_i(n, "axis", 1) == 1;
+    case RESHAPE:
+        return constants(n, 1, n->n_in) && is_batch_major(n->in[0], n->out[0]);
+    case TRANSPOSE:
+        perm = tn_attr_ints(n, "perm", &count);
+        return perm && count > 0 && perm[0] == 0;
+    case RESIZE:
+        return keeps_samples(n);
+    case ROWS:
+        return constants(n, 1, n->n_in) &&
+               (tn_attr_i(n, "axis", -1) > 0 || tn_attr_i(n, "axis", -1) + rank_of(n->in[0]) > 0);
     }
     return false;
 }
@@ -120,8 +167,10 @@ static bool separates(const tn_node *n) {
     bool known = !*n->domain || strcmp(n->domain, "ai.onnx") == 0 || strcmp(n->domain, "tern") == 0;
     if (!known || n->n_captures || !varies(n->in[0]) || !rank_of(n->in[0])) return false;
     if (!n->out[0] || !rank_of(n->out[0])) return false;
-    /* Indices of MaxPool count from the first sample; statistics of BatchNormalization are of all samples. */
-    for (int i = 1; i < n->n_out; i++)
+    /* Indices of MaxPool count from the first sample; statistics of BatchNormalization are of all samples. Those of a
+     * convolution are means over the map. */
+    bool means = strcmp(n->op_type, "Conv") == 0;
+    for (int i = 1; i < n->n_out && !means; i++)
         if (n->out[i]) return false;
     if (tn_attr_i(n, "training_mode", 0)) return false;
     if (tn_attr_find(n, "broadcast")) return false; /* before opset 7 a row of the second operand may lie along dim 0 */

@@ -8,10 +8,11 @@
 
 enum { BATCH = 12 };
 
-/* Convolutions, a residual sum, a concatenation, a mean and a product. */
+/* Convolutions, a residual sum, a concatenation, a factor for each channel, a mean and a product; a larger map, whose
+ * pixels become rows of another product. */
 static tern_model *network(void) {
     mb b;
-    mb_begin(&b, 13);
+    mb_begin(&b, 17);
     mb_input(&b, "x", TERN_FLOAT, 4, DIMS(-1, 3, 17, 17));
     mb_random(&b, "w1", 4, DIMS(24, 3, 3, 3));
     mb_random(&b, "wd", 4, DIMS(24, 1, 3, 3));
@@ -27,11 +28,24 @@ static tern_model *network(void) {
     mb_int(mb_node(&b, "Concat", "s ra", "c"), "axis", 1);
     mb_node(&b, "Conv", "c w2", "e");
     mb_node(&b, "GlobalAveragePool", "e", "g");
+    mb_random(&b, "ws", 4, DIMS(40, 40, 1, 1));
+    mb_floats(&b, "k", 1, DIMS(4), (const float[]){1, 1, 2, 2});
+    mb_int64s(&b, "rows", 3, DIMS(0, 40, -1));
+    mb_random(&b, "gain", 1, DIMS(40));
+    mb_random(&b, "w4", 2, DIMS(40, 6));
+    mb_node(&b, "Conv", "g ws", "gs");
+    mb_node(&b, "Sigmoid", "gs", "factor");
+    mb_node(&b, "Mul", "e factor", "es");
+    mb_node(&b, "Resize", "es - k", "z");
+    mb_node(&b, "Reshape", "z rows", "q");
+    mb_ints(mb_node(&b, "Transpose", "q", "t"), "perm", 3, DIMS(0, 2, 1));
+    mb_node(&b, "LayerNormalization", "t gain", "u");
+    mb_node(&b, "MatMul", "u w4", "m");
     mb_node(&b, "Flatten", "g", "f");
     mb_node(&b, "Gemm", "f w3 b3", "l");
     mb_int(mb_node(&b, "Softmax", "l", "y"), "axis", -1);
     mb_output(&b, "y");
-    mb_output(&b, "e");
+    mb_output(&b, "m");
     return mb_end(&b);
 }
 
@@ -120,6 +134,8 @@ typedef enum mixture {
     INDICES_IN_BATCH,
     STATISTICS_OF_BATCH,
     OLD_BROADCAST,
+    RESIZED_BATCH,
+    BATCH_IN_ROWS,
     MIXTURES
 } mixture;
 
@@ -157,6 +173,12 @@ static tern_model *mixing(mixture kind) {
         mb_random(&b, "k", 1, DIMS(4));
         tn_node *n = mb_node(&b, "Mul", "r k", "y");
         mb_int(n, "broadcast", 1), mb_int(n, "axis", 0);
+    } else if (kind == RESIZED_BATCH) {
+        mb_floats(&b, "k", 1, DIMS(2), (const float[]){2, 1});
+        mb_node(&b, "Resize", "r - k", "y");
+    } else if (kind == BATCH_IN_ROWS) {
+        mb_int64s(&b, "k", 2, DIMS(4, -1));
+        mb_node(&b, "Reshape", "r k", "y");
     } else
         mb_node(&b, "Tanh", "r", "y");
     mb_output(&b, "y");
