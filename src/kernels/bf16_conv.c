@@ -4,7 +4,7 @@
  * As in conv_direct.c a convolution is a sum over taps, (block of input channels, row, column of the kernel), each at
  * a constant offset from the pixel; the tile takes any step between pixels, so that strides need no copy. Where there
  * is padding, a strip of rows is copied into the thread's workspace with it; plain input is rounded and interleaved
- * into pixels of two to four channels on the way. */
+ * into pixels of one to four channels on the way. */
 #include "kernels/bf16_internal.h"
 
 /* Strips up to this size; together with a panel of weights they stay in L2. */
@@ -26,7 +26,7 @@ typedef struct direct_plan {
     int64_t lines, length;     /* output rows and their pixels; 1 and oh * ow when flat */
     int64_t strip, strips, panels, oc_chunks;
     int64_t plane, row, cols, line_step, strip_rows; /* of the strip as it is read: elements, pixels, rows */
-    size_t at_strips, strip_bytes, at_row, row_bytes, at_sums, worker_bytes; /* of the workspace */
+    size_t at_strips, strip_bytes, at_sums, worker_bytes; /* of the workspace */
 } direct_plan;
 
 static bool has_padding(const tn_conv *c) {
@@ -59,19 +59,16 @@ static void plan_memory(direct_plan *p) {
     const tn_conv *c = p->c;
     p->at_strips = (size_t)tn_round_up(p->icb * p->taps * (int64_t)sizeof(ptrdiff_t), 64);
     p->strip_bytes = p->copied ? (size_t)tn_round_up(p->plane * p->icb * 2, 64) : 0;
-    p->at_row = p->strip_bytes;
-    p->row_bytes = c->in_plain ? (size_t)tn_round_up(c->ic * c->iw * 2, 64) : 0;
-    p->at_sums = p->at_row + p->row_bytes;
+    p->at_sums = p->strip_bytes;
     p->worker_bytes = p->at_sums;
     if (!bf16_in_tile(c->act.kind)) p->worker_bytes += (size_t)(p->q->tile_m * 2 * p->b) * sizeof(float);
 }
 
-/* Elements of a pixel as the tile reads it. Those of plain input may be three when a row of the window is one tap and
- * ends with a whole pair; else a pixel is. */
+/* Elements of a pixel as the tile reads it. Those of plain input are the channels where a row of the window is one tap;
+ * else they come in pairs. */
 static int64_t input_block(const tn_conv *c, int64_t b) {
     if (!c->in_plain) return b;
-    if (c->ic == 3 && c->dw == 1 && c->kw % 2 == 0) return 3;
-    return c->ic > 2 ? 4 : 2;
+    return c->dw == 1 ? c->ic : c->ic > 2 ? 4 : 2;
 }
 
 static direct_plan make_plan(const tn_bf16_kernels *q, const tn_conv *c) {
@@ -85,7 +82,7 @@ static direct_plan make_plan(const tn_bf16_kernels *q, const tn_conv *c) {
     /* Pixels of plain input are so short that a row of the window is one tap, if they lie side by side. */
     p.joined = c->in_plain && c->dw == 1 ? c->kw : 1;
     p.taps = (int64_t)c->kh * c->kw / p.joined;
-    p.pairs = p.block * p.joined / 2;
+    p.pairs = (p.block * p.joined + 1) / 2; /* the last of an odd number has a weight of zero */
     last = c->in_plain ? 0 : p.icg % p.block; /* plain pixels are whole blocks */
     p.last_pairs = (last + 1) / 2;
     p.k_pairs = ((p.icb - (last ? 1 : 0)) * p.pairs + p.last_pairs) * p.taps;
@@ -95,7 +92,7 @@ static direct_plan make_plan(const tn_bf16_kernels *q, const tn_conv *c) {
     p.copied = c->in_plain || has_padding(c);
     p.line_step = p.copied ? TN_MIN(c->sh, conv_extent_h(c)) : c->sh;
     p.cols = p.copied ? (c->ow - 1) * c->sw + conv_extent_w(c) : c->iw;
-    p.row = p.cols * p.block;
+    p.row = p.cols * p.block + p.block * p.joined % 2;
     plan_tasks(&p);
     plan_memory(&p);
     return p;
@@ -168,26 +165,15 @@ static void copy_blocked_row(const direct_plan *p, const uint16_t *src, uint16_t
     memset(dst + (left + n) * b, 0, (size_t)((p->cols - left - n) * b) * sizeof *dst);
 }
 
-/* src: row of channel 0, `plane` floats before that of channel 1. `rows`: (ic, iw). */
-static void copy_plain_row(const direct_plan *p, const float *src, int64_t plane, uint16_t *rows, uint16_t *dst) {
-    int64_t n, left = inside_columns(p, &n), ic = p->c->ic, iw = p->c->iw;
-    memset(dst, 0, (size_t)p->row * sizeof *dst);
+/* src: row of channel 0, `plane` floats before that of channel 1. */
+static void copy_plain_row(const direct_plan *p, const float *src, int64_t plane, uint16_t *dst) {
+    int64_t n, left = inside_columns(p, &n);
+    uint16_t *end = dst + p->row;
+    memset(dst, 0, (size_t)(left * p->block) * sizeof *dst);
     dst += left * p->block;
-    for (int64_t i = 0; i < ic; i++) tn_f32_to_bf16_n(src + i * plane, rows + i * iw, (size_t)n);
-    if (p->block == 4 && ic == 3) {
-        for (int64_t x = 0; x < n; x++) {
-            uint16_t pixel[4] = {rows[x], rows[iw + x], rows[2 * iw + x], 0};
-            memcpy(dst + x * 4, pixel, sizeof pixel);
-        }
-    } else if (ic == 3) {
-        for (int64_t x = 0; x < n; x++) {
-            dst[x * 3] = rows[x];
-            dst[x * 3 + 1] = rows[iw + x];
-            dst[x * 3 + 2] = rows[2 * iw + x];
-        }
-    }
-    for (int64_t x = 0; x < n && ic != 3; x++)
-        for (int64_t i = 0; i < ic; i++) dst[x * p->block + i] = rows[i * iw + x];
+    p->q->bf16_interleave(src, plane, (int)p->c->ic, n, (int)p->block, dst);
+    dst += n * p->block;
+    memset(dst, 0, (size_t)(end - dst) * sizeof *dst);
 }
 
 /* Everything that lines [l0, l1) of one group read. x: its first block, or the plain sample. */
@@ -203,7 +189,7 @@ static void copy_strip(const direct_plan *p, const void *x, int64_t l0, int64_t 
             if (iy < 0 || iy >= c->ih)
                 memset(dst, 0, (size_t)p->row * sizeof *dst);
             else if (c->in_plain)
-                copy_plain_row(p, (const float *)x + iy * c->iw, hw, (uint16_t *)(memory + p->at_row), dst);
+                copy_plain_row(p, (const float *)x + iy * c->iw, hw, dst);
             else
                 copy_blocked_row(p, (const uint16_t *)x + (cb * hw + iy * c->iw) * p->block, dst);
         }

@@ -59,8 +59,8 @@ static bool takes(const tn_bf16_kernels *q, const tn_conv *c) {
     const wino_form *f = form_of(c);
     double ic = (double)c->ic, oc = (double)c->oc, planes = f->planes * f->planes, sums = f->sums * f->sums;
     double tiles = (double)(tn_ceil_div(c->oh, 2) * tn_ceil_div(c->ow, 2));
-    double direct = TN_MAX(2 * 9 * (double)(c->oh * c->ow) * ic * oc / 480, 18 * ic * oc / 40);
-    double wino = TN_MAX(2 * planes * tiles * ic * oc / 460, 2 * planes * ic * oc / 40);
+    double direct = TN_MAX(2 * 9 * (double)(c->oh * c->ow) * ic * oc / 480, 18 * ic * oc / 26);
+    double wino = TN_MAX(2 * planes * tiles * ic * oc / 460, 2 * planes * ic * oc / 26);
     return wino + tiles * (planes * ic + sums * oc) / 24 < direct;
 }
 

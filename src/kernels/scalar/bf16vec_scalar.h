@@ -40,6 +40,12 @@ TN_INLINE void vh_store_2(uint16_t *p, vf a, vf b) {
     vh_store(p, a);
     vh_store(p + VEC_W, b);
 }
+TN_INLINE void vh_interleave(uint16_t *p, const vf v[4], int block) {
+    uint16_t t[4][VEC_W];
+    for (int k = 0; k < block; k++) vh_store(t[k], v[k]);
+    for (int i = 0; i < VEC_W; i++)
+        for (int k = 0; k < block; k++) p[i * block + k] = t[k][i];
+}
 TN_INLINE vf vh_reciprocal(vf x) { return vf_div(vf_set(1.0f), x); }
 TN_INLINE vf vh_bound(vf z) { return vf_min(vf_set(128.5f), vf_max(vf_set(-125.0f), z)); }
 TN_INLINE vf vh_floor(vf z) {

@@ -4,6 +4,7 @@
  *   BF16_TILE_M     the highest register tile
  *   vh_load, vh_store  VEC_W bfloat16 to and from float32; rounds to nearest even
  *   vh_store_2      two vectors, one behind the other
+ *   vh_interleave   element k of pixel i from v[k][i], `block` (at most 4) for each of VEC_W pixels
  *   hw, hw_load     2 * VEC_W weights: a pair for each lane
  *   hx, hx_set      a pair of activations for all lanes
  *   bf16_dot        acc + x[1] * w[1] + x[0] * w[0]

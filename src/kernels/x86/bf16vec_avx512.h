@@ -40,6 +40,12 @@ TN_INLINE void vh_store_2(uint16_t *p, vf a, vf b) {
     vh_store(p, a);
     vh_store(p + VEC_W, b);
 }
+TN_INLINE void vh_interleave(uint16_t *p, const vf v[4], int block) {
+    uint16_t t[4][VEC_W];
+    for (int k = 0; k < block; k++) vh_store(t[k], v[k]);
+    for (int i = 0; i < VEC_W; i++)
+        for (int k = 0; k < block; k++) p[i * block + k] = t[k][i];
+}
 TN_INLINE vf vh_reciprocal(vf x) { return _mm512_rcp14_ps(x); }
 TN_INLINE vf vh_fraction(vf z) { return _mm512_reduce_ps(z, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
 TN_INLINE vf vh_scale(vf p, vf z) { return _mm512_scalef_ps(p, z); }

@@ -33,6 +33,24 @@ TN_INLINE vf vh_load(const uint16_t *p) {
 }
 TN_INLINE void vh_store(uint16_t *p, vf v) { _mm256_storeu_si256((__m256i *)p, (__m256i)_mm512_cvtneps_pbh(v)); }
 TN_INLINE void vh_store_2(uint16_t *p, vf a, vf b) { _mm512_storeu_si512(p, (__m512i)_mm512_cvtne2ps_pbh(b, a)); }
+TN_INLINE void vh_interleave(uint16_t *p, const vf v[4], int block) {
+    /* Of each element of the result, the word of two vectors that hold 16 pixels of two channels each. */
+    static const uint16_t from[4][64] = {
+        {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+        {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+        {0, 16, 32, 1, 17, 33, 2, 18, 34, 3, 19, 35, 4, 20, 36, 5, 21, 37, 6, 22, 38, 7, 23, 39, 8, 24, 40, 9, 25, 41, 10, 26, 42, 11, 27, 43, 12, 28, 44, 13, 29, 45, 14, 30, 46, 15, 31, 47, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+        {0, 16, 32, 48, 1, 17, 33, 49, 2, 18, 34, 50, 3, 19, 35, 51, 4, 20, 36, 52, 5, 21, 37, 53, 6, 22, 38, 54, 7, 23, 39, 55, 8, 24, 40, 56, 9, 25, 41, 57, 10, 26, 42, 58, 11, 27, 43, 59, 12, 28, 44, 60, 13, 29, 45, 61, 14, 30, 46, 62, 15, 31, 47, 63}};
+    __m512i a = (__m512i)_mm512_cvtne2ps_pbh(v[1], v[0]), b = (__m512i)_mm512_cvtne2ps_pbh(v[3], v[2]);
+    __m512i lo = _mm512_permutex2var_epi16(a, _mm512_loadu_si512(from[block - 1]), b);
+    __m512i hi = _mm512_permutex2var_epi16(a, _mm512_loadu_si512(from[block - 1] + 32), b);
+    if (block == 1) {
+        _mm256_storeu_si256((__m256i *)p, _mm512_castsi512_si256(lo));
+        return;
+    }
+    _mm512_storeu_si512(p, lo);
+    if (block == 3) _mm256_storeu_si256((__m256i *)(p + 32), _mm512_castsi512_si256(hi));
+    if (block == 4) _mm512_storeu_si512(p + 32, hi);
+}
 TN_INLINE vf vh_reciprocal(vf x) { return _mm512_rcp14_ps(x); }
 TN_INLINE vf vh_fraction(vf z) { return _mm512_reduce_ps(z, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
 TN_INLINE vf vh_scale(vf p, vf z) { return _mm512_scalef_ps(p, z); }
