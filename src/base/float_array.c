@@ -1,4 +1,4 @@
-/* Arrays of 16-bit floats. The AVX2 forms give the same bits as the portable ones. */
+/* Arrays of 16-bit floats. The AVX2 and AVX-512 forms give the same bits as the portable ones. */
 #include "base/base.h"
 
 #if defined(__x86_64__)
@@ -8,16 +8,22 @@
 
 #define AVX2 __attribute__((target("avx2,f16c")))
 
-static bool have_avx2(void) {
-    static atomic_int known; // 0: not asked yet, 1: no, 2: yes; CPUID is slow in a virtual machine
+#define AVX512 __attribute__((target("avx2,avx512f,avx512bw,avx512vl")))
+
+enum { NEITHER = 1, HAVE_AVX2, HAVE_AVX512 };
+
+static int have(void) {
+    static atomic_int known; // 0: not asked yet; CPUID is slow in a virtual machine
     int state = atomic_load_explicit(&known, memory_order_relaxed);
     if (state == 0) {
         unsigned eax, ebx, ecx = 0, edx;
         bool f16c = __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
-        state = f16c && __builtin_cpu_supports("avx2") ? 2 : 1; // asks the operating system, too
+        state = f16c && __builtin_cpu_supports("avx2") ? HAVE_AVX2 : NEITHER; // asks the operating system, too
+        if (state == HAVE_AVX2 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+            state = HAVE_AVX512;
         atomic_store_explicit(&known, state, memory_order_relaxed);
     }
-    return state == 2;
+    return state;
 }
 
 // Each converts the first n / 8 * 8 elements and returns how many that were.
@@ -59,9 +65,34 @@ AVX2 static size_t f32_to_bf16_avx2(const float *src, uint16_t *dst, size_t n) {
     return i;
 }
 
-#define FAST(name, src, dst, n) (have_avx2() ? name##_avx2(src, dst, n) : 0)
+AVX512 static size_t bf16_to_f32_avx512(const uint16_t *src, float *dst, size_t n) {
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(src + i)));
+        _mm512_storeu_ps(dst + i, _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16)));
+    }
+    return i + bf16_to_f32_avx2(src + i, dst + i, n - i);
+}
+
+AVX512 static size_t f32_to_bf16_avx512(const float *src, uint16_t *dst, size_t n) {
+    const __m512i half = _mm512_set1_epi32(0x7fff), one = _mm512_set1_epi32(1), quiet = _mm512_set1_epi32(0x40);
+    size_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        __m512 f = _mm512_loadu_ps(src + i);
+        __m512i bits = _mm512_castps_si512(f), top = _mm512_srli_epi32(bits, 16);
+        __m512i sum = _mm512_add_epi32(_mm512_add_epi32(bits, half), _mm512_and_si512(top, one));
+        __m512i code = _mm512_srli_epi32(sum, 16);
+        code = _mm512_mask_or_epi32(code, _mm512_cmp_ps_mask(f, f, _CMP_UNORD_Q), top, quiet);
+        _mm256_storeu_si256((__m256i *)(dst + i), _mm512_cvtepi32_epi16(code));
+    }
+    return i + f32_to_bf16_avx2(src + i, dst + i, n - i);
+}
+
+#define FAST(name, src, dst, n)   (have() >= HAVE_AVX2 ? name##_avx2(src, dst, n) : 0)
+#define FASTER(name, src, dst, n) (have() == HAVE_AVX512 ? name##_avx512(src, dst, n) : FAST(name, src, dst, n))
 #else
-#define FAST(name, src, dst, n) 0
+#define FAST(name, src, dst, n)   0
+#define FASTER(name, src, dst, n) 0
 #endif
 
 void tn_f16_to_f32_n(const uint16_t *src, float *dst, size_t n) {
@@ -73,9 +104,9 @@ void tn_f32_to_f16_n(const float *src, uint16_t *dst, size_t n) {
 }
 
 void tn_bf16_to_f32_n(const uint16_t *src, float *dst, size_t n) {
-    for (size_t i = FAST(bf16_to_f32, src, dst, n); i < n; i++) dst[i] = tn_bf16_to_f32(src[i]);
+    for (size_t i = FASTER(bf16_to_f32, src, dst, n); i < n; i++) dst[i] = tn_bf16_to_f32(src[i]);
 }
 
 void tn_f32_to_bf16_n(const float *src, uint16_t *dst, size_t n) {
-    for (size_t i = FAST(f32_to_bf16, src, dst, n); i < n; i++) dst[i] = tn_f32_to_bf16(src[i]);
+    for (size_t i = FASTER(f32_to_bf16, src, dst, n); i < n; i++) dst[i] = tn_f32_to_bf16(src[i]);
 }

@@ -7,6 +7,7 @@
 #include "kernels/check.h"
 
 #include "kernels/bf16_conv.h"
+#include "kernels/bf16_pool.h"
 #include "kernels/ref/ref.h"
 
 #define HALF_UNIT (1.0 / 256) /* of bfloat16, relative */
@@ -333,6 +334,76 @@ static void layout(void **state) {
     }
 }
 
+/* ---- pools ------------------------------------------------------------------------------------------------------- */
+
+static tn_pool2d random_pool(void) {
+    tn_pool2d p = {.n = ck_int(1, 2), .c = ck_int(1, 35), .average = ck_int(0, 1), .count_pad = ck_int(0, 1)};
+    p.kh = ck_int(1, 5), p.kw = ck_int(1, 5), p.sh = ck_int(1, 3), p.sw = ck_int(1, 3);
+    p.dh = ck_int(1, 2), p.dw = ck_int(1, 2);
+    p.pad_top = ck_int(0, p.kh - 1), p.pad_left = ck_int(0, p.kw - 1);
+    p.pad_bottom = ck_int(0, p.kh - 1), p.pad_right = ck_int(0, p.kw - 1);
+    int eh = (p.kh - 1) * p.dh + 1, ew = (p.kw - 1) * p.dw + 1;
+    p.ih = ck_int(eh, eh + (ck_int(0, 3) ? 9 : 90)), p.iw = ck_int(ew, ew + (ck_int(0, 3) ? 20 : 90));
+    p.oh = (p.ih + p.pad_top + p.pad_bottom - eh) / p.sh + 1;
+    p.ow = (p.iw + p.pad_left + p.pad_right - ew) / p.sw + 1;
+    return p;
+}
+
+/* ref: of the map, in double. A maximum is one of its numbers; an average is the float32 one, (taps + 1) roundings, and
+ * is rounded. */
+static void check_pool(const tn_pool2d *p, const double *ref, const uint16_t *y, int b) {
+    int64_t ohw = p->oh * p->ow;
+    double tol = p->average ? (double)(p->kh * p->kw + 1) * CK_EPS : 0; /* |x| <= 1 */
+    for (int64_t i = 0; i < p->n * tn_round_up(p->c, b); i++) {
+        int64_t n = i / tn_round_up(p->c, b), c = i % tn_round_up(p->c, b);
+        for (int64_t j = 0; j < ohw; j++) {
+            double got = (double)tn_bf16_to_f32(y[ck_at(n, c, j, p->c, ohw, b)]);
+            double want = c < p->c ? ref[(n * p->c + c) * ohw + j] : 0;
+            double room = tol + (p->average ? HALF_UNIT * (fabs(want) + tol) : 0);
+            if (isnan(want) ? !isnan(got) : !(got == want || fabs(got - want) <= room))
+                fail_msg("channel %ld pixel %ld is %.9g instead of %.9g", (long)c, (long)j, got, want);
+        }
+    }
+}
+
+static void one_pool(tern_cpu_tier t, const tn_pool2d *p, const float *plain, const double *ref) {
+    static const int threads[] = {1, 2, 3, 7};
+    int b = tn_conv_block(t);
+    size_t nx = (size_t)(p->n * tn_round_up(p->c, b) * p->ih * p->iw);
+    size_t ny = (size_t)(p->n * tn_round_up(p->c, b) * p->oh * p->ow);
+    uint16_t *first = malloc(ny * sizeof *first);
+    for (int k = 0; k < 4; k++) {
+        ck_buf x = ck_alloc(nx / 2, 64), y = ck_alloc(ny / 2, 64);
+        ck_buf ws = ck_alloc(tn_bf16_pool2d_workspace(t, p, threads[k]) / 4, 64);
+        to_blocked(plain, (uint16_t *)x.p, p->n, p->c, p->ih * p->iw, b);
+        tn_bf16_pool2d(t, p, (uint16_t *)x.p, (uint16_t *)y.p, ws.p, threads[k]);
+        if (k == 0) {
+            check_pool(p, ref, (uint16_t *)y.p, b);
+            memcpy(first, y.p, ny * sizeof *first);
+        }
+        assert_memory_equal(first, y.p, ny * sizeof *first);
+        ck_free(&x);
+        ck_free(&y);
+        ck_free(&ws);
+    }
+    free(first);
+}
+
+static void pools(void **state) {
+    (void)state;
+    for (int i = 0; i < 60; i++) {
+        tn_pool2d p = random_pool();
+        size_t nx = (size_t)(p.n * p.c * p.ih * p.iw), ny = (size_t)(p.n * p.c * p.oh * p.ow);
+        float *plain = random_array(nx, true);
+        if (i % 3 == 0) plain[ck_rand() % nx] = i % 2 ? NAN : -NAN;
+        double *ref = malloc(ny * sizeof *ref);
+        tn_ref_pool2d(&p, plain, ref);
+        for (tern_cpu_tier t = 0; t <= ck_top(); t++) one_pool(t, &p, plain, ref);
+        free(plain);
+        free(ref);
+    }
+}
+
 static void refused(void **state) {
     (void)state;
     for (tn_bf16_isa isa = 0; isa < TN_BF16_ISA_COUNT; isa++) {
@@ -355,7 +426,7 @@ int main(void) {
         cmocka_unit_test(random_shapes), cmocka_unit_test(pointwise),  cmocka_unit_test(first_layers),
         cmocka_unit_test(groups),        cmocka_unit_test(winograd),   cmocka_unit_test(winograd_stride_2),
         cmocka_unit_test(larger),        cmocka_unit_test(not_finite), cmocka_unit_test(layout),
-        cmocka_unit_test(refused),
+        cmocka_unit_test(pools),         cmocka_unit_test(refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,3 @@
+#include "kernels/scalar/bf16vec_scalar.h"
+
+#include "kernels/template/bf16_pool.h"
