@@ -296,8 +296,23 @@ static void fetch_weights(const direct_plan *p, tn_tile *t, int nv, int64_t tile
     }
 }
 
+/* Input that is copied next; a picture comes from memory. */
+typedef struct ahead {
+    const float *x;         /* of the first channel; NULL: none */
+    int64_t floats, plane;  /* of each channel, and from one channel to the next */
+    int64_t channels, done; /* floats of each channel that are fetched */
+} ahead;
+
+/* Brings part `at` of `parts` of it to the L2 cache while the arithmetic goes on. */
+static void fetch_ahead(ahead *a, int64_t at, int64_t parts) {
+    int64_t line = TN_CACHE_LINE / (int64_t)sizeof(float), end = a->floats * (at + 1) / parts;
+    if (!a->x) return;
+    for (; a->done < end; a->done += line)
+        for (int64_t c = 0; c < a->channels; c++) __builtin_prefetch(a->x + c * a->plane + a->done, 0, 2);
+}
+
 /* One panel (or two) over line l of `lines`, which has `length` pixels. x, y: its first pixel. */
-static void run_line(const direct_plan *p, tn_tile *t, const line_cut *cut, const float *x, float *y,
+static void run_line(const direct_plan *p, tn_tile *t, const line_cut *cut, ahead *next, const float *x, float *y,
                      const float *residual, int64_t length, int64_t l, int64_t lines) {
     int64_t b = p->k->width, x_step = p->block * (p->c->sw == 2 ? 2 : 1);
     t->x = x;
@@ -306,6 +321,7 @@ static void run_line(const direct_plan *p, tn_tile *t, const line_cut *cut, cons
     for (int64_t i = 0; i < cut->tiles; i++) {
         int64_t m = cut->m + (i < cut->longer);
         fetch_weights(p, t, cut->vectors, l * cut->tiles + i, lines * cut->tiles);
+        fetch_ahead(next, l * cut->tiles + i, lines * cut->tiles);
         cut->tile[i < cut->longer](t);
         t->x += m * x_step;
         t->y += m * b;
@@ -353,9 +369,10 @@ static tn_tile tile_of(const direct_job *j) {
     return t;
 }
 
-/* Panels [p0, p1) of group g over units [u0, u1) of sample n. src: first pixel of the first unit, tap 0. */
+/* Panels [p0, p1) of group g over units [u0, u1) of sample n. src: first pixel of the first unit, tap 0. `next`: what
+ * the first panel fetches. */
 static void run_block(const direct_job *j, int64_t n, int64_t g, int64_t u0, int64_t u1, int64_t p0, int64_t p1,
-                      const float *src) {
+                      const float *src, ahead *next) {
     const direct_plan *p = &j->p;
     const tn_conv *c = p->c;
     int64_t b = p->k->width, hw = c->oh * c->ow, ocb = tn_ceil_div(c->oc, b);
@@ -374,10 +391,19 @@ static void run_block(const direct_job *j, int64_t n, int64_t g, int64_t u0, int
         t.bias = j->bias ? j->bias + g * p->ocg + o : NULL;
         int64_t at = ((n * ocb + (g * p->ocg + o) / b) * hw + first) * b;
         for (int64_t l = 0; l < lines; l++, at += c->ow * b)
-            run_line(p, &t, &cut, src + l * p->line_step * p->row, j->y + at, j->residual ? j->residual + at : NULL,
-                     length, l, lines);
+            run_line(p, &t, &cut, next, src + l * p->line_step * p->row, j->y + at,
+                     j->residual ? j->residual + at : NULL, length, l, lines);
         panel += nv > 2 ? 2 : 1;
     }
+}
+
+/* Rows of plain input that strip s reads after those of the strip before. */
+static ahead rows_of_next(const direct_plan *p, const float *x, int64_t s) {
+    const tn_conv *c = p->c;
+    if (!p->plain || !p->copied || s >= p->strips) return (ahead){.x = NULL};
+    int64_t end = TN_MIN((s + 1) * p->lines / p->strips * c->sh - c->pad_top + conv_extent_h(c) - c->sh, c->ih);
+    int64_t begin = TN_MIN(TN_MAX(s * p->lines / p->strips * c->sh - c->pad_top + conv_extent_h(c) - c->sh, 0), end);
+    return (ahead){x + begin * c->iw, TN_MAX(end - begin, 0) * c->iw, c->ih * c->iw, c->ic, 0};
 }
 
 static void direct_task(void *context, int64_t begin, int64_t end, int worker) {
@@ -409,7 +435,8 @@ static void direct_task(void *context, int64_t begin, int64_t end, int worker) {
             copy_strip(p, x, u0, u1, strip);
         copied = task / p->oc_chunks;
         int64_t last = p->together > 1 ? p->oc_chunks : chunk + done;
-        run_block(j, n, g, u0, u1, chunk * p->panels / p->oc_chunks, last * p->panels / p->oc_chunks, src);
+        ahead next = rows_of_next(p, x, s + 1);
+        run_block(j, n, g, u0, u1, chunk * p->panels / p->oc_chunks, last * p->panels / p->oc_chunks, src, &next);
     }
 }
 
