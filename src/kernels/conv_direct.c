@@ -33,7 +33,7 @@ typedef struct direct_plan {
     int64_t lines, length; /* output rows and their pixels; 1 and oh * ow when flat */
     int64_t unit;          /* what strips are made of: lines, or pixels when flat */
     int64_t strip, strips, panels, oc_chunks;
-    int64_t together; /* strips that are computed as one, at most: 1 but when flat */
+    int64_t together; /* strips that are computed as one, at most: 1 but when flat; what fits into L2 */
     /* Of the strip as it is read, in floats: */
     int64_t plane, row, phase, line_step; /* input block, input row, phase; rows from one line to the next */
     int64_t phases, cols, strip_rows;
@@ -78,7 +78,7 @@ static void plan_tasks(direct_plan *p) {
     p->oc_chunks = TN_MIN(tn_ceil_div(wanted, TN_MAX(c->n * p->groups * p->strips, 1)), p->panels);
     p->together = 1;
     if (p->flat && wanted > 1 && total > p->k->tile_m && (split_rows || shares_badly(p))) {
-        p->together = tn_ceil_div(p->strip, p->k->tile_m);
+        p->together = cap / p->k->tile_m;
         p->strip = p->k->tile_m;
         p->strips = tn_ceil_div(total, p->strip);
         p->oc_chunks = 1;

@@ -25,6 +25,10 @@ TN_INLINE void tile_begin(const tn_tile *a, const int m, const int nv, const tn_
     }
 }
 
+/* The fields of *a are read anew from here on: with 28 sums GCC would keep some of them in vector registers, from where
+ * an address comes only when the multiply-adds before it are done. */
+#define TILE_REREAD(a) __asm__("" : "+r"(a))
+
 TN_INLINE void tile_sum(const tn_tile *a, const int m, const int nv, const tn_tile_kind kind, vf *acc) {
     const bool blocked = kind == TN_TILE_BLOCKED || kind == TN_TILE_BLOCKED2;
     const int64_t stride = kind == TN_TILE_BLOCKED2 || kind == TN_TILE_PANEL2 ? 2 : 1;
@@ -34,17 +38,21 @@ TN_INLINE void tile_sum(const tn_tile *a, const int m, const int nv, const tn_ti
     const float *w = a->w, *w2 = a->w2, *next = a->next ? a->next : a->w;
     const int64_t next_step = a->next ? a->next_step : 0;
     for (int64_t t = 0; t < a->taps + a->last_taps; t++) {
+        if (blocked && nv == 2) TILE_REREAD(a);
         const float *x = a->x + a->tap[t];
-        for (int64_t n = kind == TN_TILE_BLOCKED && a->tap_lanes ? a->tap_lanes[t]
-                         : t < a->taps                           ? a->lanes
-                                                                 : a->last_lanes;
-             n > 0; n--) {
+        int64_t n = kind == TN_TILE_BLOCKED && a->tap_lanes ? a->tap_lanes[t]
+                    : t < a->taps                           ? a->lanes
+                                                            : a->last_lanes;
+        if (blocked && nv == 1 && a->next) { /* loads are what limits this tile: none that is not wanted */
+            for (int64_t i = 0; i < n; i++, next += next_step) __builtin_prefetch(next, 0, 2);
+        }
+        for (; n > 0; n--) {
             vf wv[4];
             TN_UNROLL_FULL
             for (int j = 0; j < nv; j++) wv[j] = vf_load((j < 2 ? w : w2) + (j & 1) * VEC_W);
-            if (blocked || tile_is_product(kind)) {
+            if ((blocked && nv > 1) || tile_is_product(kind)) {
                 __builtin_prefetch(next, 0, 2);
-                if (blocked && nv > 1) __builtin_prefetch(next + 16, 0, 2);
+                if (blocked) __builtin_prefetch(next + 16, 0, 2);
                 next += next_step;
             }
             TN_UNROLL_FULL
