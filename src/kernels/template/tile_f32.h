@@ -40,9 +40,7 @@ TN_INLINE void tile_sum(const tn_tile *a, const int m, const int nv, const tn_ti
     for (int64_t t = 0; t < a->taps + a->last_taps; t++) {
         if (blocked && nv == 2) TILE_REREAD(a);
         const float *x = a->x + a->tap[t];
-        int64_t n = kind == TN_TILE_BLOCKED && a->tap_lanes ? a->tap_lanes[t]
-                    : t < a->taps                           ? a->lanes
-                                                            : a->last_lanes;
+        int64_t n = kind == TN_TILE_BLOCKED && a->tap_lanes ? a->tap_lanes[t] : t < a->taps ? a->lanes : a->last_lanes;
         if (blocked && nv == 1 && a->next) { /* loads are what limits this tile: none that is not wanted */
             for (int64_t i = 0; i < n; i++, next += next_step) __builtin_prefetch(next, 0, 2);
         }
