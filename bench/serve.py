@@ -25,7 +25,8 @@ DESCRIPTION = """
 Three tables, for people or with --json for programs, each of medians of rounds in which what is compared takes turns:
 
   - requests a second with and without batching: two copies of the model in one server, the first with max_batch 1;
-  - milliseconds of one client's request, beside `tern bench` of the same network with the same threads;
+  - milliseconds of one client's request, beside `tern bench` of the same network with the same threads, and what the
+    loopback alone needs for as many bytes there and back;
   - MB a second of one core that JSON arrays of floats are read and written with.
 
 Requests are of the Open Inference Protocol with binary tensors; of several outputs the smallest is asked for. Client and
@@ -175,6 +176,12 @@ class Meter:
             raise EngineError(f"{got['errors']} of {got['answers']} answers were errors")
         return got
 
+    def carry(self, model, answer_bytes, seconds):
+        """Median milliseconds that the loopback needs for the request's bytes and the answer's, without a server."""
+        path = self.folder / f"{model}.request"
+        out, _ = peers.run([self.args.load, "plain", str(answer_bytes), str(seconds), str(path)], seconds + 60)
+        return json.loads(out)["median_ms"]
+
     def network(self, path, info):
         """Median milliseconds of the network alone."""
         name = info["inputs"][0]["name"]
@@ -220,8 +227,9 @@ def one_round(meter, name, file, info, data):
     args = meter.args
     one = meter.load(f"{name}-alone", 1, args.seconds, data["alone"])
     network = meter.network(file, info)
+    carry = meter.carry(f"{name}-alone", one["answer_bytes"], min(args.seconds, 0.5))
     many = {k: meter.load(f"{name}-{k}", args.clients, args.seconds, data[k]) for k in ("alone", "batch")}
-    return {"one": one["median_ms"], "network": network, **{k: many[k]["per_second"] for k in many},
+    return {"one": one["median_ms"], "network": network, "carry": carry, **{k: many[k]["per_second"] for k in many},
             "alone_p99": many["alone"]["p99_ms"], "batch_p99": many["batch"]["p99_ms"]}
 
 
@@ -238,6 +246,7 @@ def summary(rounds):
                        "alone_p99_ms": middle(r["alone_p99"] for r in rounds),
                        "batch_p99_ms": middle(r["batch_p99"] for r in rounds)},
         "latency": {"request_ms": middle(r["one"] for r in rounds), "network_ms": middle(r["network"] for r in rounds),
+                    "loopback_ms": middle(r["carry"] for r in rounds),
                     "excess_ms": round(middle(excess), 3), "limit_ms": round(middle(limits), 3)},
     }
 
@@ -258,12 +267,12 @@ def table(result):
         yield (f"| {m['name']} | {m['max_batch']} | {t['alone']:.0f} | {t['batch']:.0f} | {t['ratio']:.2f} | "
                f"{t['alone_p99_ms']:.1f}, {t['batch_p99_ms']:.1f} |")
     yield ""
-    yield "| one client | request, ms | `tern bench`, ms | difference | 5 % + 0.3 ms |"
-    yield "|---|---|---|---|---|"
+    yield "| one client | request, ms | `tern bench`, ms | difference | 5 % + 0.3 ms | loopback alone, ms |"
+    yield "|---|---|---|---|---|---|"
     for m in result["models"]:
         t = m["latency"]
         yield (f"| {m['name']} | {t['request_ms']:.3f} | {t['network_ms']:.3f} | {t['excess_ms']:.3f} | "
-               f"{t['limit_ms']:.3f} |")
+               f"{t['limit_ms']:.3f} | {t['loopback_ms']:.3f} |")
     yield ""
     yield "| a million floats | read, MB/s | written, MB/s |"
     yield "|---|---|---|"

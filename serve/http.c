@@ -29,6 +29,9 @@
 
 #define CONNECTION_MEMORY ((size_t)96 << 10) /* headers, and the pieces in which bodies come */
 #define MAX_HEADERS       100
+/* Of a large body, so much is to be there before the thread of the socket wakes: waking for every few segments, and
+ * letting the sender wait for it, takes longer than copying them. */
+#define LOW_WATER ((size_t)64 << 10)
 
 /* A connection, for the reaper. */
 typedef struct peer {
@@ -77,6 +80,8 @@ typedef struct request {
     struct MHD_Connection *connection;
     peer *peer;
     size_t announced; /* Content-Length; SIZE_MAX: chunked */
+    size_t received;  /* bytes of the body */
+    int low_water;    /* of the socket; 0: the usual */
     bool suspended, answered, bad;
 } request;
 
@@ -304,6 +309,17 @@ static request *begin(serve_http *h, struct MHD_Connection *connection, const ch
     return NULL;
 }
 
+/* Sets how much is to come before the socket counts as readable. It is never more than what is left to come, whatever
+ * the library has in its buffer: nothing would wake it. TLS comes in records, of which the library may hold one. */
+static void set_low_water(request *r) {
+    if (r->http->server->options->tls_cert || r->announced == SIZE_MAX) return;
+    size_t left = r->announced - TN_MIN(r->announced, r->received);
+    int want = !r->bad && left >= LOW_WATER + CONNECTION_MEMORY ? (int)LOW_WATER : 1;
+    if (want == TN_MAX(r->low_water, 1)) return;
+    r->low_water = want;
+    setsockopt(r->peer->socket, SOL_SOCKET, SO_RCVLOWAT, &want, sizeof want);
+}
+
 /* Takes a piece of the body; false: the answer says why not. */
 static bool take_body(request *r, const char *data, size_t n) {
     serve_exchange *x = &r->x;
@@ -426,6 +442,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
                         h->server->options->max_body);
             r->bad = true;
         }
+        set_low_water(r);
         /* Before the body, and instead of it. */
         return r->bad ? answer(r) : MHD_YES;
     }
@@ -438,6 +455,8 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
             r->bad = true;
             tn_text_release(&r->x.body);
         }
+        r->received += *size;
+        set_low_water(r);
         *size = 0;
         return MHD_YES;
     }

@@ -6,8 +6,10 @@
 #include "serve/infer.h"
 #include "tensor/tensor.h"
 
-/* Answers above this are not written by the executor, which has batches to run. */
-#define LARGE_ANSWER 65536
+/* Answers that take longer than copying this are not written by the executor, which has batches to run. */
+#define LARGE_ANSWER (1 << 20)
+/* Writing a number as JSON takes so many times as long as copying it. */
+#define JSON_WORK 16
 
 /* ---- the answer --------------------------------------------------------------------------------------------- */
 
@@ -88,7 +90,8 @@ static size_t binary_size(const tern_tensor *t) {
     return sum;
 }
 
-static tern_status put_output(serve_infer *q, const serve_wanted *w, tn_text *tail, tern_error *err) {
+/* What JSON says of an output; binary tensors follow it. */
+static tern_status put_output(serve_infer *q, const serve_wanted *w, tern_error *err) {
     tern_tensor *t = q->outputs[w->index];
     const char *name = q->version->output_names[w->index];
     if (w->classes > 0) {
@@ -110,7 +113,6 @@ static tern_status put_output(serve_infer *q, const serve_wanted *w, tn_text *ta
         serve_put_open(out, "parameters", '{');
         serve_put_u64(out, "binary_data_size", binary_size(t));
         serve_put_close(out, '}');
-        put_binary(tail, t);
     } else {
         TN_TRY(serve_put_tensor(out, "data", t, name, err));
     }
@@ -118,10 +120,21 @@ static tern_status put_output(serve_infer *q, const serve_wanted *w, tn_text *ta
     return TERN_OK;
 }
 
+/* The binary tensors, in the order of the JSON. */
+static void put_tail(serve_infer *q) {
+    tn_text *out = &q->x->out;
+    size_t sum = 0;
+    for (int i = 0; i < q->n_wanted; i++) {
+        if (q->wanted[i].binary) sum += binary_size(q->outputs[q->wanted[i].index]);
+    }
+    tn_text_reserve(out, sum); /* a failure stays in `out` */
+    for (int i = 0; i < q->n_wanted; i++) {
+        if (q->wanted[i].binary) put_binary(out, q->outputs[q->wanted[i].index]);
+    }
+}
+
 tern_status serve_infer_answer(serve_infer *q, tern_error *err) {
     serve_exchange *x = q->x;
-    tn_text tail;
-    tn_text_init(&tail);
     bool binary = false;
     serve_put_open(&x->out, NULL, '{');
     serve_put_string(&x->out, "model_name", q->version->name);
@@ -130,18 +143,17 @@ tern_status serve_infer_answer(serve_infer *q, tern_error *err) {
     serve_put_open(&x->out, "outputs", '[');
     tern_status status = TERN_OK;
     for (int i = 0; i < q->n_wanted && status == TERN_OK; i++) {
-        status = put_output(q, &q->wanted[i], &tail, err);
+        status = put_output(q, &q->wanted[i], err);
         binary = binary || q->wanted[i].binary;
     }
     serve_put_close(&x->out, ']');
     serve_put_close(&x->out, '}');
     x->status = 200;
     x->type = binary ? "application/octet-stream" : "application/json";
-    if (binary) x->header_length = (int64_t)x->out.len;
-    tn_text_add_str(&x->out, tail.data, tail.len);
-    if (tail.failed) x->out.failed = true;
-    tn_text_release(&tail);
-    return status;
+    if (status != TERN_OK || !binary) return status;
+    x->header_length = (int64_t)x->out.len;
+    put_tail(q);
+    return TERN_OK;
 }
 
 /* ---- the way there ------------------------------------------------------------------------------------------ */
@@ -158,6 +170,19 @@ static size_t output_bytes(const serve_infer *q) {
     for (int i = 0; i < q->version->n_outputs; i++) {
         const tern_tensor *t = q->outputs[i];
         if (t && tern_tensor_kind(t) == TERN_KIND_TENSOR) sum += tern_tensor_bytes(t);
+    }
+    return sum;
+}
+
+/* What writing the answer costs, in bytes copied. */
+static size_t answer_work(const serve_infer *q) {
+    size_t sum = 0;
+    for (int i = 0; i < q->n_wanted; i++) {
+        const serve_wanted *w = &q->wanted[i];
+        const tern_tensor *t = q->outputs[w->index];
+        if (!t || tern_tensor_kind(t) != TERN_KIND_TENSOR) continue;
+        size_t bytes = tern_tensor_bytes(t);
+        sum += w->binary && w->classes == 0 ? bytes : bytes * JSON_WORK;
     }
     return sum;
 }
@@ -198,7 +223,7 @@ static void job_done(serve_job *job) {
         full = job->status != TERN_OK;
     }
     if (job->status == TERN_OK) {
-        if (bytes > LARGE_ANSWER) {
+        if (answer_work(q) > LARGE_ANSWER) {
             serve_later(x, write_answer);
         } else {
             write_answer(x);

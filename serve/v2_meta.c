@@ -231,7 +231,7 @@ static void put_stats(tn_text *t, const serve_entry *e) {
     serve_put_open(t, NULL, '{');
     serve_put_string(t, "type", "CPU");
     serve_put_i64(t, "id", 0);
-    serve_put_u64(t, "byte_size", e->version ? e->version->n_bytes : 0);
+    serve_put_u64(t, "byte_size", e->version ? e->version->memory : 0);
     serve_put_close(t, '}');
     serve_put_close(t, ']');
     serve_put_close(t, '}');

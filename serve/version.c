@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "cli/embedded.h"
+#include "runtime/runtime.h"
 #include "serve/warmup.h"
 #include "vision/torch/torch.h"
 #include "vision/yolo/yolo.h"
@@ -298,7 +299,9 @@ static tern_status load_all(serve_version *v, const serve_load *load, tern_error
     TN_TRY(tern_session_create(&v->session, v->model, &o, err));
     TN_TRY(load_labels(v, load, err));
     TN_TRY(set_up_pictures(v, load, err));
-    return serve_warm_up(v, err);
+    TN_TRY(serve_warm_up(v, err));
+    v->memory = tn_session_bytes(v->session) + (v->bytes ? v->n_bytes : 0);
+    return TERN_OK;
 }
 
 tern_status serve_version_load(serve_version **out, const serve_load *load, tern_error *err) {

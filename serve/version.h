@@ -24,6 +24,7 @@ typedef struct serve_version {
     serve_config config;
     uint8_t *bytes; /* of the file: a copy, so that the file may be overwritten */
     size_t n_bytes;
+    size_t memory; /* of file, weights and runs of every batch size, once warm */
     tern_model *model;
     tern_session *session;
     int n_inputs, n_outputs;

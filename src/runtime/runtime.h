@@ -74,6 +74,10 @@ tern_status tn_session_plan(tern_session *s, const tn_graph *g, tern_tensor *con
 tern_status tn_session_take_frame(tern_session *s, tn_cached_plan *c, tn_frame **out, tern_error *err);
 void tn_session_release_plan(tern_session *s, tn_cached_plan *c, tn_frame *frame);
 
+/* Bytes of the session and its model: packed weights, constants that are no part of a file in memory, and the frames
+ * that runs have made so far. Waits while a plan is being made. */
+size_t tn_session_bytes(tern_session *s);
+
 /* Whether every sample (dim 0 of all inputs and outputs, free in the model) is computed from that sample alone. */
 bool tn_batch_separates(const tn_graph *g);
 /* How many samples a run of these inputs should take at a time, a divisor of the batch; 0: all of them. */

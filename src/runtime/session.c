@@ -308,3 +308,26 @@ void tn_session_release_plan(tern_session *s, tn_cached_plan *c, tn_frame *frame
     c->n_users--;
     tn_mutex_unlock(&s->mutex);
 }
+
+/* ---- memory ---------------------------------------------------------------------------------------------------- */
+
+static size_t constant_bytes(const tern_model *m) {
+    size_t sum = 0;
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        if (m->tensors[i]->buffer) sum += tn_tensor_bytes(m->tensors[i]);
+    }
+    return sum;
+}
+
+size_t tn_session_bytes(tern_session *s) {
+    size_t sum = tn_pack_cache_bytes(s->packs) + constant_bytes(s->source) + constant_bytes(s->model);
+    tn_mutex_lock(&s->mutex);
+    for (size_t i = 0; i < s->n_plans; i++) {
+        const tn_cached_plan *c = s->plans[i];
+        size_t frames = (size_t)c->n_users;
+        for (const tn_frame *f = c->idle; f; f = f->next) frames++;
+        sum += frames * (c->plan->arena_bytes + c->plan->workspace_bytes);
+    }
+    tn_mutex_unlock(&s->mutex);
+    return sum;
+}

@@ -11,6 +11,11 @@
  * before it looks at the value for the last time, the waker changes the value before it looks for sleepers, and both
  * are sequentially consistent.
  *
+ * Participants that share a CPU wait for each other in every job, and a kernel that finds most CPUs of a small machine
+ * busy does not look for the idle one when it wakes a thread (Linux's SIS_UTIL): they stay together for many
+ * milliseconds. So a worker that sleeps, and last ran where the caller or another participant is, is told where to
+ * wake; after that it may go wherever it might before.
+ *
  * `lock` is held by the caller of the job; who does not get it runs alone. */
 #include "thread/thread.h"
 
@@ -27,6 +32,8 @@
 enum {
     SPIN_NS = 50000,
     MAX_THREADS = 512,
+    CPU_SETS = 8,           // of 1024 CPUs each
+    MAX_MOVES = 8,          // in one job
     STOP = 0xffff,          // in place of the number of participants
     PARTICIPANTS_SHIFT = 48 // in the word; below it is the sequence number
 };
@@ -34,7 +41,8 @@ enum {
 typedef struct worker {
     pthread_t thread;
     int number;
-    uint64_t seen; // the word when the worker was made
+    uint64_t seen;  // the word when the worker was made
+    atomic_int cpu; // on which it last took part; -1: never did
 } worker;
 
 static struct {
@@ -133,7 +141,7 @@ static void run_share(int p) {
 }
 
 static void *worker_main(void *argument) {
-    const worker *self = argument;
+    worker *self = argument;
     int number = self->number;
     uint64_t seen = self->seen, spin_ns = 0;
     inside = true;
@@ -144,16 +152,79 @@ static void *worker_main(void *argument) {
         if ((uint64_t)number >= participants) continue;
         run_share(number);
         spin_ns = pool.spin_ns;
+        int cpu = sched_getcpu();
+        if (cpu != atomic_load_explicit(&self->cpu, memory_order_relaxed))
+            atomic_store_explicit(&self->cpu, cpu, memory_order_relaxed);
         // The pool outlives every job, so looking at it after the countdown is safe.
         if (atomic_fetch_sub(&pool.pending, 1) == 1 && atomic_load(&pool.caller_sleeps)) futex_wake_all(&pool.pending);
     }
+}
+
+/* ---- places ---- */
+
+typedef struct move {
+    pthread_t thread;
+    cpu_set_t allowed[CPU_SETS];
+} move;
+
+// Keeps the worker to a CPU that is not `used`, if it may use one; move->allowed is where it might be before.
+static bool keep_to_free_cpu(pthread_t thread, cpu_set_t *used, move *m) {
+    m->thread = thread;
+    if (pthread_getaffinity_np(thread, sizeof m->allowed, m->allowed) != 0) return false;
+    int cpu = 0, most = CPU_SETS * CPU_SETSIZE;
+    size_t size = sizeof m->allowed;
+    while (cpu < most && (!CPU_ISSET_S(cpu, size, m->allowed) || CPU_ISSET_S(cpu, size, used))) cpu++;
+    if (cpu == most) return false;
+    cpu_set_t one[CPU_SETS];
+    CPU_ZERO_S(sizeof one, one);
+    CPU_SET_S(cpu, sizeof one, one);
+    CPU_SET_S(cpu, size, used);
+    return pthread_setaffinity_np(thread, sizeof one, one) == 0;
+}
+
+// Sends workers of the next job that would wake where another participant is to CPUs of their own; returns how many.
+static int part(int participants, move *moves) {
+    cpu_set_t used[CPU_SETS], seen[CPU_SETS];
+    int collisions = 0, count = 0, here = sched_getcpu();
+    if (here < 0) return 0;
+    CPU_ZERO_S(sizeof used, used);
+    CPU_SET_S(here, sizeof used, used);
+    memcpy(seen, used, sizeof seen);
+    for (int w = 0; w < participants - 1; w++) {
+        int cpu = atomic_load_explicit(&pool.table[w].cpu, memory_order_relaxed);
+        if (cpu < 0) continue;
+        collisions += CPU_ISSET_S(cpu, sizeof used, used);
+        CPU_SET_S(cpu, sizeof used, used);
+    }
+    for (int w = 0; w < participants - 1 && collisions > 0 && count < MAX_MOVES; w++) {
+        int cpu = atomic_load_explicit(&pool.table[w].cpu, memory_order_relaxed);
+        if (cpu < 0) continue;
+        bool collides = CPU_ISSET_S(cpu, sizeof seen, seen);
+        CPU_SET_S(cpu, sizeof seen, seen);
+        if (!collides) continue;
+        collisions--;
+        count += keep_to_free_cpu(pool.table[w].thread, used, &moves[count]);
+    }
+    return count;
+}
+
+static void wake_workers(int participants) {
+    move moves[MAX_MOVES];
+    int count = pool.spin_ns ? part(participants, moves) : 0;
+    futex_wake_all(word_futex());
+    for (int i = 0; i < count; i++) pthread_setaffinity_np(moves[i].thread, sizeof moves[i].allowed, moves[i].allowed);
 }
 
 static void announce(uint64_t participants) {
     const uint64_t sequence_mask = ((uint64_t)1 << PARTICIPANTS_SHIFT) - 1;
     uint64_t sequence = (atomic_load_explicit(&pool.word, memory_order_relaxed) + 1) & sequence_mask;
     atomic_store(&pool.word, participants << PARTICIPANTS_SHIFT | sequence);
-    if (atomic_load(&pool.sleepers) > 0) futex_wake_all(word_futex());
+    if (atomic_load(&pool.sleepers) == 0) return;
+    if (participants == STOP) {
+        futex_wake_all(word_futex());
+    } else {
+        wake_workers((int)participants);
+    }
 }
 
 // After fork() the child has no workers, whatever the parent's pool was doing.
@@ -167,13 +238,14 @@ static void reset_after_fork(void) {
 }
 
 static int count_cpus(void) {
-    cpu_set_t allowed[8];
+    cpu_set_t allowed[CPU_SETS];
     return sched_getaffinity(0, sizeof allowed, allowed) == 0 ? CPU_COUNT_S(sizeof allowed, allowed) : 1;
 }
 
 static bool start_worker(void) {
     worker *w = &pool.table[pool.workers];
     w->number = pool.workers + 1;
+    atomic_init(&w->cpu, -1);
     w->seen = atomic_load_explicit(&pool.word, memory_order_relaxed);
     // Signals are for the program's own threads.
     sigset_t all, old;

@@ -278,6 +278,54 @@ static void test_a_forked_child_gets_its_own_pool(void **state) {
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+/* ---- places ---- */
+
+typedef struct places {
+    int cpu;             // on which every participant is held for a while; -1: none
+    atomic_int narrowed; // participants that may not use every CPU of `all`
+    cpu_set_t all;
+} places;
+
+static void stay(void *context, int64_t begin, int64_t end, int worker) {
+    places *p = context;
+    cpu_set_t mine, one;
+    (void)begin, (void)end, (void)worker;
+    if (p->cpu < 0) {
+        if (sched_getaffinity(0, sizeof mine, &mine) == 0 && !CPU_EQUAL(&mine, &p->all)) p->narrowed++;
+        return;
+    }
+    CPU_ZERO(&one);
+    CPU_SET(p->cpu, &one);
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+}
+
+static void be_free(void *context, int64_t begin, int64_t end, int worker) {
+    places *p = context;
+    (void)begin, (void)end, (void)worker;
+    assert_int_equal(sched_setaffinity(0, sizeof p->all, &p->all), 0);
+}
+
+// A worker that is told where to wake may go anywhere afterwards.
+static void test_workers_keep_their_cpus(void **state) {
+    (void)state;
+    places p = {.cpu = -1};
+    if (sched_getaffinity(0, sizeof p.all, &p.all) != 0 || CPU_COUNT(&p.all) < 2) tt_skip("this needs two CPUs");
+    int cpu = 0;
+    while (!CPU_ISSET(cpu, &p.all)) cpu++;
+    for (int i = 0; i < 20; i++) {
+        p.cpu = cpu; // all of them together
+        tn_parallel_for(2, 2, stay, &p);
+        tn_parallel_for(2, 2, be_free, &p);
+        usleep(1000); // the worker sleeps
+        p.cpu = -1;
+        tn_parallel_for(2, 2, stay, &p); // which wakes it elsewhere
+        usleep(1000);
+        p.narrowed = 0;
+        tn_parallel_for(2, 2, stay, &p);
+        assert_int_equal(p.narrowed, 0);
+    }
+}
+
 /* ---- mutex ---- */
 
 typedef struct guarded {
@@ -322,6 +370,7 @@ int main(void) {
         cmocka_unit_test(test_runs_leave_cpus_to_each_other),
         cmocka_unit_test(test_shutdown_and_restart),
         cmocka_unit_test(test_a_forked_child_gets_its_own_pool),
+        cmocka_unit_test(test_workers_keep_their_cpus),
         cmocka_unit_test(test_mutex),
     };
     return cmocka_run_group_tests_name("thread", tests, NULL, stop_pool);
