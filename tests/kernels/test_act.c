@@ -16,41 +16,41 @@ typedef struct bound {
 #define SILU_END (-88.7)
 
 static const bound bounds[] = {
-    {{TN_ACT_NONE, 0, 0}, 0, 0, -10, 10},
-    {{TN_ACT_RELU, 0, 0}, 0, 0, -10, 10},
-    {{TN_ACT_CLIP, 0, 6}, 0, 0, -10, 10},
-    {{TN_ACT_CLIP, -1.5f, 0.25f}, 0, 0, -10, 10},
-    {{TN_ACT_LEAKY, 0.01f, 0}, 0.5, 0, -10, 10},
-    {{TN_ACT_SIGMOID, 0, 0}, 4, 0, -104, 30},
+    {{TN_ACT_NONE, 0, 0}, 0, 0, -10, 10, 0},
+    {{TN_ACT_RELU, 0, 0}, 0, 0, -10, 10, 0},
+    {{TN_ACT_CLIP, 0, 6}, 0, 0, -10, 10, 0},
+    {{TN_ACT_CLIP, -1.5f, 0.25f}, 0, 0, -10, 10, 0},
+    {{TN_ACT_LEAKY, 0.01f, 0}, 0.5, 0, -10, 10, 0},
+    {{TN_ACT_SIGMOID, 0, 0}, 4, 0, -104, 30, 0},
     {{TN_ACT_SILU, 1, 0}, 5, 0, -104, 30, 0.05},
     {{TN_ACT_SILU, 1, 0}, 5, 0, -8, 8, 0.05},
     {{TN_ACT_SILU, 1.702f, 0}, 5, 0, -60, 30, 1.05}, /* alpha * x is rounded */
-    {{TN_ACT_HARDSIGMOID, 0.2f, 0.5f}, 1, 0.5, -10, 10},
-    {{TN_ACT_HARDSWISH, 0, 0}, 2, 1, -10, 10},
-    {{TN_ACT_TANH, 0, 0}, 4, 0, -12, 12},
-    {{TN_ACT_GELU, 0, 0}, 2, 1, -8, 8},
-    {{TN_ACT_GELU_TANH, 0, 0}, 2, 2, -8, 8},
-    {{TN_ACT_MISH, 0, 0}, 6, 0, -80, 30},
-    {{TN_ACT_ELU, 1, 0}, 3, 0, -40, 10},
-    {{TN_ACT_ELU, 0.5f, 0}, 3, 0, -40, 10},
-    {{TN_ACT_SOFTPLUS, 0, 0}, 4, 0, -104, 40},
-    {{TN_ACT_EXP, 0, 0}, 2, 0, -110, 90},
-    {{TN_ACT_ERF, 0, 0}, 3, 0, -5, 5},
-    {{TN_ACT_LOG, 0, 0}, 2, 0, 0, 2}, /* around 1, where the result is small */
-    {{TN_ACT_LOG, 0, 0}, 2, 0, 0, 1000},
-    {{TN_ACT_SQRT, 0, 0}, 0.5, 0, 0, 1000},
-    {{TN_ACT_FLOOR, 0, 0}, 0, 0, -10, 10},
-    {{TN_ACT_CEIL, 0, 0}, 0, 0, -10, 10},
-    {{TN_ACT_ROUND, 0, 0}, 0, 0, -10, 10},
-    {{TN_ACT_SIN, 0, 0}, 3, 0, -10, 10},
-    {{TN_ACT_SIN, 0, 0}, 3, 0, -13000, 13000},
-    {{TN_ACT_COS, 0, 0}, 3, 0, -10, 10},
-    {{TN_ACT_COS, 0, 0}, 3, 0, -13000, 13000},
-    {{TN_ACT_TAN, 0, 0}, 4, 0, -10, 10},
-    {{TN_ACT_TAN, 0, 0}, 4, 0, -13000, 13000},
-    {{TN_ACT_ASIN, 0, 0}, 3, 0, -1.01f, 1.01f},
-    {{TN_ACT_ACOS, 0, 0}, 2, 0, -1.01f, 1.01f},
-    {{TN_ACT_ATAN, 0, 0}, 3, 0, -10, 10},
+    {{TN_ACT_HARDSIGMOID, 0.2f, 0.5f}, 1, 0.5, -10, 10, 0},
+    {{TN_ACT_HARDSWISH, 0, 0}, 2, 1, -10, 10, 0},
+    {{TN_ACT_TANH, 0, 0}, 4, 0, -12, 12, 0},
+    {{TN_ACT_GELU, 0, 0}, 2, 1, -8, 8, 0},
+    {{TN_ACT_GELU_TANH, 0, 0}, 2, 2, -8, 8, 0},
+    {{TN_ACT_MISH, 0, 0}, 6, 0, -80, 30, 0},
+    {{TN_ACT_ELU, 1, 0}, 3, 0, -40, 10, 0},
+    {{TN_ACT_ELU, 0.5f, 0}, 3, 0, -40, 10, 0},
+    {{TN_ACT_SOFTPLUS, 0, 0}, 4, 0, -104, 40, 0},
+    {{TN_ACT_EXP, 0, 0}, 2, 0, -110, 90, 0},
+    {{TN_ACT_ERF, 0, 0}, 3, 0, -5, 5, 0},
+    {{TN_ACT_LOG, 0, 0}, 2, 0, 0, 2, 0}, /* around 1, where the result is small */
+    {{TN_ACT_LOG, 0, 0}, 2, 0, 0, 1000, 0},
+    {{TN_ACT_SQRT, 0, 0}, 0.5, 0, 0, 1000, 0},
+    {{TN_ACT_FLOOR, 0, 0}, 0, 0, -10, 10, 0},
+    {{TN_ACT_CEIL, 0, 0}, 0, 0, -10, 10, 0},
+    {{TN_ACT_ROUND, 0, 0}, 0, 0, -10, 10, 0},
+    {{TN_ACT_SIN, 0, 0}, 3, 0, -10, 10, 0},
+    {{TN_ACT_SIN, 0, 0}, 3, 0, -13000, 13000, 0},
+    {{TN_ACT_COS, 0, 0}, 3, 0, -10, 10, 0},
+    {{TN_ACT_COS, 0, 0}, 3, 0, -13000, 13000, 0},
+    {{TN_ACT_TAN, 0, 0}, 4, 0, -10, 10, 0},
+    {{TN_ACT_TAN, 0, 0}, 4, 0, -13000, 13000, 0},
+    {{TN_ACT_ASIN, 0, 0}, 3, 0, -1.01f, 1.01f, 0},
+    {{TN_ACT_ACOS, 0, 0}, 2, 0, -1.01f, 1.01f, 0},
+    {{TN_ACT_ATAN, 0, 0}, 3, 0, -10, 10, 0},
 };
 
 static double worst_of(tern_cpu_tier tier, const bound *b, const float *x, float *y, size_t n, float *where) {
@@ -68,7 +68,7 @@ static double worst_of(tern_cpu_tier tier, const bound *b, const float *x, float
             bool product = b->act.kind == TN_ACT_SILU || b->act.kind == TN_ACT_MISH;
             double tiny = product ? fabs((double)x[i]) * ck_ulp(0) : 0, u = fabs((double)b->act.alpha * (double)x[i]);
             if (b->act.kind == TN_ACT_SILU && b->act.alpha * x[i] < SILU_END) tiny += 3e-37;
-            err = fabs((double)y[i] - ref) / ((b->ulps + b->u_ulps * (b->u_ulps > 0 ? u : 0)) * ck_ulp(ref) +
+            err = fabs((double)y[i] - ref) / ((b->ulps + (b->u_ulps > 0 ? b->u_ulps * u : 0)) * ck_ulp(ref) +
                                               b->x_ulps * ck_ulp((double)x[i]) + tiny);
             if ((double)y[i] == ref) err = 0;
         }
