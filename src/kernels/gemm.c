@@ -8,7 +8,7 @@
  * rest in C, which does not change them. */
 #include "kernels/gemm.h"
 
-#include "kernels/kernels_internal.h"
+#include "kernels/gemm_internal.h"
 #include "thread/thread.h"
 
 /* Columns of A in one go. Long ones beat short ones, though rows and panel leave L2 above 768 or so: between blocks the
@@ -68,12 +68,10 @@ size_t tn_gemm_f32_packed_bytes(tern_cpu_tier tier, const tn_gemm_f32 *g) {
 
 static bool columns_are_contiguous(const tn_gemm_f32 *g) { return g->b_rs == 1 && g->b_cs != 1; }
 
-/* Rows [i0, i1) of columns [j0, j0 + width) of B (zeros past n), times alpha, into dst (k, width). */
-static void pack_panel(const tn_kernels *kn, const tn_gemm_f32 *g, const float *b, int64_t j0, int64_t width,
+void tn_gemm_pack_rows(const tn_kernels *kn, const tn_gemm_f32 *g, const float *b, int64_t j0, int64_t width,
                        int64_t i0, int64_t i1, float *dst) {
     int64_t cols = TN_MIN(width, g->n - j0), vw = kn->width;
     const float *src = b + j0 * g->b_cs + i0 * g->b_rs;
-    dst += i0 * width;
     if (columns_are_contiguous(g)) { /* transpose */
         for (int64_t v = 0; v < width; v += vw)
             kn->layout_block_f32(src + v * g->b_cs, g->b_cs, dst + v, width, TN_MIN(cols - v, vw), i1 - i0);
@@ -98,8 +96,9 @@ static void pack_task(void *context, int64_t begin, int64_t end, int worker) {
     for (int64_t i = 0; i < j->g->k; i += rows)
         for (int64_t p = begin; p < end; p++) {
             int64_t j0 = p * 2 * j->k->width;
-            pack_panel(j->k, j->g, j->b, j0, panel_width(j->k, j->g, p), i, TN_MIN(i + rows, j->g->k),
-                       j->packed + j0 * j->g->k);
+            int64_t width = panel_width(j->k, j->g, p);
+            tn_gemm_pack_rows(j->k, j->g, j->b, j0, width, i, TN_MIN(i + rows, j->g->k),
+                              j->packed + j0 * j->g->k + i * width);
         }
 }
 
@@ -298,7 +297,7 @@ static void pack_or_find_b(gemm_job *j, const void *packed_b, float *space, int 
     if (!j->direct_b)
         tn_parallel_for(threads, j->panels, pack_task, j);
     else if (g->n - j0 < width)
-        pack_panel(j->k, g, j->b, j0, width, 0, g->k, space);
+        tn_gemm_pack_rows(j->k, g, j->b, j0, width, 0, g->k, space);
 }
 
 void tn_gemm_f32_run(tern_cpu_tier tier, const tn_gemm_f32 *g, const float *a, const float *b, const void *packed_b,

@@ -1,3 +1,4 @@
+#include "kernels/bf16_gemm.h"
 #include "kernels/eltwise.h"
 #include "ops/conv_internal.h"
 #include "ops/fused.h"
@@ -23,6 +24,8 @@ typedef struct gemm_state {
     c_form form;
     bool wide;   /* float16, bfloat16: computed on float32 copies */
     bool copy_c; /* the bias must be scaled or repeated first */
+    bool bf16;   /* numbers are rounded to bfloat16, by the kernels of isa */
+    tn_bf16_isa isa;
     tn_gemm_f32 gemm;
     const void *packed;
     size_t at_a, at_b, at_c, at_y, at_bias, at_gemm;
@@ -132,27 +135,11 @@ static void read_c(const tn_prepare *c, gemm_state *s) {
     s->copy_c = s->form != C_FULL && (s->beta != 1 || (s->form == C_ROW && columns != s->n));
 }
 
-typedef struct pack_context {
-    tern_cpu_tier tier;
-    tn_gemm_f32 gemm;
-    int threads;
-} pack_context;
-
-static void pack_b(const void *context, const tern_tensor *value, void *dst) {
-    const pack_context *c = context;
-    tn_gemm_f32_pack(c->tier, &c->gemm, value->data, dst, c->threads);
-}
-
 static tern_status pack_constant(tn_prepare *c, gemm_state *s) {
-    size_t bytes = tn_gemm_f32_packed_bytes(c->tier, &s->gemm);
-    if (bytes == 0) return tn_fail_oom(c->err, SIZE_MAX);
-    struct {
-        float alpha;
-        int tier, transposed;
-    } key = {s->alpha, (int)c->tier, s->b_rs == 1 && s->b_cs != 1};
-    pack_context p = {c->tier, s->gemm, c->threads};
-    s->packed = tn_pack_later(c, 1, tn_hash(&key, sizeof key, 0), bytes, pack_b, &p, sizeof p);
-    return s->packed ? TERN_OK : c->err ? c->err->status : TERN_OUT_OF_MEMORY;
+    s->bf16 = tn_attr_i(c->node, "bf16", 0) != 0;
+    s->isa = tn_bf16_best(c->tier);
+    if (s->bf16) s->kernel = tn_bf16_gemm_name(s->isa);
+    return tn_ops_gemm_pack(c, &s->gemm, s->bf16, &s->packed);
 }
 
 static tern_status prepare_f32(tn_prepare *c, gemm_state *s) {
@@ -172,7 +159,9 @@ static tern_status prepare_f32(tn_prepare *c, gemm_state *s) {
     if (s->form != C_FULL) s->gemm.act = s->act;
     if (c->value[1] && !s->wide && s->k > 0) TN_TRY(pack_constant(c, s));
     size_t total = 0, gemm_bytes = 0;
-    if (s->k > 0) gemm_bytes = tn_gemm_f32_workspace(c->tier, &s->gemm, s->packed != NULL);
+    if (s->k > 0)
+        gemm_bytes = s->bf16 ? tn_bf16_gemm_workspace(s->isa, &s->gemm)
+                             : tn_gemm_f32_workspace(c->tier, &s->gemm, s->packed != NULL);
     int64_t c_count = c_type(c->in, c->node) ? tn_shape_count(&c_type(c->in, c->node)->shape) : 0;
     bool ok = tn_ops_reserve(&total, s->wide ? s->m * s->k : 0, sizeof(float), &s->at_a) &&
               tn_ops_reserve(&total, s->wide ? s->k * s->n : 0, sizeof(float), &s->at_b) &&
@@ -223,6 +212,8 @@ static void run_f32(tn_run *c, const gemm_state *s, const float *a, const float 
             y[i] = sum + (s->form == C_ROW ? bias[i % s->n] : s->form == C_COLUMN ? bias[i / s->n] : 0);
         }
         if (s->form != C_FULL) tn_act_f32(c->tier, &s->act, y, y, (size_t)(s->m * s->n));
+    } else if (s->bf16) {
+        tn_bf16_gemm_run(s->isa, &s->gemm, a, s->packed, bias, y, ws + s->at_gemm, c->threads);
     } else {
         tn_gemm_f32_run(c->tier, &s->gemm, a, s->packed ? NULL : b, s->packed, bias, y, ws + s->at_gemm, c->threads);
     }

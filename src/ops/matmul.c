@@ -1,5 +1,6 @@
 #include "ops/matmul_internal.h"
 
+#include "kernels/bf16_gemm.h"
 #include "ops/conv_internal.h"
 
 #define TYPES (TN_TYPES_FLOAT | TN_T(INT32) | TN_T(INT64) | TN_T(UINT32) | TN_T(UINT64))
@@ -159,6 +160,34 @@ const char *tn_ops_gemm_name(tern_cpu_tier tier) {
 
 /* ---- prepare ------------------------------------------------------------------------------------------------- */
 
+typedef struct one_pack {
+    tern_cpu_tier tier;
+    bool bf16;
+    tn_gemm_f32 gemm;
+    int threads;
+} one_pack;
+
+static void pack_one(const void *context, const tern_tensor *value, void *dst) {
+    const one_pack *p = context;
+    if (p->bf16)
+        tn_bf16_gemm_pack(tn_bf16_best(p->tier), &p->gemm, value->data, dst, p->threads);
+    else
+        tn_gemm_f32_pack(p->tier, &p->gemm, value->data, dst, p->threads);
+}
+
+tern_status tn_ops_gemm_pack(tn_prepare *c, const tn_gemm_f32 *g, bool bf16, const void **packed) {
+    tn_bf16_isa isa = tn_bf16_best(c->tier);
+    size_t bytes = bf16 ? tn_bf16_gemm_packed_bytes(isa, g) : tn_gemm_f32_packed_bytes(c->tier, g);
+    if (bytes == 0) return tn_fail_oom(c->err, SIZE_MAX);
+    struct {
+        float alpha;
+        int kernel, transposed;
+    } key = {g->alpha, bf16 ? 0x100 + (int)isa : (int)c->tier, g->b_rs == 1 && g->b_cs != 1};
+    one_pack p = {c->tier, bf16, *g, c->threads};
+    *packed = tn_pack_later(c, 1, tn_hash(&key, sizeof key, 0), bytes, pack_one, &p, sizeof p);
+    return *packed ? TERN_OK : c->err ? c->err->status : TERN_OUT_OF_MEMORY;
+}
+
 typedef struct matmul_state {
     const char *kernel;
     tern_dtype dtype;
@@ -171,6 +200,8 @@ typedef struct matmul_state {
     size_t packed_bytes, gemm_bytes;
     size_t at_a, at_b, at_y, at_gemm;
     bool wide;
+    bool bf16; /* numbers are rounded to bfloat16, by the kernels of isa */
+    tn_bf16_isa isa;
 } matmul_state;
 
 typedef struct pack_context {
@@ -201,6 +232,14 @@ static tern_status pack_constant(tn_prepare *c, matmul_state *s) {
         s->wide_b = tn_pack_get(c, 1, TERN_FLOAT, bytes, widen, NULL);
         return s->wide_b ? TERN_OK : status_of(c);
     }
+    if (s->bf16) {
+        const void *packed;
+        s->isa = tn_bf16_best(c->tier);
+        s->kernel = tn_bf16_gemm_name(s->isa);
+        TN_TRY(tn_ops_gemm_pack(c, &s->gemm, true, &packed));
+        s->packed = packed;
+        return TERN_OK;
+    }
     s->packed_bytes = tn_gemm_f32_packed_bytes(c->tier, &s->gemm);
     if (s->packed_bytes == 0 || !tn_mul_size(s->packed_bytes, count, &bytes)) return tn_fail_oom(c->err, SIZE_MAX);
     pack_context p = {c->tier, s, c->threads};
@@ -225,9 +264,11 @@ static tern_status prepare_f32(tn_prepare *c, matmul_state *s) {
                             .b_cs = s->b.column,
                             .ldc = p->n,
                             .alpha = (float)s->alpha};
+    s->bf16 = c->value[1] && !s->wide && p->batch == 1 && p->b_count == 1 && tn_attr_i(c->node, "bf16", 0) != 0;
     if (c->value[1]) TN_TRY(pack_constant(c, s));
     bool whole = by_batch(p, c->threads);
-    s->gemm_bytes = tn_gemm_f32_workspace(c->tier, &s->gemm, s->packed != NULL);
+    s->gemm_bytes = s->bf16 ? tn_bf16_gemm_workspace(s->isa, &s->gemm)
+                            : tn_gemm_f32_workspace(c->tier, &s->gemm, s->packed != NULL);
     s->gemm_bytes = (s->gemm_bytes + 63) / 64 * 64;
     size_t total = 0;
     bool ok = tn_ops_reserve(&total, s->wide ? p->a_count * p->m * p->k : 0, sizeof(float), &s->at_a) &&
@@ -271,6 +312,10 @@ static void product_f32(const matmul_run_args *r, int64_t i, void *workspace, in
     const float *am = (const float *)r->a + a * s->a.matrix;
     const float *bm = s->packed ? NULL : (const float *)r->b + b * s->b.matrix;
     const void *packed = s->packed ? s->packed + (size_t)b * s->packed_bytes : NULL;
+    if (s->bf16) {
+        tn_bf16_gemm_run(s->isa, &s->gemm, am, packed, NULL, (float *)r->y, workspace, threads);
+        return;
+    }
     tn_gemm_f32_run(r->tier, &s->gemm, am, bm, packed, NULL, (float *)r->y + i * s->p.m * s->p.n, workspace, threads);
 }
 

@@ -21,6 +21,8 @@ void tn_ops_matmul_plan(tn_matmul_plan *p, const tn_shape *a, const tn_shape *b,
 /* Which matrices make up product i. */
 void tn_ops_matmul_at(const tn_matmul_plan *p, int64_t i, int64_t *a, int64_t *b);
 int64_t tn_ops_matmul_macs(const tn_node *node, const tn_type *const *in, const tn_type *out);
+/* Packs the constant input 1 of a node, one float32 matrix, for tn_gemm_f32_run or, with `bf16`, tn_bf16_gemm_run. */
+tern_status tn_ops_gemm_pack(tn_prepare *c, const tn_gemm_f32 *g, bool bf16, const void **packed);
 /* "gemm_f32_avx512" and the like. */
 const char *tn_ops_gemm_name(tern_cpu_tier tier);
 

@@ -7,7 +7,8 @@
 /* Blocked layout. Convolutions write it; operators that can (TN_OP_BLOCKED) keep it; a Reorder stands at the border of
  * such a region and nowhere inside. A value may end up in both forms: the plain one keeps its name. 8-bit regions have
  * blocks of their own (kernels/q8.h); a QuantizeLinear before such a region writes them itself. In precision bf16 all
- * blocked floats are bfloat16: a Reorder rounds and widens, too. */
+ * blocked floats are bfloat16 (a Reorder rounds and widens, too), and products with constant matrices round what they
+ * multiply. */
 
 tern_status tn_pass_layout(tn_opt *o);
 
@@ -209,6 +210,14 @@ static tern_status keeps_blocked(layout *l, const tn_node *n, bool *keeps, int *
     return TERN_OK;
 }
 
+/* Products with a constant matrix, whose numbers may be rounded to bfloat16. */
+static bool is_bf16_product(const layout *l, const tn_node *n) {
+    if (!l->o->bf16 || !(tn_opt_is(n, "", "Gemm") || tn_opt_is(n, "tern", "Gemm") || tn_opt_is(n, "", "MatMul")))
+        return false;
+    const tern_tensor *b = tn_opt_const(n->in[1]);
+    return b && b->dtype == TERN_FLOAT && b->shape.rank == 2;
+}
+
 static tern_status place(layout *l, tn_node *n) {
     if (is_blocked_conv(l, n)) return place_conv(l, n);
     bool keeps, q8_conv = is_q8_conv(n);
@@ -225,6 +234,7 @@ static tern_status place(layout *l, tn_node *n) {
     }
     for (int i = 0; i < n->n_in; i++) TN_TRY(want_plain(l, n->in[i]));
     for (int i = 0; i < n->n_captures; i++) TN_TRY(want_plain(l, n->captures[i]));
+    if (is_bf16_product(l, n)) TN_TRY(tn_opt_set_i(l->o, n, "bf16", 1));
     TN_TRY(emit(l, n));
     return quantized ? block_output(l, n, 0, quantized) : TERN_OK;
 }

@@ -1,11 +1,12 @@
-/* Matrix product against double precision.
+/* Matrix product against double precision, in float32 and of numbers rounded to bfloat16.
  *
  * Tolerance: a chain of k fused multiply-adds errs by at most k roundings of partial sums, each at most the sum of |a
  * b|; alpha and the bias add two more, the scalar tier (which rounds products too) one more per term. So (k + 4) eps
- * (sum |a b| + |bias|), first order; what C holds counts as a term. */
+ * (sum |a b| + |bias|), first order; what C holds counts as a term. bfloat16: on the rounded operands, each product
+ * rounded as well. */
 #include "kernels/check.h"
 
-#include "kernels/gemm.h"
+#include "kernels/bf16_gemm.h"
 #include "kernels/kernels_internal.h"
 #include "kernels/ref/ref.h"
 
@@ -43,17 +44,53 @@ static void make_accumulate(problem *p) {
 
 static size_t c_count(const tn_gemm_f32 *g) { return (size_t)((g->m - 1) * g->ldc + g->n); }
 
-static ck_buf run(tern_cpu_tier t, const problem *p, bool packed, int threads) {
+/* A way to compute it. */
+typedef struct engine {
+    bool bf16, packed;
+    int level; /* tern_cpu_tier or tn_bf16_isa */
+} engine;
+
+static engine engines[2 * (TERN_CPU_AVX512 + 1) + TN_BF16_ISA_COUNT];
+static size_t n_engines;
+
+static int list_engines(void **state) {
+    (void)state;
+    for (int t = 0; t <= (int)ck_top(); t++)
+        for (int packed = 0; packed < 2; packed++) engines[n_engines++] = (engine){false, packed, t};
+    for (int isa = 0; isa < TN_BF16_ISA_COUNT; isa++)
+        if (tn_bf16_available(isa)) engines[n_engines++] = (engine){true, true, isa};
+    return 0;
+}
+
+/* Into c, whose rows may hold something before. */
+static void multiply(const engine *e, const problem *p, float *c, int threads) {
     const tn_gemm_f32 *g = &p->g;
-    ck_buf c = ck_alloc(c_count(g), 4), ws = ck_alloc(tn_gemm_f32_workspace(t, g, packed) / 4, 64), pb = {0};
-    if (packed) {
-        pb = ck_alloc(tn_gemm_f32_packed_bytes(t, g) / 4, 64);
-        tn_gemm_f32_pack(t, g, p->b.p, pb.p, 1);
+    const float *bias = p->bias.n ? p->bias.p : NULL;
+    ck_buf pb = {0};
+    if (e->bf16 && g->k == 0) return;
+    if (e->packed)
+        pb = ck_alloc((e->bf16 ? tn_bf16_gemm_packed_bytes(e->level, g) : tn_gemm_f32_packed_bytes(e->level, g)) / 4,
+                      64);
+    ck_buf ws = ck_alloc(
+        (e->bf16 ? tn_bf16_gemm_workspace(e->level, g) : tn_gemm_f32_workspace(e->level, g, e->packed)) / 4, 64);
+    if (e->bf16) {
+        tn_bf16_gemm_pack(e->level, g, p->b.p, pb.p, ck_int(1, 3));
+        tn_bf16_gemm_run(e->level, g, p->a.p, pb.p, bias, c, ws.p, threads);
+    } else {
+        if (e->packed) tn_gemm_f32_pack(e->level, g, p->b.p, pb.p, 1);
+        tn_gemm_f32_run(e->level, g, p->a.p, e->packed ? NULL : p->b.p, e->packed ? pb.p : NULL, bias, c, ws.p,
+                        threads);
     }
+    ck_free(&ws);
+    if (e->packed) ck_free(&pb);
+}
+
+static ck_buf run(const engine *e, const problem *p, int threads) {
+    const tn_gemm_f32 *g = &p->g;
+    ck_buf c = ck_alloc(c_count(g), 4);
     for (int64_t i = 0; g->accumulate && i < g->m; i++)
         memcpy(c.p + i * g->ldc, p->c0.p + i * g->n, (size_t)g->n * sizeof *c.p);
-    tn_gemm_f32_run(t, g, p->a.p, packed ? NULL : p->b.p, packed ? pb.p : NULL, p->bias.n ? p->bias.p : NULL, c.p, ws.p,
-                    threads);
+    multiply(e, p, c.p, threads);
     /* What lies between the rows is untouched. */
     for (int64_t i = 0; i + 1 < g->m; i++)
         for (int64_t j = g->n; j < g->ldc; j++) {
@@ -61,16 +98,29 @@ static ck_buf run(tern_cpu_tier t, const problem *p, bool packed, int threads) {
             memcpy(&bits, &c.p[i * g->ldc + j], 4);
             assert_int_equal(bits, CK_CANARY);
         }
-    ck_free(&ws);
-    if (packed) ck_free(&pb);
     return c;
 }
 
-static void check(tern_cpu_tier t, const problem *p, const ck_buf *c) {
+static float rounded(float x) { return tn_bf16_to_f32(tn_f32_to_bf16(x)); }
+
+/* Sums of the operands as the engine multiplies them. */
+static void reference(const engine *e, const problem *p, double *sum, double *mag) {
+    tn_gemm_f32 g = p->g;
+    float *a = malloc(p->a.n * 4 + 1), *b = malloc(p->b.n * 4 + 1);
+    for (size_t i = 0; i < p->a.n; i++) a[i] = e->bf16 ? rounded(p->a.p[i]) : p->a.p[i];
+    for (size_t i = 0; i < p->b.n; i++) b[i] = e->bf16 ? rounded(p->b.p[i] * g.alpha) : p->b.p[i];
+    if (e->bf16) g.alpha = 1;
+    tn_ref_gemm(&g, a, b, sum, mag);
+    free(a);
+    free(b);
+}
+
+static void check(const engine *e, const problem *p, const ck_buf *c) {
     const tn_gemm_f32 *g = &p->g;
+    if (e->bf16 && g->k == 0) return; /* its callers need no product then */
     double *sum = malloc((size_t)(g->m * g->n) * 8), *mag = malloc((size_t)(g->m * g->n) * 8);
-    tn_ref_gemm(g, p->a.p, p->b.p, sum, mag);
-    double terms = (double)g->k * (t == TERN_CPU_SCALAR ? 2 : 1) + 4;
+    reference(e, p, sum, mag);
+    double terms = (double)g->k * (e->bf16 || e->level == TERN_CPU_SCALAR ? 2 : 1) + 4;
     for (int64_t i = 0; i < g->m; i++) {
         for (int64_t j = 0; j < g->n; j++) {
             double bias = g->bias_n ? (double)p->bias.p[j] : g->bias_m ? (double)p->bias.p[i] : 0;
@@ -80,8 +130,8 @@ static void check(tern_cpu_tier t, const problem *p, const ck_buf *c) {
             /* Every activation tested here has a slope of at most 1.1; its own error is test_act's matter: 8 ULP. */
             if (g->act.kind != TN_ACT_NONE) tol = 1.1 * tol + 8 * ck_ulp(fabs(want) + tol);
             if (!(fabs(got - want) <= tol))
-                fail_msg("tier %d, %ldx%ldx%ld at %ld,%ld: %.9g instead of %.9g (+- %.3g)", t, (long)g->m, (long)g->n,
-                         (long)g->k, (long)i, (long)j, got, want, tol);
+                fail_msg("%s %d, %ldx%ldx%ld at %ld,%ld: %.9g instead of %.9g (+- %.3g)", e->bf16 ? "bf16" : "tier",
+                         e->level, (long)g->m, (long)g->n, (long)g->k, (long)i, (long)j, got, want, tol);
         }
     }
     free(sum);
@@ -100,13 +150,15 @@ static void one_shape(int64_t m, int64_t n, int64_t k) {
     p.g.act = acts[ck_int(0, TN_COUNT(acts) - 1)];
     p.g.alpha = ck_int(0, 3) ? 1.0f : 0.37f;
     if (ck_int(0, 3) == 0) make_accumulate(&p);
-    for (tern_cpu_tier t = 0; t <= ck_top(); t++) {
-        ck_buf c = run(t, &p, false, 1), d = run(t, &p, true, 1);
-        check(t, &p, &c);
-        same_bits(&p.g, &c, &d);
-        ck_free(&c);
-        ck_free(&d);
+    ck_buf c = {0}; /* of a tier, not packed: packed are the same bits */
+    for (size_t i = 0; i < n_engines; i++) {
+        ck_buf d = run(&engines[i], &p, 1);
+        check(&engines[i], &p, &d);
+        if (engines[i].packed && !engines[i].bf16) same_bits(&p.g, &c, &d);
+        if (c.map) ck_free(&c);
+        c = d;
     }
+    ck_free(&c);
     release(&p);
 }
 
@@ -140,25 +192,23 @@ static void threads_and_rows(void **state) {
         problem p = make(shapes[s][0], shapes[s][1], shapes[s][2], false, s % 2, 1);
         p.g.act = acts[s];
         if (s % 2) make_accumulate(&p);
-        for (tern_cpu_tier t = 0; t <= ck_top(); t++) {
-            for (int packed = 0; packed <= 1; packed++) {
-                ck_buf c = run(t, &p, packed, 1);
-                static const int threads[] = {2, 3, 7};
-                for (size_t i = 0; i < TN_COUNT(threads); i++) {
-                    ck_buf d = run(t, &p, packed, threads[i]);
-                    same_bits(&p.g, &c, &d);
-                    ck_free(&d);
-                }
-                problem one = p;
-                one.g.m = 1;
-                int64_t row = ck_int(0, (int)p.g.m - 1);
-                one.a.p += row * p.g.a_rs;
-                if (p.g.accumulate) one.c0.p += row * p.g.n;
-                ck_buf d = run(t, &one, packed, 1);
-                assert_memory_equal(d.p, c.p + row * p.g.ldc, (size_t)p.g.n * 4);
+        for (size_t e = 0; e < n_engines; e++) {
+            ck_buf c = run(&engines[e], &p, 1);
+            static const int threads[] = {2, 3, 7};
+            for (size_t i = 0; i < TN_COUNT(threads); i++) {
+                ck_buf d = run(&engines[e], &p, threads[i]);
+                same_bits(&p.g, &c, &d);
                 ck_free(&d);
-                ck_free(&c);
             }
+            problem one = p;
+            one.g.m = 1;
+            int64_t row = ck_int(0, (int)p.g.m - 1);
+            one.a.p += row * p.g.a_rs;
+            if (p.g.accumulate) one.c0.p += row * p.g.n;
+            ck_buf d = run(&engines[e], &one, 1);
+            assert_memory_equal(d.p, c.p + row * p.g.ldc, (size_t)p.g.n * 4);
+            ck_free(&d);
+            ck_free(&c);
         }
         release(&p);
     }
@@ -173,15 +223,15 @@ static void worst_case(void **state) {
         p.a.p[i * p.g.a_rs + 63] = -1e6f;
     }
     for (int64_t j = 0; j < p.g.n; j++) p.b.p[j] = p.b.p[63 * p.g.b_rs + j] = 1.0f;
-    for (tern_cpu_tier t = 0; t <= ck_top(); t++) {
-        ck_buf c = run(t, &p, true, 1);
-        check(t, &p, &c);
+    for (size_t e = 0; e < n_engines; e++) {
+        ck_buf c = run(&engines[e], &p, 1);
+        check(&engines[e], &p, &c);
         ck_free(&c);
     }
     p.a.p[3 * p.g.a_rs + 5] = NAN;
     p.g.act = acts[1];
-    for (tern_cpu_tier t = 0; t <= ck_top(); t++) {
-        ck_buf c = run(t, &p, true, 1);
+    for (size_t e = 0; e < n_engines; e++) {
+        ck_buf c = run(&engines[e], &p, 1);
         for (int64_t j = 0; j < p.g.n; j++) assert_true(isnan(c.p[3 * p.g.ldc + j]) && !isnan(c.p[4 * p.g.ldc + j]));
         ck_free(&c);
     }
@@ -213,5 +263,5 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(tile_table), cmocka_unit_test(small_shapes),
                                        cmocka_unit_test(large_shapes), cmocka_unit_test(threads_and_rows),
                                        cmocka_unit_test(worst_case)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, list_engines, NULL);
 }
