@@ -25,7 +25,7 @@ typedef struct direct_plan {
     int64_t k_pairs;           /* rows of a weight panel */
     int64_t lines, length;     /* output rows and their pixels; 1 and oh * ow when flat */
     int64_t strip, strips, panels, oc_chunks;
-    int64_t plane, row, cols, line_step, strip_rows; /* of the strip as it is read: elements, pixels, rows */
+    int64_t plane, row, cols, line_step, strip_rows;      /* of the strip as it is read: elements, pixels, rows */
     size_t at_strips, strip_bytes, at_sums, worker_bytes; /* of the workspace */
 } direct_plan;
 
@@ -82,7 +82,7 @@ static direct_plan make_plan(const tn_bf16_kernels *q, const tn_conv *c) {
     /* Pixels of plain input are so short that a row of the window is one tap, if they lie side by side. */
     p.joined = c->in_plain && c->dw == 1 ? c->kw : 1;
     p.taps = (int64_t)c->kh * c->kw / p.joined;
-    p.pairs = (p.block * p.joined + 1) / 2; /* the last of an odd number has a weight of zero */
+    p.pairs = (p.block * p.joined + 1) / 2;   /* the last of an odd number has a weight of zero */
     last = c->in_plain ? 0 : p.icg % p.block; /* plain pixels are whole blocks */
     p.last_pairs = (last + 1) / 2;
     p.k_pairs = ((p.icb - (last ? 1 : 0)) * p.pairs + p.last_pairs) * p.taps;
