@@ -895,6 +895,77 @@ static void test_no_matmul_epilogue(void **state) {
     tern_model_free(m);
 }
 
+/* ---- padding ----------------------------------------------------------------------------------------------------- */
+
+/* x (1, 4, 9, 10), padded by a Pad of that mode and value, into a Conv (3x3, pads 1) or AveragePool (3x3). */
+static void pad_then(const char *op_type, const char *mode, float value, const int64_t *pads, int64_t own, int stay) {
+    mb b;
+    mb_begin(&b, 13);
+    mb_input(&b, "x", TERN_FLOAT, 4, DIMS(1, 4, 9, 10));
+    mb_int64s(&b, "pads", 8, pads);
+    mb_scalar(&b, "value", value);
+    tn_attr *a = mb_attr(mb_node(&b, "Pad", "x pads value", "p"), "mode", TN_ATTR_STRING);
+    a->s = tn_str_c(mode);
+    if (strcmp(op_type, "Conv") == 0) {
+        add_conv(&b, "p", "y", 4 + pads[1] + pads[5], 6, 3, 2);
+    } else {
+        tn_node *n = mb_node(&b, op_type, "p", "y");
+        mb_ints(n, "kernel_shape", 2, DIMS(3, 3));
+        mb_ints(n, "pads", 4, DIMS(own, own, own, own));
+    }
+    mb_output(&b, "y");
+    tern_model *m = mb_end(&b);
+    tern_session *s = check_equal(m, 4, DIMS(1, 4, 9, 10), 60, 1);
+    assert_int_equal(count_ops(s, "Pad"), stay);
+    tern_session_free(s);
+    tern_model_free(m);
+}
+
+static void test_pad_into_windows(void **state) {
+    (void)state;
+    pad_then("Conv", "constant", 0, DIMS(0, 0, 1, 2, 0, 0, 3, 0), 0, 0);
+    pad_then("AveragePool", "constant", 0, DIMS(0, 0, 1, 0, 0, 0, 2, 1), 0, 0);
+    pad_then("AveragePool", "constant", 0, DIMS(0, 0, 1, 0, 0, 0, 3, 1), 0, 1); /* a window of zeros alone */
+    pad_then("AveragePool", "constant", 0, DIMS(0, 0, 1, 1, 0, 0, 1, 1), 1, 1); /* its own are not counted */
+    pad_then("MaxPool", "constant", 0, DIMS(0, 0, 1, 1, 0, 0, 1, 1), 0, 1);     /* zeros may be the largest */
+    pad_then("Conv", "constant", 1, DIMS(0, 0, 1, 1, 0, 0, 1, 1), 0, 1);
+    pad_then("Conv", "reflect", 0, DIMS(0, 0, 1, 1, 0, 0, 1, 1), 0, 1);
+    pad_then("Conv", "constant", 0, DIMS(0, 0, -1, 1, 0, 0, 1, 1), 0, 1);
+    pad_then("Conv", "constant", 0, DIMS(0, 1, 0, 0, 0, 0, 0, 0), 0, 1);
+}
+
+/* Kernels wider than the map, of which `rows` x `cols` taps meet it. */
+static void trimmed(int64_t k, const int64_t *pads, int64_t dilation, int64_t stride, int64_t rows, int64_t cols) {
+    mb b;
+    mb_begin(&b, 13);
+    mb_input(&b, "x", TERN_FLOAT, 4, DIMS(2, 5, 7, 9));
+    mb_random(&b, "w", 4, DIMS(6, 5, k, k));
+    tn_node *n = mb_node(&b, "Conv", "x w", "y");
+    mb_ints(n, "pads", 4, pads);
+    mb_ints(n, "dilations", 2, DIMS(dilation, dilation));
+    mb_ints(n, "strides", 2, DIMS(stride, stride));
+    mb_output(&b, "y");
+    tern_model *m = mb_end(&b);
+    tern_session *s = check_equal(m, 4, DIMS(2, 5, 7, 9), (double)(5 * k * k), 1);
+    for (int i = 0; i < s->model->graph->n_nodes; i++) {
+        const tn_node *c = s->model->graph->nodes[i];
+        if (strcmp(c->op_type, "Conv") != 0) continue;
+        assert_int_equal(c->in[1]->constant->shape.dims[2], rows);
+        assert_int_equal(c->in[1]->constant->shape.dims[3], cols);
+    }
+    tern_session_free(s);
+    tern_model_free(m);
+}
+
+static void test_taps_outside_the_map(void **state) {
+    (void)state;
+    trimmed(3, DIMS(12, 12, 12, 12), 12, 1, 1, 1);
+    trimmed(3, DIMS(8, 8, 8, 8), 8, 1, 1, 3); /* the map is 9 wide: one column still meets it */
+    trimmed(5, DIMS(8, 10, 8, 10), 4, 1, 3, 5);
+    trimmed(3, DIMS(12, 12, 11, 13), 12, 2, 2, 1); /* paddings less than the dilation can not go */
+    trimmed(3, DIMS(1, 1, 1, 1), 1, 1, 3, 3);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_batchnorm_and_relu_into_conv),
@@ -932,6 +1003,8 @@ int main(void) {
         cmocka_unit_test(test_input_is_output),
         cmocka_unit_test(test_matmul_epilogue),
         cmocka_unit_test(test_no_matmul_epilogue),
+        cmocka_unit_test(test_pad_into_windows),
+        cmocka_unit_test(test_taps_outside_the_map),
     };
     return cmocka_run_group_tests_name("fuse", tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /* pow(x, y) = 2^(y log2 abs(x)), within 1 ULP. y may be hundreds and the logarithm's error counts y times, so it is the
  * sum of two floats, which needs fused multiply-add: the scalar tier takes the C library's. */
 #if VEC_PORTABLE
-TN_INLINE vf vpow(vf x, vf y) {
+static __attribute__((noinline)) vf vpow(vf x, vf y) {
     float xs[VEC_W], ys[VEC_W];
     vf_store(xs, x);
     vf_store(ys, y);
@@ -69,8 +69,8 @@ TN_INLINE vf vpow_sign(vf r, vf x, vf y) {
     return vf_sel(fraction, nan, vf_sel(odd, vf_copysign(r, x), r));
 }
 
-/* Special cases as C's pow has them (C11 F.10.4.4). */
-TN_INLINE vf vpow(vf x, vf y) {
+/* Special cases as C's pow has them (C11 F.10.4.4). Not inline: there are eight callers in a tier. */
+static __attribute__((noinline)) vf vpow(vf x, vf y) {
     const vf infinity = vf_set(INFINITY), zero = vf_zero(), one = vf_set(1.0f);
     vf a = vf_abs(x), low, high = vlog2_parts(a, &low);
     vf finite = vf_min(vf_set(FLT_MAX), vf_max(vf_set(-FLT_MAX), y)); /* so that 1 to the infinite is 1 */
