@@ -157,7 +157,7 @@ static void free_streams(stream *list, int64_t count) {
 }
 
 static void probe(cli_variant *v, int64_t streams) {
-    int threads = (int)TN_MIN(v->threads * streams, (int64_t)tn_cpu_get_info()->logical_cores);
+    int threads = (int)TN_MIN(v->threads * streams, (int64_t)tn_cpu_get_system()->logical_cores);
     v->peak_gflops = TN_MAX(v->peak_gflops, tn_probe_gflops((tern_cpu_tier)v->tier, threads));
 }
 
@@ -173,7 +173,7 @@ static void collect(cli_variant *v, const stream *streams, int64_t count) {
         v->wall_s = TN_MAX(v->wall_s, streams[i].wall_s);
     }
     /* More streams than processors wait for each other, not for other programs. */
-    bool room = count <= tn_cpu_get_info()->logical_cores;
+    bool room = count <= tn_cpu_get_system()->logical_cores;
     if (v->threads == 1 && wall > 0 && room) v->cpu_share = cpu / wall;
     if (v->count) qsort(v->ms, v->count, sizeof *v->ms, by_value);
 }

@@ -31,7 +31,7 @@ typedef struct variants {
 } variants;
 
 static cli_variant base_variant(const bench_args *a, const char *path) {
-    int64_t threads = a->threads.count ? a->threads.values[0] : tn_cpu_get_info()->physical_cores;
+    int64_t threads = a->threads.count ? a->threads.values[0] : tn_cpu_get_system()->physical_cores;
     return (cli_variant){.path = path,
                          .threads = (int)threads,
                          .tier = (int)tern_cpu_get_tier(),

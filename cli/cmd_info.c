@@ -9,14 +9,14 @@
 #include "vision/image/image.h"
 #include "vision/video/video.h"
 
-static void print_text(const tn_cpu_info *cpu) {
+static void print_text(const tn_cpu_info *cpu, const tn_cpu_system *system) {
     printf("tern         %s\n", tern_version());
-    printf("processor    %s\n", cpu->name);
+    printf("processor    %s\n", system->name);
     printf("tier         %s (the machine has %s%s%s)\n", tern_cpu_tier_name(tern_cpu_get_tier()),
            tern_cpu_tier_name(cpu->tier), cpu->avx_vnni || cpu->avx512_vnni ? ", vnni" : "",
            cpu->avx512_bf16 ? ", bf16" : "");
-    printf("cores        %d physical, %d logical\n", cpu->physical_cores, cpu->logical_cores);
-    printf("caches       %zu KiB L1d, %zu KiB L2, %zu KiB L3\n", cpu->l1d >> 10, cpu->l2 >> 10, cpu->l3 >> 10);
+    printf("cores        %d physical, %d logical\n", system->physical_cores, system->logical_cores);
+    printf("caches       %zu KiB L1d, %zu KiB L2, %zu KiB L3\n", cpu->l1d >> 10, cpu->l2 >> 10, system->l3 >> 10);
     tern_image_format formats[TERN_IMAGE_FORMATS];
     tern_image_formats(formats);
     for (size_t i = 0; i < TERN_IMAGE_FORMATS; i++) {
@@ -31,21 +31,21 @@ static void print_text(const tn_cpu_info *cpu) {
     printf("%-12s cJSON %s\n", "json", cJSON_Version());
 }
 
-static void print_json(const tn_cpu_info *cpu) {
+static void print_json(const tn_cpu_info *cpu, const tn_cpu_system *system) {
     cJSON *root = cli_json_object(NULL, NULL);
     cli_json_string(root, "version", tern_version());
     cJSON *machine = cli_json_object(root, "cpu");
-    cli_json_string(machine, "name", cpu->name);
+    cli_json_string(machine, "name", system->name);
     cli_json_string(machine, "tier", tern_cpu_tier_name(tern_cpu_get_tier()));
     cli_json_string(machine, "machine_tier", tern_cpu_tier_name(cpu->tier));
     cli_json_bool(machine, "avx_vnni", cpu->avx_vnni);
     cli_json_bool(machine, "avx512_vnni", cpu->avx512_vnni);
     cli_json_bool(machine, "avx512_bf16", cpu->avx512_bf16);
-    cli_json_int(machine, "physical_cores", cpu->physical_cores);
-    cli_json_int(machine, "logical_cores", cpu->logical_cores);
+    cli_json_int(machine, "physical_cores", system->physical_cores);
+    cli_json_int(machine, "logical_cores", system->logical_cores);
     cli_json_int(machine, "l1d_bytes", (int64_t)cpu->l1d);
     cli_json_int(machine, "l2_bytes", (int64_t)cpu->l2);
-    cli_json_int(machine, "l3_bytes", (int64_t)cpu->l3);
+    cli_json_int(machine, "l3_bytes", (int64_t)system->l3);
     tern_image_format formats[TERN_IMAGE_FORMATS];
     tern_image_formats(formats);
     cJSON *pictures = cli_json_object(root, "pictures");
@@ -61,9 +61,9 @@ static int run(void *args, char **operands, int count) {
     (void)count;
     const tn_cpu_info *cpu = tn_cpu_get_info();
     if (((const cli_common *)args)->json) {
-        print_json(cpu);
+        print_json(cpu, tn_cpu_get_system());
     } else {
-        print_text(cpu);
+        print_text(cpu, tn_cpu_get_system());
     }
     return CLI_OK;
 }

@@ -63,7 +63,7 @@ static tern_status read_keys(serve_server *s, const char *path, tern_error *err)
 tern_status serve_server_init(serve_server *s, const serve_options *options,
                               void (*note)(void *context, const char *line), void *context, tern_error *err) {
     *s = (serve_server){.options = options, .start_ms = serve_wall_ms()};
-    int cores = tn_cpu_get_info()->physical_cores;
+    int cores = tn_cpu_get_system()->physical_cores;
     serve_repository_options r = {.sources = options->sources,
                                   .n_sources = options->n_sources,
                                   .threads = options->threads,

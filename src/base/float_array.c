@@ -12,15 +12,23 @@
 
 enum { NEITHER = 1, HAVE_AVX2, HAVE_AVX512 };
 
+/* __builtin_cpu_supports would ask at the start of every process, and for more. */
+static int ask(void) {
+    enum { YMM_STATE = 0x6, ZMM_STATE = 0xe6 };
+    unsigned eax, ebx = 0, ecx = 0, edx, saved, high;
+    const unsigned need = bit_OSXSAVE | bit_AVX | bit_F16C, wide = bit_AVX512F | bit_AVX512BW | bit_AVX512VL;
+    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || (ecx & need) != need) return NEITHER;
+    __asm__ volatile("xgetbv" : "=a"(saved), "=d"(high) : "c"(0)); // which registers the operating system saves
+    if ((saved & YMM_STATE) != YMM_STATE || !__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || !(ebx & bit_AVX2))
+        return NEITHER;
+    return (saved & ZMM_STATE) == ZMM_STATE && (ebx & wide) == wide ? HAVE_AVX512 : HAVE_AVX2;
+}
+
 static int have(void) {
     static atomic_int known; // 0: not asked yet; CPUID is slow in a virtual machine
     int state = atomic_load_explicit(&known, memory_order_relaxed);
     if (state == 0) {
-        unsigned eax, ebx, ecx = 0, edx;
-        bool f16c = __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
-        state = f16c && __builtin_cpu_supports("avx2") ? HAVE_AVX2 : NEITHER; // asks the operating system, too
-        if (state == HAVE_AVX2 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
-            state = HAVE_AVX512;
+        state = ask();
         atomic_store_explicit(&known, state, memory_order_relaxed);
     }
     return state;

@@ -1,6 +1,7 @@
 /* What the machine can do. Read once from CPUID, XCR0 and the system's files. */
 #include "cpu/cpu.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -15,7 +16,9 @@
 static const char *const tier_names[] = {"scalar", "avx2", "avx512"};
 
 static tn_cpu_info info;
+static tn_cpu_system around;
 static pthread_once_t info_once = PTHREAD_ONCE_INIT;
+static pthread_once_t around_once = PTHREAD_ONCE_INIT;
 static pthread_once_t mask_once = PTHREAD_ONCE_INIT;
 static atomic_int mask; // a tern_cpu_tier, never above info.tier once it is set
 
@@ -36,27 +39,28 @@ static void read_name(void) {
     for (unsigned i = 0; i < 3; i++)
         if (!__get_cpuid(0x80000002u + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2], &words[4 * i + 3]))
             return;
-    memcpy(info.name, words, sizeof words);
-    info.name[sizeof words] = 0;
+    memcpy(around.name, words, sizeof words);
+    around.name[sizeof words] = 0;
     // Vendors pad with blanks.
-    size_t length = strlen(info.name), start = strspn(info.name, " ");
-    while (length > start && info.name[length - 1] == ' ') length--;
-    memmove(info.name, info.name + start, length - start);
-    info.name[length - start] = 0;
+    size_t length = strlen(around.name), start = strspn(around.name, " ");
+    while (length > start && around.name[length - 1] == ' ') length--;
+    memmove(around.name, around.name + start, length - start);
+    around.name[length - start] = 0;
 }
 
 static void read_features(void) {
     enum { YMM_STATE = 0x6, ZMM_STATE = 0xe6 };
     unsigned a, b, c1, d, b7, c7, a71 = 0;
-    read_name();
-    if (!__get_cpuid(1, &a, &b, &c1, &d)) return;
+    /* The macro, as the functions ask for the highest leaf each time, and CPUID is slow in a virtual machine. */
+    if (__get_cpuid_max(0, NULL) < 7) return;
+    __cpuid(1, a, b, c1, d);
     bool osxsave = bit(c1, 27), avx = bit(c1, 28), fma = bit(c1, 12), f16c = bit(c1, 29);
     if (!osxsave || !avx || !fma || !f16c || (xcr0() & YMM_STATE) != YMM_STATE) return;
     unsigned subleaves;
-    if (!__get_cpuid_count(7, 0, &subleaves, &b7, &c7, &d)) return;
+    __cpuid_count(7, 0, subleaves, b7, c7, d);
     if (!bit(b7, 5)) return; // AVX2
     info.tier = TERN_CPU_AVX2;
-    if (subleaves >= 1) __get_cpuid_count(7, 1, &a71, &b, &c1, &d);
+    if (subleaves >= 1) __cpuid_count(7, 1, a71, b, c1, d);
     info.avx_vnni = bit(a71, 4);
     bool f = bit(b7, 16), dq = bit(b7, 17), bw = bit(b7, 30), vl = bit(b7, 31);
     if (!f || !dq || !bw || !vl || (xcr0() & ZMM_STATE) != ZMM_STATE) return;
@@ -64,40 +68,50 @@ static void read_features(void) {
     info.avx512_vnni = bit(c7, 11);
     info.avx512_bf16 = bit(a71, 5);
 }
+
+// Whether leaf 0xb, extended topology, says that no core has several threads.
+static bool one_thread_per_core(void) {
+    unsigned a, b, c, d;
+    return __get_cpuid_count(0xb, 0, &a, &b, &c, &d) && (c >> 8 & 0xff) == 1 && (b & 0xffff) == 1;
+}
 #else
+static void read_name(void) {}
 static void read_features(void) {}
+static bool one_thread_per_core(void) { return false; }
 #endif
 
 /* ---- caches and cores ---- */
 
 // The first line of a small file of the system; false when it is not there.
 static bool read_line(const char *path, char *line, size_t size) {
-    FILE *file = fopen(path, "re");
-    if (!file) return false;
-    bool ok = fgets(line, (int)size, file) != NULL;
-    fclose(file);
-    return ok;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return false;
+    ssize_t n = read(fd, line, size - 1);
+    close(fd);
+    line[n > 0 ? n : 0] = 0;
+    line[strcspn(line, "\n")] = 0;
+    return n > 0;
 }
 
-// Of the data or unified cache of that level: what one core can reach. sysconf adds up all L3 caches of some
-// processors.
-static size_t cache_size(int level, int name, size_t otherwise) {
+static size_t cache_size(int name, size_t otherwise) {
+    long size = sysconf(name);
+    return size > 0 ? (size_t)size : otherwise;
+}
+
+// sysconf adds up all L3 caches of some processors; one core can reach one of them.
+static size_t l3_size(void) {
     enum { INDICES = 8 };
     char path[128], line[64];
-    for (int i = 0; i < INDICES; i++) {
+    for (int i = INDICES - 1; i >= 0; i--) {
         char *unit;
         snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/level", i);
-        if (!read_line(path, line, sizeof line)) break;
-        if (strtol(line, NULL, 10) != level) continue;
-        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/type", i);
-        if (!read_line(path, line, sizeof line) || line[0] == 'I') continue; // Instruction
+        if (!read_line(path, line, sizeof line) || strtol(line, NULL, 10) != 3) continue;
         snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%d/size", i);
         if (!read_line(path, line, sizeof line)) continue;
         unsigned long long size = strtoull(line, &unit, 10); // "32768K"
         if (size > 0 && size < 1u << 30) return (size_t)size << (*unit == 'K' ? 10 : *unit == 'M' ? 20 : 0);
     }
-    long size = sysconf(name);
-    return size > 0 ? (size_t)size : otherwise;
+    return cache_size(_SC_LEVEL3_CACHE_SIZE, 4 << 20);
 }
 
 // The lowest number among the threads of a CPU's core: the same for all of them.
@@ -130,13 +144,14 @@ static void read_cores(void) {
     enum { SETS = 8 };
     cpu_set_t allowed[SETS], cores[SETS];
     CPU_ZERO_S(sizeof cores, cores);
-    info.logical_cores = info.physical_cores = 1;
+    around.logical_cores = around.physical_cores = 1;
     if (sched_getaffinity(0, sizeof allowed, allowed) != 0) return;
     int logical = 0;
+    bool apart = one_thread_per_core();
     for (int cpu = 0; cpu < SETS * CPU_SETSIZE; cpu++) {
         if (!CPU_ISSET_S(cpu, sizeof allowed, allowed)) continue;
         logical++;
-        int core = core_of(cpu);
+        int core = apart ? cpu : core_of(cpu);
         if (core >= 0 && core < SETS * CPU_SETSIZE) CPU_SET_S(core, sizeof cores, cores);
     }
     int physical = CPU_COUNT_S(sizeof cores, cores), quota = quota_cores();
@@ -144,23 +159,32 @@ static void read_cores(void) {
         logical = TN_MIN(logical, quota);
         physical = TN_MIN(physical, quota);
     }
-    info.logical_cores = TN_MAX(logical, 1);
-    info.physical_cores = TN_MAX(physical, 1);
+    around.logical_cores = TN_MAX(logical, 1);
+    around.physical_cores = TN_MAX(physical, 1);
 }
 
 static void read_info(void) {
     info.tier = TERN_CPU_SCALAR;
-    snprintf(info.name, sizeof info.name, "unknown");
     read_features();
-    info.l1d = cache_size(1, _SC_LEVEL1_DCACHE_SIZE, 32 << 10);
-    info.l2 = cache_size(2, _SC_LEVEL2_CACHE_SIZE, 512 << 10);
-    info.l3 = cache_size(3, _SC_LEVEL3_CACHE_SIZE, 4 << 20);
+    info.l1d = cache_size(_SC_LEVEL1_DCACHE_SIZE, 32 << 10);
+    info.l2 = cache_size(_SC_LEVEL2_CACHE_SIZE, 512 << 10);
+}
+
+static void read_system(void) {
+    snprintf(around.name, sizeof around.name, "unknown");
+    read_name();
+    around.l3 = l3_size();
     read_cores();
 }
 
 const tn_cpu_info *tn_cpu_get_info(void) {
     pthread_once(&info_once, read_info);
     return &info;
+}
+
+const tn_cpu_system *tn_cpu_get_system(void) {
+    pthread_once(&around_once, read_system);
+    return &around;
 }
 
 /* ---- the mask ---- */

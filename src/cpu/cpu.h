@@ -5,17 +5,23 @@
 #include "base/base.h"
 #include "tern/cpu.h"
 
-/* What the machine has; read once, safe from any thread. */
+/* What one core has; read once, safe from any thread. Sizes in bytes; sensible values where the system does not say. */
 typedef struct tn_cpu_info {
     tern_cpu_tier tier; /* the best that CPU and operating system support, before the mask */
     bool avx_vnni, avx512_vnni, avx512_bf16;
-    size_t l1d, l2, l3; /* bytes; sensible values where the system does not say */
+    size_t l1d, l2;
+} tn_cpu_info;
+
+/* What is around the core. Reading it takes a good part of a process' start, so it is asked for on its own. */
+typedef struct tn_cpu_system {
+    size_t l3;          /* bytes that one core can reach */
     int physical_cores; /* that this process may use; at least 1 */
     int logical_cores;  /* likewise */
     char name[64];      /* "AMD EPYC ..." */
-} tn_cpu_info;
+} tn_cpu_system;
 
 const tn_cpu_info *tn_cpu_get_info(void);
+const tn_cpu_system *tn_cpu_get_system(void);
 /* The tier in force: the machine's, lowered by tern_cpu_set_mask or the environment's TERN_CPU. */
 tern_cpu_tier tn_cpu_tier(void);
 /* What is behind the public functions of the same names. */

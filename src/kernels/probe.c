@@ -51,7 +51,7 @@ static void read_task(void *context, int64_t begin, int64_t end, int worker) {
 }
 
 double tn_probe_gbytes(tern_cpu_tier tier, int threads) {
-    size_t bytes = TN_MAX((size_t)READ_BYTES, 2 * tn_cpu_get_info()->l3);
+    size_t bytes = TN_MAX((size_t)READ_BYTES, 2 * tn_cpu_get_system()->l3);
     bytes = TN_MIN(bytes, (size_t)512 << 20) / (READ_TASKS * 4096) * (READ_TASKS * 4096);
     float *data = tn_alloc_aligned(bytes, TN_CACHE_LINE);
     if (!data) return 0;

@@ -125,6 +125,7 @@ void tn_tuner_save(tn_tuner *t) {
 tn_tuner *tn_tuner_open(const tn_tuner_options *options) {
     tn_tuner *t = tn_calloc(1, sizeof *t);
     const tn_cpu_info *cpu = tn_cpu_get_info();
+    const tn_cpu_system *system = tn_cpu_get_system();
     if (!t) return NULL;
     t->options = *options;
     if (!options->path)
@@ -133,13 +134,13 @@ tn_tuner *tn_tuner_open(const tn_tuner_options *options) {
         snprintf(t->path, sizeof t->path, "%s", options->path);
     else
         tn_log(TERN_LOG_WARNING, "the path of the tuning cache is too long: what tuning finds is not kept");
-    char name[sizeof cpu->name];
-    snprintf(name, sizeof name, "%s", cpu->name);
+    char name[sizeof system->name];
+    snprintf(name, sizeof name, "%s", system->name);
     tn_utf8_clean_line(name);
     snprintf(t->heading, sizeof t->heading, "tern tune 1, %s, %s, %zu KB L2, %zu MB L3", TERN_VERSION, name,
-             cpu->l2 >> 10, cpu->l3 >> 20);
+             cpu->l2 >> 10, system->l3 >> 20);
     t->weights = options->weight_bytes <= cpu->l2 / 2   ? WEIGHTS_IN_L2
-                 : options->weight_bytes <= cpu->l3 / 2 ? WEIGHTS_IN_L3
+                 : options->weight_bytes <= system->l3 / 2 ? WEIGHTS_IN_L3
                                                         : WEIGHTS_IN_MEMORY;
     read_file(t, &t->table, true);
     return t;
@@ -245,7 +246,7 @@ static void make_sweep(tn_tuner *t, const layer *l) {
     const tn_cpu_info *cpu = tn_cpu_get_info();
     if (t->sweep || t->weights == WEIGHTS_IN_L2) return;
     size_t bytes = 2 * cpu->l2 * (size_t)l->threads;
-    if (t->weights == WEIGHTS_IN_MEMORY) bytes = TN_MAX(bytes, 2 * cpu->l3);
+    if (t->weights == WEIGHTS_IN_MEMORY) bytes = TN_MAX(bytes, 2 * tn_cpu_get_system()->l3);
     bytes = TN_MIN(bytes, (size_t)MAX_SWEEP);
     t->sweep = floats(bytes / sizeof(float));
     t->sweep_floats = t->sweep ? bytes / sizeof(float) : 0;

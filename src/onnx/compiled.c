@@ -44,7 +44,7 @@ typedef struct pack_record {
 
 uint64_t tn_compiled_machine(void) {
     const tn_cpu_info *c = tn_cpu_get_info();
-    const uint64_t facts[] = {c->l1d, c->l2, c->l3, c->avx_vnni, c->avx512_vnni, c->avx512_bf16};
+    const uint64_t facts[] = {c->l1d, c->l2, c->avx_vnni, c->avx512_vnni, c->avx512_bf16};
     return tn_hash(facts, sizeof facts, FORMAT);
 }
 

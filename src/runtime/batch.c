@@ -207,7 +207,7 @@ static double overhead(const tn_plan *one, double weights, int64_t count, int th
     const double l3_rate = 80, memory_rate = 25, weight_l3_rate = 90, weight_rate = 35,
                  start = threads > 1 ? 2500 : 300;
     const tn_cpu_info *cpu = tn_cpu_get_info();
-    double l2 = (double)cpu->l2 / 2, l3 = (double)cpu->l3 / 4, n = (double)count, maps = 0;
+    double l2 = (double)cpu->l2 / 2, l3 = (double)tn_cpu_get_system()->l3 / 4, n = (double)count, maps = 0;
     for (int i = 0; i < one->n_steps; i++) {
         double bytes = (double)one->steps[i].bytes - constant_bytes(&one->steps[i]);
         if (bytes * n > l2) maps += bytes / (bytes * n > l3 ? memory_rate : l3_rate);

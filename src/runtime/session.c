@@ -69,7 +69,7 @@ tern_status tn_session_create(tern_session **out, tern_model *model, const tern_
     if (!s) return tn_fail_oom(err, sizeof *s);
     s->source = model;
     s->options = *options;
-    if (s->options.threads <= 0) s->options.threads = tn_cpu_get_info()->physical_cores;
+    if (s->options.threads <= 0) s->options.threads = tn_cpu_get_system()->physical_cores;
     if (!s->options.memory_limit) s->options.memory_limit = tn_memory_total();
     if (s->options.max_plans <= 0) s->options.max_plans = 8;
     s->tier = tn_cpu_tier();

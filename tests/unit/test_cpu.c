@@ -10,10 +10,12 @@ static void test_info_is_sensible(void **state) {
     (void)state;
     const tn_cpu_info *info = tn_cpu_get_info();
     assert_ptr_equal(info, tn_cpu_get_info());
-    assert_in_range(info->physical_cores, 1, info->logical_cores);
+    const tn_cpu_system *system = tn_cpu_get_system();
+    assert_ptr_equal(system, tn_cpu_get_system());
+    assert_in_range(system->physical_cores, 1, system->logical_cores);
     assert_in_range(info->l1d, 4 << 10, 1 << 20);
-    assert_true(info->l2 >= info->l1d && info->l3 >= 1 << 20);
-    assert_true(info->name[0] != 0);
+    assert_true(info->l2 >= info->l1d && system->l3 >= 1 << 20);
+    assert_true(system->name[0] != 0);
 #if defined(__x86_64__)
     assert_int_equal(info->tier >= TERN_CPU_AVX2, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
     assert_int_equal(info->tier >= TERN_CPU_AVX512,
