@@ -383,6 +383,16 @@ static int inspect_operators(const inspect_args *a, int count) {
                                                 : CLI_OPERATORS_TEXT);
 }
 
+tern_status cli_load_whole(tern_model **out, const char *path, tern_error *err) {
+    TN_TRY(tern_model_load(out, path, NULL, err));
+    tern_status status = tn_model_check_all(*out, err);
+    if (status == TERN_OK) return TERN_OK;
+    tn_error_prefix(err, "%s: ", path);
+    tern_model_free(*out);
+    *out = NULL;
+    return status;
+}
+
 static int run(void *args, char **operands, int count) {
     const inspect_args *a = args;
     tern_model *model = NULL;
@@ -395,7 +405,7 @@ static int run(void *args, char **operands, int count) {
     if (count == 2) return cli_inspect_diff(operands[0], operands[1], a->common.json);
     if (a->check) return cli_inspect_check(operands[0], a->common.json);
     if (cli_is_checkpoint(operands[0])) return cli_inspect_checkpoint(operands[0], a->common.json);
-    if (tern_model_load(&model, operands[0], NULL, &err) != TERN_OK) return cli_fail(&err);
+    if (cli_load_whole(&model, operands[0], &err) != TERN_OK) return cli_fail(&err);
     int code = inspect(a, model);
     tern_model_free(model);
     return code;

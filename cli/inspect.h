@@ -7,6 +7,8 @@
 #include "cli/cli.h"
 #include "graph/graph.h"
 
+/* tern_model_load for who reads elements itself: those of a compiled file are checked, too. */
+tern_status cli_load_whole(tern_model **out, const char *path, tern_error *err);
 /* The graph in Graphviz's language. */
 void cli_inspect_dot(FILE *to, const tern_model *m);
 /* The same as a picture, drawn by Graphviz's `dot`, which must be installed. */

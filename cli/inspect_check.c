@@ -80,7 +80,9 @@ int cli_inspect_check(const char *path, bool json) {
     if (tn_file_map(&file, path, &err) != TERN_OK) return cli_fail(&err);
     if (tn_compiled_is(file.data, file.size)) {
         tn_file_unmap(&file);
-        cli_error("%s: is compiled; the rules are for ONNX files", path);
+        cli_error("%s: is compiled, and the rules are for ONNX files: check the file it was made from, or what "
+                  "'tern convert %s -o FILE.onnx' writes",
+                  path, path);
         return CLI_FAILED;
     }
     cJSON *root = json ? cli_json_object(NULL, NULL) : NULL;

@@ -263,7 +263,7 @@ static void diff_head(differ *d) {
 int cli_inspect_diff(const char *a, const char *b, bool json) {
     tern_model *x = NULL, *y = NULL;
     tern_error err;
-    if (tern_model_load(&x, a, NULL, &err) != TERN_OK || tern_model_load(&y, b, NULL, &err) != TERN_OK) {
+    if (cli_load_whole(&x, a, &err) != TERN_OK || cli_load_whole(&y, b, &err) != TERN_OK) {
         tern_model_free(x);
         return cli_fail(&err);
     }

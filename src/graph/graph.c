@@ -37,6 +37,16 @@ void tn_model_free(tern_model *m) {
     tn_free(m);
 }
 
+tern_status tn_model_check(const tern_model *m, const tern_tensor *t, tern_error *err) {
+    if (!m->check || t->kind != TERN_KIND_TENSOR || t->dtype == TERN_STRING) return TERN_OK;
+    return m->check(m->compiled, t->data, tn_tensor_bytes(t), err);
+}
+
+tern_status tn_model_check_all(const tern_model *m, tern_error *err) {
+    for (size_t i = 0; m->check && i < m->n_tensors; i++) TN_TRY(tn_model_check(m, m->tensors[i], err));
+    return TERN_OK;
+}
+
 tern_status tn_model_hold(tern_model *m, void *object, void (*release)(void *object), tern_error *err) {
     if (!tn_grow(&m->held, &m->cap_held, m->n_held + 1, sizeof *m->held)) {
         release(object);

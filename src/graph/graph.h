@@ -158,6 +158,8 @@ struct tern_model {
     size_t n_nodes_total;
     tn_limits limits;
     const struct tn_compiled *compiled; /* what a .tern file holds besides (onnx/onnx.h), in the arena; NULL: nothing */
+    /* Of a .tern file: whether these bytes are as they were written; NULL: nothing to check. */
+    tern_status (*check)(const struct tn_compiled *c, const void *data, size_t size, tern_error *err);
 };
 
 typedef struct tern_model tern_model;
@@ -177,6 +179,11 @@ tern_status tn_graph_add_input(tn_graph *g, tn_value *v, tern_error *err);
 tern_status tn_graph_add_output(tn_graph *g, tn_value *v, tern_error *err);
 /* The model takes over the reference. */
 tern_status tn_model_own_tensor(tern_model *m, tern_tensor *t, tern_error *err);
+/* To be called before elements of the tensor are read, which is one of the model's, or points to the same memory: those
+ * of a .tern file are not looked at before. */
+tern_status tn_model_check(const tern_model *m, const tern_tensor *t, tern_error *err);
+/* The same for all tensors of the model. */
+tern_status tn_model_check_all(const tern_model *m, tern_error *err);
 /* Calls release(object) when the model is freed; on failure at once. Once per object. */
 tern_status tn_model_hold(tern_model *m, void *object, void (*release)(void *object), tern_error *err);
 int64_t tn_model_symbol(tern_model *m, const char *name);           /* NULL name: a new anonymous one */

@@ -1,41 +1,50 @@
 /* .tern files: a model with what preparing it gave, for machines like this one, so that a later start is one map.
  *
- *   header      magic, format, size, checksum of all that follows, version of tern, counts, offsets
+ *   header      magic, format, size, checksum of what follows but the blob, version of tern, counts, offsets
  *   parts       a record per CPU tier
  *   packs       a record per packed constant
- *   texts       names of constants
- *   graphs      ModelProto of the source, then of each part
- *   blob        elements of constants and packed forms, each aligned to 64; from a page boundary on
+ *   memory      a record per memory plan, then their offsets; the other parts of a plan are the order of the nodes in
+ * the graph and the kernels that the constants are packed for sums        a checksum for each 16 kB of the blob texts
+ * names of constants graphs      ModelProto of the source, then of each part blob        elements of constants and
+ * packed forms, each aligned to 64; from a page boundary on. What the parts need comes first
  *
  * Numbers are the machine's own (little-endian, 64 bits). The elements of a constant that several graphs hold are there
- * once. Nothing is copied on reading: tensors and packs point into the map, which all processes share. The checksum
- * finds damage. It is no signature: a file that was made to do harm could carry a right one, so a .tern file is to be
- * trusted like a program. */
+ * once. Nothing is copied on reading: tensors and packs point into the map, which all processes share. Only what is
+ * used is checked, when it is: a start with packed weights reads neither the source's nor those they were packed from.
+ * Checksums find damage. They are no signatures: a file that was made to do harm could carry right ones, so a .tern
+ * file is to be trusted like a program. */
 #include <stdio.h>
 
 #include "onnx/onnx_internal.h"
 #include "tern/version.h"
+#include "thread/thread.h"
 
 #define MAGIC  "TERNCMP\n"
-#define FORMAT 1
+#define FORMAT 2
 #define ALIGN  64
 #define PAGE   4096
+#define CHUNK  16384 /* with a checksum of its own */
 
 enum { MAX_PARTS = 16, MAX_PACKS = 1 << 24 };
 
 typedef struct header {
     char magic[8];
-    uint64_t size, checksum; /* of the bytes behind the checksum's own field */
+    uint64_t size, checksum; /* of the bytes between the checksum's own field and the blob */
     uint32_t format, n_parts;
     char version[16];
-    uint64_t n_packs, packs, texts, source, source_size, blob; /* offsets from the beginning of the file */
+    uint64_t n_packs, packs, memory, memory_size, sums, texts, source, source_size,
+        blob; /* offsets from the beginning of the file */
 } header;
 #define CHECKED_FROM offsetof(header, format)
 
 typedef struct part_record {
     uint32_t tier, precision;
-    uint64_t machine, graph, graph_size, first_pack, n_packs;
+    uint64_t machine, graph, graph_size, first_pack, n_packs, memory, n_memory; /* memory: offset in that section */
 } part_record;
+
+typedef struct memory_record {
+    uint64_t digest, count, offsets; /* offset in the section */
+} memory_record;
 
 typedef struct pack_record {
     uint64_t name, name_len;   /* in the texts */
@@ -52,6 +61,62 @@ bool tn_compiled_is(const void *data, size_t size) {
     return size >= sizeof MAGIC - 1 && memcmp(data, MAGIC, sizeof MAGIC - 1) == 0;
 }
 
+/* ---- checksums of the blob ------------------------------------------------------------------------------------- */
+
+static size_t chunk_count(size_t blob) { return blob / CHUNK + (blob % CHUNK != 0); }
+
+static uint64_t chunk_sum(tn_str blob, size_t index) {
+    size_t begin = index * CHUNK;
+    return tn_hash(blob.data + begin, TN_MIN((size_t)CHUNK, blob.len - begin), index);
+}
+
+enum { UNKNOWN, WANTED, GOOD };
+
+enum { PER_TASK = 16 };
+
+typedef struct checking {
+    const struct tn_compiled *c;
+    int64_t first, end; /* chunks */
+    atomic_bool damaged;
+} checking;
+
+static void check_task(void *context, int64_t begin, int64_t end, int worker) {
+    checking *k = context;
+    const struct tn_compiled *c = k->c;
+    (void)worker;
+    for (int64_t i = k->first + begin * PER_TASK; i < TN_MIN(k->end, k->first + end * PER_TASK); i++) {
+        uint64_t sum;
+        if (atomic_load_explicit(&c->chunks[i], memory_order_relaxed) != WANTED) continue;
+        memcpy(&sum, c->sums + (size_t)i * sizeof sum, sizeof sum);
+        if (sum == chunk_sum(c->blob, (size_t)i))
+            atomic_store_explicit(&c->chunks[i], GOOD, memory_order_relaxed);
+        else
+            atomic_store(&k->damaged, true);
+    }
+}
+
+tern_status tn_compiled_check(const struct tn_compiled *c, const tn_range *ranges, size_t count, int threads,
+                              tern_error *err) {
+    size_t first = SIZE_MAX, last = 0;
+    for (size_t i = 0; i < count; i++) {
+        uintptr_t begin = (uintptr_t)ranges[i].data, blob = (uintptr_t)c->blob.data;
+        if (!ranges[i].size || begin < blob || begin - blob >= c->blob.len) continue; /* in memory of its own */
+        size_t at = begin - blob, from = at / CHUNK, to = (at + TN_MIN(ranges[i].size, c->blob.len - at) - 1) / CHUNK;
+        for (size_t k = from; k <= to; k++) {
+            unsigned char unknown = UNKNOWN;
+            atomic_compare_exchange_strong(&c->chunks[k], &unknown, WANTED);
+        }
+        first = TN_MIN(first, from);
+        last = TN_MAX(last, to);
+    }
+    if (first > last) return TERN_OK;
+    checking k = {.c = c, .first = (int64_t)first, .end = (int64_t)last + 1};
+    tn_parallel_for(threads, (k.end - k.first + PER_TASK - 1) / PER_TASK, check_task, &k);
+    if (atomic_load(&k.damaged))
+        return tn_fail(err, TERN_INVALID_FORMAT, "is damaged: its checksum does not fit; compile the model again");
+    return TERN_OK;
+}
+
 /* ---- writing --------------------------------------------------------------------------------------------------- */
 
 typedef struct bytes {
@@ -60,7 +125,7 @@ typedef struct bytes {
 } bytes;
 
 typedef struct builder {
-    bytes blob, packs, texts;
+    bytes blob, packs, memory, texts;
     tn_map stored; /* address and size of elements -> offset + 1 */
     tn_arena keys;
     tern_error *err;
@@ -114,6 +179,21 @@ static tern_status add_packs(builder *b, const tn_compiled_part *p) {
     return TERN_OK;
 }
 
+static tern_status add_memory(builder *b, const tn_compiled_part *p) {
+    size_t at = b->memory.len, offsets = at + p->n_memory * sizeof(memory_record);
+    if (!extend(b, &b->memory, p->n_memory * sizeof(memory_record), 1)) return TERN_OUT_OF_MEMORY;
+    for (size_t i = 0; i < p->n_memory; i++) {
+        const tn_compiled_memory *m = &p->memory[i];
+        memory_record r = {m->digest, m->count, offsets};
+        uint8_t *to = extend(b, &b->memory, m->count * sizeof *m->offsets, 1);
+        if (!to) return TERN_OUT_OF_MEMORY;
+        if (m->count) memcpy(to, m->offsets, m->count * sizeof *m->offsets);
+        memcpy(b->memory.data + at + i * sizeof r, &r, sizeof r);
+        offsets += m->count * sizeof *m->offsets;
+    }
+    return TERN_OK;
+}
+
 typedef struct graphs {
     void *data[MAX_PARTS + 1]; /* source, then parts */
     size_t size[MAX_PARTS + 1];
@@ -121,12 +201,13 @@ typedef struct graphs {
 
 static tern_status build(builder *b, graphs *g, const tern_model *source, const tn_compiled_part *parts, size_t n) {
     tn_onnx_store to = {store, b};
-    TN_TRY(tn_onnx_write_internal(source, &to, false, &g->data[0], &g->size[0], b->err));
     for (size_t i = 0; i < n; i++) {
-        TN_TRY(tn_onnx_write_internal(parts[i].model, &to, true, &g->data[i + 1], &g->size[i + 1], b->err));
         TN_TRY(add_packs(b, &parts[i]));
+        TN_TRY(add_memory(b, &parts[i]));
     }
-    return TERN_OK;
+    for (size_t i = 0; i < n; i++)
+        TN_TRY(tn_onnx_write_internal(parts[i].model, &to, true, &g->data[i + 1], &g->size[i + 1], b->err));
+    return tn_onnx_write_internal(source, &to, false, &g->data[0], &g->size[0], b->err);
 }
 
 /* Offsets of all sections, one behind the other; the whole file in one piece, for the checksum. */
@@ -136,16 +217,24 @@ static tern_status assemble(builder *b, const graphs *g, const tn_compiled_part 
     memcpy(h.magic, MAGIC, sizeof h.magic);
     snprintf(h.version, sizeof h.version, "%s", TERN_VERSION);
     h.packs = sizeof h + n * sizeof *records;
-    h.texts = h.packs + b->packs.len;
+    h.memory = h.packs + b->packs.len;
+    h.memory_size = b->memory.len;
+    h.sums = h.memory + b->memory.len;
+    size_t n_sums = chunk_count(b->blob.len);
+    h.texts = h.sums + n_sums * sizeof(uint64_t);
     size_t at = h.texts + b->texts.len;
     h.source = at;
     h.source_size = g->size[0];
     at += g->size[0];
-    uint64_t first = 0;
+    uint64_t first = 0, memory = 0;
     for (size_t i = 0; i < n; i++) {
-        records[i] = (part_record){
-            (uint32_t)parts[i].tier, (uint32_t)parts[i].precision, parts[i].machine, at, g->size[i + 1], first,
-            parts[i].n_packs};
+        records[i] = (part_record){(uint32_t)parts[i].tier, (uint32_t)parts[i].precision,
+                                   parts[i].machine,        at,
+                                   g->size[i + 1],          first,
+                                   parts[i].n_packs,        memory,
+                                   parts[i].n_memory};
+        for (size_t k = 0; k < parts[i].n_memory; k++) memory += parts[i].memory[k].count * sizeof(uint64_t);
+        memory += parts[i].n_memory * sizeof(memory_record);
         first += parts[i].n_packs;
         at += g->size[i + 1];
     }
@@ -155,12 +244,17 @@ static tern_status assemble(builder *b, const graphs *g, const tn_compiled_part 
     if (!file) return tn_fail_oom(b->err, h.size);
     memcpy(file + sizeof h, records, n * sizeof *records);
     if (b->packs.len) memcpy(file + h.packs, b->packs.data, b->packs.len);
+    if (b->memory.len) memcpy(file + h.memory, b->memory.data, b->memory.len);
     if (b->texts.len) memcpy(file + h.texts, b->texts.data, b->texts.len);
     memcpy(file + h.source, g->data[0], g->size[0]);
     for (size_t i = 0; i < n; i++) memcpy(file + records[i].graph, g->data[i + 1], g->size[i + 1]);
     if (b->blob.len) memcpy(file + h.blob, b->blob.data, b->blob.len);
     memcpy(file, &h, sizeof h);
-    h.checksum = tn_hash(file + CHECKED_FROM, h.size - CHECKED_FROM, FORMAT);
+    for (size_t i = 0; i < n_sums; i++) {
+        uint64_t sum = chunk_sum((tn_str){(const char *)b->blob.data, b->blob.len}, i);
+        memcpy(file + h.sums + i * sizeof sum, &sum, sizeof sum);
+    }
+    h.checksum = tn_hash(file + CHECKED_FROM, h.blob - CHECKED_FROM, FORMAT);
     memcpy(file, &h, sizeof h);
     tern_status status = tn_file_write(path, file, h.size, b->err);
     tn_free(file);
@@ -178,6 +272,7 @@ tern_status tn_compiled_write(const char *path, const tern_model *source, const 
     for (size_t i = 0; i < TN_COUNT(g.data); i++) tn_free(g.data[i]);
     tn_free(b.blob.data);
     tn_free(b.packs.data);
+    tn_free(b.memory.data);
     tn_free(b.texts.data);
     tn_map_release(&b.stored);
     tn_arena_release(&b.keys);
@@ -199,11 +294,13 @@ static tern_status check_header(const header *h, tn_str f, tern_error *err) {
     if (h->size != f.len)
         return tn_fail(err, TERN_INVALID_FORMAT, "has %zu bytes of %llu: it was cut or has grown", f.len,
                        (unsigned long long)h->size);
-    if (h->checksum != tn_hash(f.data + CHECKED_FROM, f.len - CHECKED_FROM, FORMAT))
+    if (h->blob < sizeof *h || h->blob > h->size ||
+        h->checksum != tn_hash(f.data + CHECKED_FROM, h->blob - CHECKED_FROM, FORMAT))
         return tn_fail(err, TERN_INVALID_FORMAT, "is damaged: its checksum does not fit; compile the model again");
     if (h->n_parts > MAX_PARTS || h->n_packs > MAX_PACKS || !within(h, sizeof *h, h->n_parts, sizeof(part_record)) ||
         !within(h, h->packs, h->n_packs, sizeof(pack_record)) || !within(h, h->source, h->source_size, 1) ||
-        h->texts > h->size || h->blob > h->size)
+        !within(h, h->memory, h->memory_size, 1) ||
+        !within(h, h->sums, chunk_count(h->size - h->blob), sizeof(uint64_t)) || h->texts > h->size)
         return tn_fail(err, TERN_INVALID_FORMAT, "has a section that lies outside of it");
     return TERN_OK;
 }
@@ -222,6 +319,30 @@ static tern_status read_pack(tern_model *m, const char *file, const header *h, u
     return TERN_OK;
 }
 
+/* Plans that live together are kept apart when one is taken (tn_plan_take_offsets). */
+static tern_status read_memory(tern_model *m, const char *file, const header *h, const part_record *part,
+                               tn_compiled_part *out, tern_error *err) {
+    const char *section = file + h->memory;
+    uint64_t bytes, size = h->memory_size;
+    bool ok = !__builtin_mul_overflow(part->n_memory, sizeof(memory_record), &bytes) && part->memory <= size &&
+              bytes <= size - part->memory;
+    tn_compiled_memory *list = ok ? tn_arena_array(&m->arena, part->n_memory + 1, sizeof *list) : NULL;
+    for (uint64_t i = 0; list && i < part->n_memory; i++) {
+        memory_record r;
+        memcpy(&r, section + part->memory + i * sizeof r, sizeof r);
+        ok = !__builtin_mul_overflow(r.count, sizeof(uint64_t), &bytes) && r.offsets <= size &&
+             bytes <= size - r.offsets;
+        uint64_t *offsets = ok ? tn_arena_array(&m->arena, r.count + 1, sizeof *offsets) : NULL;
+        if (!offsets) break;
+        memcpy(offsets, section + r.offsets, r.count * sizeof *offsets);
+        list[i] = (tn_compiled_memory){r.digest, r.count, offsets};
+        out->n_memory = i + 1;
+    }
+    if (!ok) return tn_fail(err, TERN_INVALID_FORMAT, "has a memory plan that lies outside of it");
+    out->memory = list;
+    return list && out->n_memory == part->n_memory ? TERN_OK : tn_fail_oom(err, part->n_memory * sizeof *list);
+}
+
 static tern_status read_part(tern_model *m, const char *file, const header *h, size_t index, tn_compiled_part *out,
                              tern_error *err) {
     part_record r;
@@ -237,7 +358,11 @@ static tern_status read_part(tern_model *m, const char *file, const header *h, s
                               .graph = {file + r.graph, r.graph_size},
                               .packs = packs,
                               .n_packs = r.n_packs};
-    return TERN_OK;
+    return read_memory(m, file, h, &r, out, err);
+}
+
+static tern_status check_bytes(const struct tn_compiled *c, const void *data, size_t size, tern_error *err) {
+    return tn_compiled_check(c, &(tn_range){data, size}, 1, 1, err);
 }
 
 tern_status tn_compiled_load(tern_model *m, tn_str file, tern_error *err) {
@@ -249,11 +374,17 @@ tern_status tn_compiled_load(tern_model *m, tn_str file, tern_error *err) {
         return tn_fail(err, TERN_INVALID_ARGUMENT, "a compiled model in memory must begin at a multiple of %d", ALIGN);
     struct tn_compiled *c = tn_arena_alloc(&m->arena, sizeof *c);
     tn_compiled_part *parts = tn_arena_array(&m->arena, (size_t)h.n_parts + 1, sizeof *parts);
-    if (!c || !parts) return tn_fail_oom(err, sizeof *c);
+    atomic_uchar *chunks = tn_arena_array(&m->arena, chunk_count(file.len - h.blob) + 1, sizeof *chunks);
+    if (!c || !parts || !chunks) return tn_fail_oom(err, sizeof *c);
     for (uint32_t i = 0; i < h.n_parts; i++) TN_TRY(read_part(m, file.data, &h, i, &parts[i], err));
-    *c = (struct tn_compiled){{file.data + h.blob, file.len - h.blob}, parts, h.n_parts};
+    *c = (struct tn_compiled){.blob = {file.data + h.blob, file.len - h.blob},
+                              .sums = (const uint8_t *)file.data + h.sums,
+                              .chunks = chunks,
+                              .parts = parts,
+                              .n_parts = h.n_parts};
     m->compiled = c;
-    return tn_onnx_load_parts(m, (tn_str){file.data + h.source, h.source_size}, c->blob, err);
+    m->check = check_bytes;
+    return tn_onnx_load_parts(m, (tn_str){file.data + h.source, h.source_size}, c, err);
 }
 
 /* ---- notes ----------------------------------------------------------------------------------------------------- */
@@ -314,7 +445,7 @@ tern_status tn_compiled_open(tern_model **out, const tern_model *source, const t
     *out = NULL;
     if (!m) return tn_fail_oom(err, sizeof *m);
     m->limits = source->limits;
-    tern_status status = tn_onnx_load_parts(m, part->graph, source->compiled->blob, err);
+    tern_status status = tn_onnx_load_parts(m, part->graph, source->compiled, err);
     if (status == TERN_OK) status = tn_onnx_read_notes(m, err);
     if (status != TERN_OK) {
         tn_model_free(m);

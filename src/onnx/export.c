@@ -376,6 +376,7 @@ tern_status tn_onnx_write_internal(const tern_model *model, const tn_onnx_store 
 }
 
 tern_status tn_onnx_write_memory(const tern_model *model, void **data, size_t *size, tern_error *err) {
+    TN_TRY(tn_model_check_all(model, err));
     tn_pb_writer w = {0}, none;
     *data = NULL;
     TN_TRY(build(model, NULL, &w, &none, err));
@@ -407,6 +408,7 @@ static tern_status write_files(const tern_model *model, const char *path, const 
 }
 
 tern_status tn_onnx_write_model(const tern_model *model, const char *path, bool external, tern_error *err) {
+    TN_TRY(tn_model_check_all(model, err));
     tn_text data_path;
     tn_text_init(&data_path);
     tn_text_add(&data_path, "%s.data", path);

@@ -183,12 +183,17 @@ static size_t saturating_scale(size_t size, size_t factor, size_t more) {
 
 static tern_status read_blob(void *context, tn_str location, uint64_t offset, uint64_t length, const uint8_t **data,
                              tern_error *err) {
-    const tn_str *blob = context;
+    const struct tn_compiled *c = *(const struct tn_compiled *const *)context;
     (void)location;
-    if (offset > blob->len || length > blob->len - offset)
+    if (offset > c->blob.len || length > c->blob.len - offset)
         return tn_fail(err, TERN_INVALID_FORMAT, "a constant lies outside of the file");
-    *data = (const uint8_t *)blob->data + offset;
+    *data = (const uint8_t *)c->blob.data + offset;
     return TERN_OK;
+}
+
+static tern_status check_blob(void *context, const uint8_t *data, size_t size, tern_error *err) {
+    const struct tn_compiled *c = *(const struct tn_compiled *const *)context;
+    return tn_compiled_check(c, &(tn_range){data, size}, 1, 1, err);
 }
 
 static tern_status run_import(tn_importer *im, tn_str message) {
@@ -223,14 +228,15 @@ static tern_status import_model(tern_model *m, const void *data, size_t size, co
     return run_import(&im, (tn_str){data, size});
 }
 
-tern_status tn_onnx_load_parts(tern_model *m, tn_str message, tn_str blob, tern_error *err) {
+tern_status tn_onnx_load_parts(tern_model *m, tn_str message, const struct tn_compiled *c, tern_error *err) {
     tn_importer im = {.model = m, .start = message.data, .err = err};
     im.tensors = (tn_tensor_source){.start = message.data,
                                     .max_bytes = m->limits.max_tensor_bytes,
                                     .dense_left = TN_ONNX_DENSE_BYTES,
                                     .borrow = true,
                                     .external = read_blob,
-                                    .context = &blob};
+                                    .check = check_blob,
+                                    .context = &c};
     return run_import(&im, message);
 }
 

@@ -2,6 +2,8 @@
 #ifndef TN_ONNX_H
 #define TN_ONNX_H
 
+#include <stdatomic.h>
+
 #include "cpu/cpu.h"
 #include "graph/graph.h"
 #include "tern/model.h"
@@ -53,6 +55,13 @@ typedef struct tn_compiled_pack {
     const void *data; /* aligned to 64 */
 } tn_compiled_pack;
 
+/* Where the values of a graph lie in a run's memory (see plan/plan.h). */
+typedef struct tn_compiled_memory {
+    uint64_t digest; /* of sizes and lifetimes */
+    size_t count;
+    const uint64_t *offsets;
+} tn_compiled_memory;
+
 /* The model as it runs on one CPU tier. */
 typedef struct tn_compiled_part {
     tern_cpu_tier tier;
@@ -62,10 +71,14 @@ typedef struct tn_compiled_part {
     const tern_model *model; /* writing: the optimised model */
     const tn_compiled_pack *packs;
     size_t n_packs;
+    const tn_compiled_memory *memory;
+    size_t n_memory;
 } tn_compiled_part;
 
 struct tn_compiled {
-    tn_str blob; /* the elements of all constants */
+    tn_str blob;          /* the elements of all constants */
+    const uint8_t *sums;  /* checksums of its chunks */
+    atomic_uchar *chunks; /* what is known of each */
     const tn_compiled_part *parts;
     size_t n_parts;
 };
@@ -75,6 +88,13 @@ uint64_t tn_compiled_machine(void);
 /* Whether the bytes begin like a .tern file. */
 bool tn_compiled_is(const void *data, size_t size);
 tern_status tn_compiled_write(const char *path, const tern_model *source, const tn_compiled_part *parts, size_t n_parts,
+                              tern_error *err);
+/* Checks bytes of the blob, if they are in it, on as many threads; ranges that were found good are not read again. */
+typedef struct tn_range {
+    const void *data;
+    size_t size;
+} tn_range;
+tern_status tn_compiled_check(const struct tn_compiled *c, const tn_range *ranges, size_t count, int threads,
                               tern_error *err);
 /* The optimised model of a part, unfinished; `source` must outlive it. */
 tern_status tn_compiled_open(tern_model **out, const tern_model *source, const tn_compiled_part *part, tern_error *err);

@@ -19,6 +19,8 @@ typedef struct tn_tensor_source {
     tern_status (*external)(void *context, tn_str location, uint64_t offset, uint64_t length, const uint8_t **data,
                             tern_error *err);
     void *context;
+    /* Called for external elements that are read at once, as they have another form in memory; NULL: not. */
+    tern_status (*check)(void *context, const uint8_t *data, size_t size, tern_error *err);
 } tn_tensor_source;
 
 /* What a sparse tensor may take as a dense one, all of a file together: a few bytes could ask for any size. */
@@ -171,8 +173,8 @@ typedef struct tn_onnx_store {
 tern_status tn_onnx_write_internal(const tern_model *model, const tn_onnx_store *store, bool notes, void **data,
                                    size_t *size, tern_error *err);
 tern_status tn_onnx_read_notes(tern_model *m, tern_error *err);
-/* Reads a model whose external data are at offsets of `blob`; both must outlive it. */
-tern_status tn_onnx_load_parts(tern_model *m, tn_str message, tn_str blob, tern_error *err);
+/* Reads a model whose external data are at offsets of the blob; both must outlive it. */
+tern_status tn_onnx_load_parts(tern_model *m, tn_str message, const struct tn_compiled *c, tern_error *err);
 /* The source model of a .tern file, which must outlive it. */
 tern_status tn_compiled_load(tern_model *m, tn_str file, tern_error *err);
 

@@ -335,6 +335,8 @@ static tern_status from_external(const tn_tensor_source *source, const tensor_pr
                        (int)TN_MIN(t->file.len, (size_t)200), t->file.data);
     }
     TN_TRY(source->external(source->context, t->file, t->offset, bytes, &data, err));
+    if (source->check && (tn_dtype_bits(dtype) < 8 || dtype == TERN_BOOL))
+        TN_TRY(source->check(source->context, data, bytes, err));
     return from_raw(source, data, bytes, dtype, &t->shape, out, err);
 }
 

@@ -184,9 +184,14 @@ static const void *get(tn_prepare *p, int i, const pack *wanted, size_t context_
         char *dst = raw ? raw + (-(uintptr_t)raw & (TN_CACHE_LINE - 1)) : NULL;
         if (dst && call(wanted->fn, wanted->context, p->value[i], dst, NULL)) data = dst;
     } else {
-        tn_mutex_lock(&p->packs->mutex);
-        data = find_or_make(p->packs, wanted, context_size, later);
-        tn_mutex_unlock(&p->packs->mutex);
+        tn_pack_cache *c = p->packs;
+        tern_status readable = TERN_OK;
+        tn_mutex_lock(&c->mutex);
+        if (c->source && c->source->check && !find(c, wanted->value, wanted->key, wanted->bytes))
+            readable = tn_model_check(c->source, wanted->value, p->err);
+        if (readable == TERN_OK) data = find_or_make(c, wanted, context_size, later);
+        tn_mutex_unlock(&c->mutex);
+        if (readable != TERN_OK) return NULL;
     }
     if (!data) tn_fail_oom(p->err, wanted->bytes);
     return data;

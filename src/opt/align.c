@@ -1,5 +1,7 @@
 #include "opt/opt.h"
 
+#include <stdlib.h>
+
 /* Constants that lie unaligned in the file (tern_tensor.unaligned) and whose elements somebody may read are copied.
  * Left as they are: float32 weights that are input 1 of products, as those are packed before anything reads them. */
 
@@ -27,7 +29,7 @@ static void look_at_uses(aligner *a, const tn_graph *g, bool resolved) {
     for (int i = 0; i < g->n_nodes; i++) {
         const tn_node *n = g->nodes[i];
         for (int k = 0; k < n->n_in; k++)
-            if (is_unaligned(n->in[k]) && (k != 1 || !packs(n, resolved))) a->leave[n->in[k]->id] = false;
+            if (n->in[k] && (k != 1 || !packs(n, resolved))) a->leave[n->in[k]->id] = false;
         for (int k = 0; k < n->n_captures; k++) a->leave[n->captures[k]->id] = false;
     }
     for (int i = 0; i < g->n_outputs; i++) a->leave[g->outputs[i]->id] = false;
@@ -52,4 +54,34 @@ tern_status tn_opt_align(tern_model *model, tn_align_rule rule, tern_error *err)
             if (is_unaligned(g->values[i]) && (g != model->graph || !a.leave[i])) s = align_value(&a, g->values[i]);
     tn_free(a.leave);
     return s;
+}
+
+static int by_address(const void *a, const void *b) {
+    uintptr_t x = (uintptr_t) * (tern_tensor *const *)a, y = (uintptr_t) * (tern_tensor *const *)b;
+    return x < y ? -1 : x > y;
+}
+
+tern_status tn_opt_read_tensors(tern_model *model, const tern_tensor ***list, size_t *count, tern_error *err) {
+    const tn_graph *g = model->graph;
+    aligner a = {.model = model, .err = err, .leave = tn_calloc((size_t)g->n_values + 1, sizeof *a.leave)};
+    const tern_tensor **left = tn_alloc_array((size_t)g->n_values + 1, sizeof(tern_tensor *));
+    *count = 0;
+    *list = tn_alloc_array(model->n_tensors + 1, sizeof(tern_tensor *));
+    if (a.leave && left && *list) {
+        size_t n_left = 0;
+        look_at_uses(&a, g, true);
+        for (int i = 0; i < g->n_values; i++)
+            if (g->values[i]->constant && a.leave[i]) left[n_left++] = g->values[i]->constant;
+        qsort(left, n_left, sizeof *left, by_address);
+        for (size_t i = 0; i < model->n_tensors; i++)
+            if (!bsearch(&model->tensors[i], left, n_left, sizeof *left, by_address))
+                (*list)[(*count)++] = model->tensors[i];
+    }
+    bool ok = a.leave && left && *list;
+    tn_free(a.leave);
+    tn_free(left);
+    if (ok) return TERN_OK;
+    tn_free(*list);
+    *list = NULL;
+    return tn_fail_oom(err, model->n_tensors * sizeof(tern_tensor *));
 }

@@ -75,8 +75,9 @@ static tern_status clone_graph(cloner *c, const tn_graph *src, tn_graph *parent,
 }
 
 tern_status tn_opt_clone(tern_model **out, const tern_model *src, tern_error *err) {
-    tern_model *m = tn_model_new();
     *out = NULL;
+    TN_TRY(tn_model_check_all(src, err));
+    tern_model *m = tn_model_new();
     if (!m) return tn_fail_oom(err, sizeof *m);
     m->limits = src->limits;
     m->ir_version = src->ir_version;

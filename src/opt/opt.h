@@ -16,6 +16,8 @@ typedef enum tn_align_rule {
     TN_ALIGN_BUT_PACKED   /* not those that only packing reads, of resolved and optimised graphs */
 } tn_align_rule;
 tern_status tn_opt_align(tern_model *model, tn_align_rule rule, tern_error *err);
+/* The tensors of a resolved and optimised model that are read by more than packing; the list is freed with tn_free. */
+tern_status tn_opt_read_tensors(tern_model *model, const tern_tensor ***list, size_t *count, tern_error *err);
 
 /* What a pass works with. */
 typedef struct tn_opt {

@@ -102,3 +102,45 @@ tern_status tn_plan_memory(tn_interval *intervals, size_t count, size_t *total, 
     tn_free(best);
     return status;
 }
+
+/* ---- plans from a file ----------------------------------------------------------------------------------------- */
+
+uint64_t tn_plan_digest(const tn_interval *intervals, size_t count) {
+    uint64_t digest = count;
+    for (size_t i = 0; i < count; i++) {
+        const tn_interval *v = &intervals[i];
+        const uint64_t facts[] = {(uint64_t)v->first, (uint64_t)v->last, v->bytes};
+        digest = tn_hash(facts, sizeof facts, digest);
+    }
+    return digest;
+}
+
+static int earlier_first(const void *a, const void *b) {
+    const tn_interval *x = *(tn_interval *const *)a, *y = *(tn_interval *const *)b;
+    return (x->first > y->first) - (x->first < y->first);
+}
+
+static bool overlap(const tn_interval *a, const tn_interval *b) {
+    return a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes;
+}
+
+bool tn_plan_take_offsets(tn_interval *intervals, size_t count, const uint64_t *offsets, size_t *total,
+                          size_t *lower_bound) {
+    tn_interval **order = tn_alloc_array(count + 1, sizeof(tn_interval *));
+    bool good = order != NULL;
+    *total = 0;
+    *lower_bound = most_alive(intervals, count);
+    for (size_t i = 0; good && i < count; i++) {
+        tn_interval *v = order[i] = &intervals[i];
+        size_t end;
+        good = offsets[i] % 64 == 0 && tn_add_size(offsets[i], v->bytes, &end) && end <= INT64_MAX;
+        v->offset = offsets[i];
+        if (good) *total = TN_MAX(*total, end);
+    }
+    if (good) qsort(order, count, sizeof *order, earlier_first);
+    for (size_t i = 0; good && i < count; i++)
+        for (size_t k = i + 1; good && k < count && order[k]->first <= order[i]->last; k++)
+            good = !overlap(order[i], order[k]);
+    tn_free(order);
+    return good;
+}

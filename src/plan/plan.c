@@ -296,6 +296,23 @@ static void place_results(planner *p) {
     }
 }
 
+/* As a compiled file has it, or anew; kept for such a file. */
+static tern_status place_intervals(planner *p, tn_interval *list, size_t count) {
+    tn_plan *plan = p->plan;
+    uint64_t digest = tn_plan_digest(list, count), *offsets = tn_arena_array(&plan->arena, count + 1, sizeof *offsets);
+    bool placed = false;
+    if (!offsets) return tn_fail_oom(p->err, count * sizeof *offsets);
+    for (size_t i = 0; i < p->options->n_memory && !placed; i++) {
+        const tn_compiled_memory *m = &p->options->memory[i];
+        placed = m->digest == digest && m->count == count &&
+                 tn_plan_take_offsets(list, count, m->offsets, &plan->arena_bytes, &plan->lower_bound);
+    }
+    if (!placed) TN_TRY(tn_plan_memory(list, count, &plan->arena_bytes, &plan->lower_bound, p->err));
+    for (size_t i = 0; i < count; i++) offsets[i] = list[i].offset;
+    plan->memory = (tn_compiled_memory){digest, count, offsets};
+    return TERN_OK;
+}
+
 static tern_status place_arena(planner *p) {
     tn_interval *list = tn_alloc_array((size_t)p->g->n_values + 1, sizeof *list);
     int *owner = tn_alloc_array((size_t)p->g->n_values + 1, sizeof *owner);
@@ -311,7 +328,7 @@ static tern_status place_arena(planner *p) {
         owner[count] = i;
         list[count++] = p->life[i];
     }
-    if (s == TERN_OK) s = tn_plan_memory(list, count, &p->plan->arena_bytes, &p->plan->lower_bound, p->err);
+    if (s == TERN_OK) s = place_intervals(p, list, count);
     for (size_t i = 0; s == TERN_OK && i < count; i++) p->life[owner[i]].offset = list[i].offset;
     for (int i = 0; s == TERN_OK && i < p->g->n_values; i++)
         if (p->plan->slots[i].place == TN_PLACE_ARENA)

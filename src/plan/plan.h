@@ -4,6 +4,7 @@
 #define TN_PLAN_H
 
 #include "graph/graph.h"
+#include "onnx/onnx.h"
 #include "ops/ops.h"
 
 /* Where a value's memory comes from. */
@@ -42,17 +43,20 @@ typedef struct tn_plan {
     tn_slot *slots; /* by value id */
     tn_step *steps;
     int n_steps;
-    size_t arena_bytes;     /* of a run's values */
-    size_t workspace_bytes; /* the largest scratch memory of a step */
-    size_t value_bytes;     /* what the values would take without reuse */
-    size_t lower_bound;     /* most bytes alive at one step: no plan can take less */
+    size_t arena_bytes;        /* of a run's values */
+    size_t workspace_bytes;    /* the largest scratch memory of a step */
+    size_t value_bytes;        /* what the values would take without reuse */
+    size_t lower_bound;        /* most bytes alive at one step: no plan can take less */
+    tn_compiled_memory memory; /* where they lie, for a compiled file */
 } tn_plan;
 
 typedef struct tn_plan_options {
     tern_cpu_tier tier;
     int threads;
     tn_pack_cache *packs;
-    struct tn_tuner *tuner; /* or NULL */
+    struct tn_tuner *tuner;           /* or NULL */
+    const tn_compiled_memory *memory; /* memory plans from a compiled file, or NULL */
+    size_t n_memory;
 } tn_plan_options;
 
 /* `inputs`: types of graph->inputs, then `captured`: of the values that stand for outer ones, in value order; both with
@@ -76,5 +80,11 @@ typedef struct tn_part {
 tern_status tn_plan_parts(tn_plan *plan, tn_part *parts, tern_error *err);
 
 tern_status tn_plan_memory(tn_interval *intervals, size_t count, size_t *total, size_t *lower_bound, tern_error *err);
+/* A number for sizes and lifetimes. */
+uint64_t tn_plan_digest(const tn_interval *intervals, size_t count);
+/* Offsets from elsewhere, of as many intervals: taken (true) when none is astray and those that live at the same time
+ * do not overlap. */
+bool tn_plan_take_offsets(tn_interval *intervals, size_t count, const uint64_t *offsets, size_t *total,
+                          size_t *lower_bound);
 
 #endif

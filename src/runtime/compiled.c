@@ -14,6 +14,25 @@ static tern_status add_packs(tern_session *s, const tn_compiled_part *part, tern
     return TERN_OK;
 }
 
+/* What runs read: packed constants, and what is used as it is. The rest is checked when something is packed from it. */
+static tern_status check_used(tern_session *s, const tn_compiled_part *part, tern_error *err) {
+    const tern_tensor **plain;
+    size_t n_plain, n = part->n_packs;
+    TN_TRY(tn_opt_read_tensors(s->model, &plain, &n_plain, err));
+    tn_range *ranges = tn_alloc_array(n + n_plain + 1, sizeof *ranges);
+    tern_status status = ranges ? TERN_OK : tn_fail_oom(err, n * sizeof *ranges);
+    for (size_t i = 0; ranges && i < n; i++) ranges[i] = (tn_range){part->packs[i].data, part->packs[i].bytes};
+    for (size_t i = 0; ranges && i < n_plain; i++) {
+        const tern_tensor *t = plain[i];
+        bool elements = t->kind == TERN_KIND_TENSOR && t->dtype != TERN_STRING;
+        ranges[n + i] = (tn_range){elements ? t->data : NULL, elements ? tn_tensor_bytes(t) : 0};
+    }
+    if (ranges) status = tn_compiled_check(s->source->compiled, ranges, n + n_plain, s->options.threads, err);
+    tn_free(ranges);
+    tn_free(plain);
+    return status;
+}
+
 static const tn_compiled_part *find_part(const tern_session *s) {
     const struct tn_compiled *c = s->source->compiled;
     for (size_t i = 0; i < c->n_parts; i++)
@@ -35,6 +54,8 @@ tern_status tn_session_use_compiled(tern_session *s, bool *done, tern_error *err
     TN_TRY(tn_compiled_open(&s->model, s->source, part, err));
     TN_TRY(tn_graph_finish(s->model->graph, err));
     TN_TRY(tn_op_resolve_graph(s->model->graph, err));
+    TN_TRY(check_used(s, part, err));
+    s->part = part;
     return add_packs(s, part, err);
 }
 
@@ -56,6 +77,11 @@ static tern_status describe(tern_session *s, tn_compiled_part *part, tn_arena *a
                                .machine = tn_compiled_machine(),
                                .model = s->model,
                                .packs = packs};
+    tn_compiled_memory *memory = tn_arena_array(arena, s->n_plans + 1, sizeof *memory);
+    if (!memory) return tn_fail_oom(err, s->n_plans * sizeof *memory);
+    for (size_t i = 0; i < s->n_plans; i++) memory[i] = s->plans[i]->plan->memory;
+    part->memory = memory;
+    part->n_memory = s->n_plans;
     for (size_t i = 0; i < n; i++) {
         const tern_tensor *value;
         tn_compiled_pack p;

@@ -45,10 +45,11 @@ struct tern_session {
     tern_options options;
     tern_cpu_tier tier;
     tn_pack_cache *packs;
-    bool separates;         /* see tn_batch_separates */
-    int64_t batch_count;    /* for tests: so many samples at a time; 0: by estimate */
-    struct tn_tuner *tuner; /* NULL: does not tune. Used while planning */
-    tn_mutex mutex;         /* guards what follows, and planning */
+    const tn_compiled_part *part; /* of the source, when it is compiled for this machine; or NULL */
+    bool separates;               /* see tn_batch_separates */
+    int64_t batch_count;          /* for tests: so many samples at a time; 0: by estimate */
+    struct tn_tuner *tuner;       /* NULL: does not tune. Used while planning */
+    tn_mutex mutex;               /* guards what follows, and planning */
     tn_cached_plan **plans;
     size_t n_plans, cap_plans;
     uint64_t uses, seed;

@@ -201,6 +201,7 @@ static tern_status build_plan(tern_session *s, tn_cached_plan *c, tern_error *er
     for (int i = 0, k = 0; i < g->n_values; i++)
         if (g->values[i]->captured) constants[k++] = model_constant(g->values[i]);
     tn_plan_options po = {.tier = s->tier, .threads = s->options.threads, .packs = s->packs, .tuner = s->tuner};
+    if (s->part) po.memory = s->part->memory, po.n_memory = s->part->n_memory;
     tern_status status = tn_plan_create(&c->plan, g, c->inputs, c->inputs + g->n_inputs, constants, &po, err);
     tn_free(constants);
     if (s->tuner) tn_tuner_save(s->tuner);
@@ -273,7 +274,8 @@ static tern_status make_frame(tn_cached_plan *c, tn_frame **out, tern_error *err
     size_t pointers = (n + n_args + n_out) * sizeof(tern_tensor *), headers = n * sizeof(tern_tensor);
     tn_frame *f = tn_calloc(1, sizeof *f + pointers + headers);
     enum { LARGE_PAGE = 2 << 20 }; /* begun at one, all of it can be in such pages, which costs fewer faults */
-    size_t bytes = plan->arena_bytes + plan->workspace_bytes + TN_CACHE_LINE;
+    size_t bytes = plan->arena_bytes + plan->workspace_bytes + TN_CACHE_LINE, short_of = -bytes % LARGE_PAGE;
+    if (bytes >= 2 * LARGE_PAGE && short_of <= LARGE_PAGE / 2) bytes += short_of;
     uint8_t *memory = tn_alloc_aligned(bytes, bytes >= 2 * LARGE_PAGE ? LARGE_PAGE : TN_CACHE_LINE);
     if (!f || !memory) {
         tn_free(f);

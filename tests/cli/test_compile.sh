@@ -113,6 +113,21 @@ for at in 9 17 25 28 40 60 100 1000 5000 $((size / 2)) $((size - 5)); do
     printf '\377\376\375' | dd of="$scratch/bad.tern" bs=1 seek="$at" conv=notrunc 2>/dev/null
     expect "compile: damage at $at" 1 - 'bad.tern: \(is damaged\|was compiled by\|has .* bytes of\)' run "$scratch/bad.tern" --fill ones
 done
+# What a run does not read is not checked by it, and changes nothing; who reads it is told.
+"$tern" run "$o" --fill random >"$scratch/first" 2>/dev/null
+for part in 1 2 3 4 5 6 7; do
+    cp "$o" "$scratch/bad.tern"
+    printf '\377\376\375' | dd of="$scratch/bad.tern" bs=1 seek=$((size * part / 8)) conv=notrunc 2>/dev/null
+    "$tern" run "$scratch/bad.tern" --fill random >"$scratch/out" 2>"$scratch/err"
+    code=$?
+    if [ $code -eq 1 ]; then grep -q 'bad.tern: is damaged' "$scratch/err"; else cmp -s "$scratch/first" "$scratch/out"; fi
+    result $? "compile: damage at $part/8 is refused, or is of what the run does not read"
+    "$tern" inspect "$scratch/bad.tern" --weights >"$scratch/out" 2>"$scratch/err"
+    whole=$?
+    "$tern" convert "$scratch/bad.tern" -o "$scratch/bad.onnx" >/dev/null 2>&1
+    [ $whole -eq $? ] && { [ $whole -eq 0 ] || grep -q 'bad.tern: is damaged' "$scratch/err"; } && [ $((code + whole)) -gt 0 ]
+    result $? "compile: and by who reads all of it, or the run"
+done
 cp "$o" "$scratch/old.tern"
 printf '9.9.9' | dd of="$scratch/old.tern" bs=1 seek=32 conv=notrunc 2>/dev/null
 expect "compile: of another version" 1 - 'was compiled by tern 9.9.9 .*compile the model again' run "$scratch/old.tern" --fill ones

@@ -29,6 +29,16 @@ static void test_random_intervals(void **state) {
         check_no_overlap(v, n, total);
         assert_true(total >= bound);
         assert_true(total <= bound + bound / 6);
+        uint64_t offsets[120], digest = tn_plan_digest(v, n);
+        size_t taken, taken_bound;
+        for (size_t i = 0; i < n; i++) offsets[i] = v[i].offset, v[i].offset = 0;
+        assert_int_equal(tn_plan_digest(v, n), digest);
+        assert_true(tn_plan_take_offsets(v, n, offsets, &taken, &taken_bound));
+        assert_int_equal(taken, total);
+        assert_int_equal(taken_bound, bound);
+        for (size_t i = 0; i < n; i++) assert_int_equal(v[i].offset, offsets[i]);
+        if (n) v[n - 1].last++;
+        if (n) assert_true(tn_plan_digest(v, n) != digest);
     }
 }
 
@@ -43,10 +53,33 @@ static void test_chain_reaches_the_lower_bound(void **state) {
     assert_true(total <= bound + bound / 10);
 }
 
+/* Offsets of a file that was made to do harm. */
+static void test_offsets_that_are_refused(void **state) {
+    (void)state;
+    static const struct {
+        uint64_t a, b;
+        bool good;
+    } cases[] = {{0, 128, true},
+                 {64, 0, false},
+                 {0, 0, false},
+                 {128, 64, false},
+                 {0, 130, false},
+                 {0, UINT64_MAX - 63, false},
+                 {(uint64_t)INT64_MAX / 64 * 64, 0, false}};
+    for (size_t i = 0; i < TN_COUNT(cases); i++) {
+        tn_interval v[] = {{0, 2, 128, 0}, {2, 3, 128, 0}, {3, 4, 64, 0}};
+        uint64_t offsets[] = {cases[i].a, cases[i].b, 0};
+        size_t total, bound;
+        if (tn_plan_take_offsets(v, 3, offsets, &total, &bound) != cases[i].good) fail_msg("case %zu", i);
+        if (cases[i].good) assert_int_equal(total, 256);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_intervals),
         cmocka_unit_test(test_chain_reaches_the_lower_bound),
+        cmocka_unit_test(test_offsets_that_are_refused),
     };
     return cmocka_run_group_tests_name("memory plan", tests, NULL, NULL);
 }
