@@ -139,9 +139,9 @@ tn_tuner *tn_tuner_open(const tn_tuner_options *options) {
     tn_utf8_clean_line(name);
     snprintf(t->heading, sizeof t->heading, "tern tune 1, %s, %s, %zu KB L2, %zu MB L3", TERN_VERSION, name,
              cpu->l2 >> 10, system->l3 >> 20);
-    t->weights = options->weight_bytes <= cpu->l2 / 2   ? WEIGHTS_IN_L2
+    t->weights = options->weight_bytes <= cpu->l2 / 2      ? WEIGHTS_IN_L2
                  : options->weight_bytes <= system->l3 / 2 ? WEIGHTS_IN_L3
-                                                        : WEIGHTS_IN_MEMORY;
+                                                           : WEIGHTS_IN_MEMORY;
     read_file(t, &t->table, true);
     return t;
 }
