@@ -15,6 +15,8 @@
  * one. Where V is larger than L2, panels go in groups, so that it is read once for each. The choice of the algorithm
  * looks at one sample, not at the batch, so that a sample's bits do not depend on it. The error bound is in
  * docs/numerics.md. */
+#include <stdatomic.h>
+
 #include "kernels/conv_winograd.h"
 
 #define BLOCK_TILES 28
@@ -138,6 +140,7 @@ static void wino_pack(const tn_kernels *k, const tn_conv *c, const float *w, flo
         }
         dst += planes * c->ic * width;
     }
+    atomic_thread_fence(memory_order_seq_cst); /* the kernel may write past the caches */
 }
 
 static size_t wino_packed_bytes(const tn_kernels *k, const tn_conv *c, const wino_form *f) {

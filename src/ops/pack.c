@@ -16,8 +16,9 @@ typedef struct pack {
     bool compiled; /* comes with a compiled model */
 } pack;
 
-/* Memory for packed forms comes in large pieces, in which the system can use large pages. */
-enum { FIRST_SLAB = 256 * 1024, LARGEST_SLAB = 8 << 20 };
+/* Memory for packed forms comes in pieces; where there is much of it, in such that consist of large pages. What is not
+ * used of a piece is never touched, and takes no memory. */
+enum { SMALL_SLAB = 256 * 1024, LARGE_SLAB = 16 << 20, LARGE_PAGE = 2 << 20 };
 
 struct tn_pack_cache {
     tn_mutex mutex;
@@ -52,31 +53,23 @@ void tn_pack_cache_free(tn_pack_cache *c) {
     tn_free(c);
 }
 
-static void *add_slab(tn_pack_cache *c, size_t size) {
-    enum { LARGE_PAGE = 2 << 20 };
-    if (!tn_grow(&c->slabs, &c->cap_slabs, c->n_slabs + 1, sizeof *c->slabs)) return NULL;
-    void *data = tn_alloc_aligned(size, size >= 2 * LARGE_PAGE ? LARGE_PAGE : TN_CACHE_LINE);
-    if (data) c->slabs[c->n_slabs++] = data;
-    return data;
+static bool add_slab(tn_pack_cache *c, size_t size) {
+    if (!tn_grow(&c->slabs, &c->cap_slabs, c->n_slabs + 1, sizeof *c->slabs)) return false;
+    void *data = tn_alloc_aligned(size, size >= LARGE_PAGE ? LARGE_PAGE : TN_CACHE_LINE);
+    if (!data) return false;
+    c->slabs[c->n_slabs++] = data;
+    c->slab_size = size;
+    c->slab_used = 0;
+    return true;
 }
 
 static void *alloc_pack(tn_pack_cache *c, size_t bytes) {
-    if (bytes > LARGEST_SLAB / 2) { /* alone, and the slab that is open stays the last one */
-        void *data = add_slab(c, bytes);
-        if (data && c->n_slabs > 1) {
-            c->slabs[c->n_slabs - 1] = c->slabs[c->n_slabs - 2];
-            c->slabs[c->n_slabs - 2] = data;
-        } else if (data) {
-            c->slab_used = c->slab_size = bytes;
-        }
-        return data;
-    }
     size_t padded = (TN_MAX(bytes, (size_t)1) + TN_CACHE_LINE - 1) & ~(size_t)(TN_CACHE_LINE - 1);
     if (padded > c->slab_size - c->slab_used) {
-        size_t size = TN_MAX(padded, TN_MIN(TN_MAX(c->bytes, (size_t)FIRST_SLAB), (size_t)LARGEST_SLAB));
+        bool small = padded <= SMALL_SLAB && c->bytes < (size_t)4 * SMALL_SLAB;
+        size_t size =
+            small ? SMALL_SLAB : TN_MAX((padded + LARGE_PAGE - 1) & ~(size_t)(LARGE_PAGE - 1), (size_t)LARGE_SLAB);
         if (!add_slab(c, size)) return NULL;
-        c->slab_size = size;
-        c->slab_used = 0;
     }
     void *data = (char *)c->slabs[c->n_slabs - 1] + c->slab_used;
     c->slab_used += padded;

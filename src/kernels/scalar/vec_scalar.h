@@ -37,6 +37,7 @@ TN_INLINE vf vf_load(const float *p) {
     return v;
 }
 TN_INLINE void vf_store(float *p, vf v) { memcpy(p, &v, sizeof v); }
+TN_INLINE void vf_stream(float *p, vf v) { vf_store(p, v); }
 TN_INLINE vf vf_set(float x) { return (vf){f4_set(x), f4_set(x)}; }
 TN_INLINE vf vf_zero(void) { return vf_set(0.0f); }
 TN_INLINE vf vf_load_n(const float *p, int64_t n) {

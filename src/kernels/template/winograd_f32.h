@@ -96,8 +96,9 @@ void VEC_NAME(tn_winograd_output_f32)(const tn_winograd_tile *a, tn_winograd_kin
 /* G g G^T with G of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016), in double. At stride 2,
  * rows of the outer taps g0 and g2 are those of F(2, 2) and F(4, 2), the others hold what of the middle tap the odd
  * inputs of input_2s2 and input_4s2 need. */
-typedef float weight_f __attribute__((vector_size(VEC_W * sizeof(float))));
-typedef double weight_d __attribute__((vector_size(VEC_W * sizeof(double))));
+enum { WEIGHT_W = VEC_W / 2 }; /* doubles in a vector: compilers pass wider ones through memory */
+typedef float weight_f __attribute__((vector_size(WEIGHT_W * sizeof(float))));
+typedef double weight_d __attribute__((vector_size(WEIGHT_W * sizeof(double))));
 
 static const double winograd_g[4][TN_WINOGRAD_PLANES][3] = {
     [TN_WINOGRAD_2] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}},
@@ -119,8 +120,8 @@ static const double winograd_g[4][TN_WINOGRAD_PLANES][3] = {
                          {0, 1, 0}},
 };
 
-TN_INLINE void winograd_weight(const float *w, float *u, int64_t step, const unsigned char *order, const int planes,
-                               const double (*g)[3]) {
+/* WEIGHT_W outputs, u: (planes, planes, VEC_W). */
+TN_INLINE void weight_half(const float *w, float *u, const int planes, const double (*g)[3]) {
     weight_d in[9], t[TN_WINOGRAD_PLANES][3];
     for (int i = 0; i < 9; i++) {
         weight_f v;
@@ -133,9 +134,19 @@ TN_INLINE void winograd_weight(const float *w, float *u, int64_t step, const uns
         for (int j = 0; j < planes; j++) {
             weight_d d = t[i][0] * g[j][0] + t[i][1] * g[j][1] + t[i][2] * g[j][2];
             weight_f v = __builtin_convertvector(d, weight_f);
-            memcpy(u + order[i * planes + j] * step, &v, sizeof v);
+            memcpy(u + (i * planes + j) * VEC_W, &v, sizeof v);
         }
     }
+}
+
+/* Planes are often pages apart, in the same few sets of a cache: they are written past it. */
+TN_INLINE void winograd_weight(const float *w, float *u, int64_t step, const unsigned char *order, const int planes,
+                               const double (*g)[3]) {
+    _Alignas(TN_CACHE_LINE) float all[TN_WINOGRAD_PLANES * TN_WINOGRAD_PLANES * VEC_W];
+    for (int i = 0; i < VEC_W; i += WEIGHT_W) weight_half(w + i, all + i, planes, g);
+    bool stream = step >= 1024 && ((uintptr_t)u | (uintptr_t)step * sizeof *u) % (VEC_W * sizeof *u) == 0;
+    for (int i = 0; i < planes * planes && !stream; i++) vf_store(u + order[i] * step, vf_load(all + i * VEC_W));
+    for (int i = 0; i < planes * planes && stream; i++) vf_stream(u + order[i] * step, vf_load(all + i * VEC_W));
 }
 
 void VEC_NAME(tn_winograd_weight_f32)(const float *w, float *u, int64_t step, const unsigned char *order,

@@ -20,6 +20,8 @@ typedef __m256 vm;
 
 TN_INLINE vf vf_load(const float *p) { return _mm256_loadu_ps(p); }
 TN_INLINE void vf_store(float *p, vf v) { _mm256_storeu_ps(p, v); }
+/* Past the caches; p is aligned. To be ordered by a fence. */
+TN_INLINE void vf_stream(float *p, vf v) { _mm256_stream_ps(p, v); }
 TN_INLINE __m256i vm_first(int64_t n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }

@@ -24,6 +24,8 @@ typedef __mmask16 vm;
 
 TN_INLINE vf vf_load(const float *p) { return _mm512_loadu_ps(p); }
 TN_INLINE void vf_store(float *p, vf v) { _mm512_storeu_ps(p, v); }
+/* Past the caches; p is aligned. To be ordered by a fence. */
+TN_INLINE void vf_stream(float *p, vf v) { _mm512_stream_ps(p, v); }
 TN_INLINE vm vm_first(int64_t n) { return (vm)((1u << n) - 1u); }
 TN_INLINE vf vf_load_n(const float *p, int64_t n) { return _mm512_maskz_loadu_ps(vm_first(n), p); }
 TN_INLINE void vf_store_n(float *p, vf v, int64_t n) { _mm512_mask_storeu_ps(p, vm_first(n), v); }
