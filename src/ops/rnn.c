@@ -1,5 +1,6 @@
 /* RNN, GRU, LSTM: attributes, shapes, and conversion to and from the working type. */
 #include "ops/args.h"
+#include "ops/conv_internal.h"
 #include "ops/rnn_internal.h"
 #include "ops/rowio.h"
 
@@ -187,27 +188,58 @@ static tern_status infer_rnn(tn_infer *c) { return infer_recurrent(c, TN_RNN); }
 static tern_status infer_gru(tn_infer *c) { return infer_recurrent(c, TN_GRU); }
 static tern_status infer_lstm(tn_infer *c) { return infer_recurrent(c, TN_LSTM); }
 
+/* ---- prepare ----------------------------------------------------------------------------------------------------- */
+
+/* Inputs that the loops read, and outputs, in the order of tn_rnn_data. */
+static const int data_inputs[] = {X, W, R, BIAS, H0, C0, PEEP};
+enum { N_OUTPUTS = 3 };
+
+static bool is_half(tern_dtype t) { return t == TERN_FLOAT16 || t == TERN_BFLOAT16; }
+
+static bool reads(const tn_rnn *n, int input) { return input < C0 || n->kind == TN_LSTM; }
+
+/* Room for float32 copies of what is float16 or bfloat16. */
+static tern_status reserve_copies(tn_prepare *c, tn_rnn_plan *p) {
+    bool ok = true;
+    for (size_t i = 0; i < TN_COUNT(data_inputs); i++) {
+        const int input = data_inputs[i];
+        if (input < c->node->n_in && c->in[input] && reads(&p->n, input))
+            ok = ok && tn_ops_reserve(&c->workspace, tn_shape_count(&c->in[input]->shape), sizeof(float), &p->at_in[i]);
+    }
+    for (int o = 0; o < TN_MIN(c->node->n_out, (int)N_OUTPUTS); o++)
+        ok = ok && tn_ops_reserve(&c->workspace, tn_shape_count(&c->out[o].shape), sizeof(float), &p->at_out[o]);
+    return ok ? TERN_OK : tn_fail_oom(c->err, SIZE_MAX);
+}
+
+static tern_status prepare_recurrent(tn_prepare *c, tn_rnn_kind kind) {
+    tn_rnn_plan *p = tn_prepare_state(c, sizeof *p);
+    if (!p) return TERN_OUT_OF_MEMORY;
+    tn_rnn *n = &p->n;
+    TN_TRY(read_attributes(c->node, kind, n, c->err));
+    const tn_shape *x = &c->in[X]->shape;
+    n->length = x->dims[n->batch_first ? 1 : 0];
+    n->batch = x->dims[n->batch_first ? 0 : 1];
+    n->input = x->dims[2];
+    n->hidden = c->in[R]->shape.dims[2];
+    p->wide = c->in[X]->dtype == TERN_DOUBLE;
+    if (is_half(c->in[X]->dtype)) TN_TRY(reserve_copies(c, p));
+    return tn_ops_rnn_plan(c, p);
+}
+
+static tern_status prepare_rnn(tn_prepare *c) { return prepare_recurrent(c, TN_RNN); }
+static tern_status prepare_gru(tn_prepare *c) { return prepare_recurrent(c, TN_GRU); }
+static tern_status prepare_lstm(tn_prepare *c) { return prepare_recurrent(c, TN_LSTM); }
+
+static int64_t recurrent_macs(const tn_node *node, const tn_type *const *in, const tn_type *out) {
+    (void)node, (void)out;
+    const tn_shape *x = &in[X]->shape, *w = &in[W]->shape;
+    const int64_t factors[] = {x->dims[0], x->dims[1], w->dims[0], w->dims[1]};
+    int64_t rows, macs;
+    if (!tn_args_product(factors, TN_COUNT(factors), &rows)) return 0;
+    return tn_mul_i64(rows, w->dims[2] + in[R]->shape.dims[2], &macs) ? macs : 0;
+}
+
 /* ---- run ------------------------------------------------------------------------------------------------------- */
-
-/* Elements of an input as float or double: its own memory, or a converted copy. */
-static tern_status real_input(const tern_tensor *t, const void **out, void **copy, tern_error *err) {
-    *out = t ? t->data : NULL;
-    if (!t || t->dtype == TERN_FLOAT || t->dtype == TERN_DOUBLE) return TERN_OK;
-    int64_t n = tn_shape_count(&t->shape);
-    *copy = tn_alloc_array((size_t)n, sizeof(float));
-    if (!*copy) return tn_fail_oom(err, (size_t)n * sizeof(float));
-    tn_row_load_f32(t->dtype, t->data, 0, n, *copy);
-    *out = *copy;
-    return TERN_OK;
-}
-
-static tern_status real_output(tern_tensor *t, void **out, void **copy, tern_error *err) {
-    *out = t ? t->data : NULL;
-    if (!t || t->dtype == TERN_FLOAT || t->dtype == TERN_DOUBLE) return TERN_OK;
-    int64_t n = tn_shape_count(&t->shape);
-    *out = *copy = tn_alloc_array((size_t)n, sizeof(float));
-    return *copy ? TERN_OK : tn_fail_oom(err, (size_t)n * sizeof(float));
-}
 
 static tern_status check_lengths(tn_run *c, const tn_rnn *n, const tern_tensor *t) {
     for (int64_t b = 0; t && b < n->batch; b++) {
@@ -219,48 +251,43 @@ static tern_status check_lengths(tn_run *c, const tn_rnn *n, const tern_tensor *
     return TERN_OK;
 }
 
-static tern_status run_converted(tn_run *c, const tn_rnn *n, void **copies) {
-    static const int inputs[] = {X, W, R, BIAS, H0, C0, PEEP};
-    const void *in[TN_COUNT(inputs)];
+/* Elements of an input as float or double: its own memory, or a converted copy. */
+static const void *real_input(const tern_tensor *t, void *copy) {
+    if (!t || !is_half(t->dtype)) return t ? t->data : NULL;
+    tn_row_load_f32(t->dtype, t->data, 0, tn_shape_count(&t->shape), copy);
+    return copy;
+}
+
+static tern_status run_recurrent(tn_run *c) {
+    const tn_rnn_plan *p = c->state;
     const tern_tensor *lengths = tn_args_in(c, LENGTHS);
-    bool wide = c->in[X]->dtype == TERN_DOUBLE;
-    for (size_t i = 0; i < TN_COUNT(inputs); i++) {
-        const tern_tensor *t = tn_args_in(c, inputs[i]);
-        TN_TRY(real_input(inputs[i] >= C0 && n->kind != TN_LSTM ? NULL : t, &in[i], copies++, c->err));
-    }
+    char *space = c->workspace;
+    TN_TRY(check_lengths(c, &p->n, lengths));
+    const void *in[TN_COUNT(data_inputs)] = {NULL};
+    for (size_t i = 0; i < TN_COUNT(data_inputs); i++)
+        if (reads(&p->n, data_inputs[i])) in[i] = real_input(tn_args_in(c, data_inputs[i]), space + p->at_in[i]);
     tn_rnn_data d = {.x = in[0], .w = in[1], .r = in[2], .bias = in[3], .h0 = in[4], .c0 = in[5], .peep = in[6]};
     d.lengths = lengths ? lengths->data : NULL;
-    void **out[3] = {&d.y, &d.yh, &d.yc};
-    for (int o = 0; o < 3; o++) TN_TRY(real_output(tn_args_out(c, o), out[o], &copies[o], c->err));
+    void **out[N_OUTPUTS] = {&d.y, &d.yh, &d.yc};
+    for (int o = 0; o < N_OUTPUTS; o++) {
+        const tern_tensor *t = tn_args_out(c, o);
+        if (t) *out[o] = is_half(t->dtype) ? space + p->at_out[o] : t->data;
+    }
     /* Positions past the end of a sequence are never written. */
-    if (d.y && lengths) memset(d.y, 0, (size_t)tn_shape_count(&c->out[0]->shape) * (wide ? 8 : 4));
-    TN_TRY(tn_ops_rnn_run(n, &d, wide, c->tier, c->threads, c->err));
-    for (int o = 0; o < 3; o++) {
+    if (d.y && lengths) memset(d.y, 0, (size_t)tn_shape_count(&c->out[0]->shape) * (p->wide ? 8 : 4));
+    tn_ops_rnn_run(p, &d, space, c->tier, c->threads);
+    for (int o = 0; o < N_OUTPUTS; o++) {
         tern_tensor *t = tn_args_out(c, o);
-        if (copies[o]) tn_row_store_f32(t->dtype, t->data, 0, tn_shape_count(&t->shape), copies[o]);
+        if (t && is_half(t->dtype)) tn_row_store_f32(t->dtype, t->data, 0, tn_shape_count(&t->shape), *out[o]);
     }
     return TERN_OK;
 }
 
-static tern_status run_recurrent(tn_run *c, tn_rnn_kind kind) {
-    tn_rnn n;
-    TN_TRY(read_attributes(c->node, kind, &n, c->err));
-    const tn_shape *x = &c->in[X]->shape;
-    n.length = x->dims[n.batch_first ? 1 : 0];
-    n.batch = x->dims[n.batch_first ? 0 : 1];
-    n.input = x->dims[2];
-    n.hidden = c->in[R]->shape.dims[2];
-    TN_TRY(check_lengths(c, &n, tn_args_in(c, LENGTHS)));
-    void *copies[10] = {NULL};
-    tern_status s = run_converted(c, &n, copies);
-    for (size_t i = 0; i < TN_COUNT(copies); i++) tn_free(copies[i]);
-    return s;
-}
-
-static tern_status run_rnn(tn_run *c) { return run_recurrent(c, TN_RNN); }
-static tern_status run_gru(tn_run *c) { return run_recurrent(c, TN_GRU); }
-static tern_status run_lstm(tn_run *c) { return run_recurrent(c, TN_LSTM); }
-
-const tn_op tn_op_rnn = TN_ARGS_OP(infer_rnn, run_rnn, 3, 6, 0, 2, 0);
-const tn_op tn_op_gru = TN_ARGS_OP(infer_gru, run_gru, 3, 6, 0, 2, 0);
-const tn_op tn_op_lstm = TN_ARGS_OP(infer_lstm, run_lstm, 3, 8, 0, 3, 0);
+#define RECURRENT_OP(KIND, MAX_IN, MAX_OUT)                                                                    \
+    {                                                                                                          \
+        .infer = infer_##KIND, .prepare = prepare_##KIND, .run = run_recurrent, .min_in = 3, .max_in = MAX_IN, \
+        .min_out = 0, .max_out = MAX_OUT, .flags = TN_OP_KERNEL_NAME, .macs = recurrent_macs                   \
+    }
+const tn_op tn_op_rnn = RECURRENT_OP(rnn, 6, 2);
+const tn_op tn_op_gru = RECURRENT_OP(gru, 6, 2);
+const tn_op tn_op_lstm = RECURRENT_OP(lstm, 8, 3);

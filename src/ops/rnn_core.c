@@ -1,8 +1,9 @@
 #include "ops/rnn_internal.h"
 
-#include "kernels/gemm.h"
-
 #include <math.h>
+
+#include "ops/conv_internal.h"
+#include "ops/matmul_internal.h"
 
 /* ---- activations ----------------------------------------------------------------------------------------------- */
 
@@ -52,104 +53,135 @@ static void activate_f32(tern_cpu_tier tier, const tn_rnn_act *a, float *x, int6
     for (int64_t i = 0; i < n; i++) x[i] = (float)activate_one(a, (double)x[i]);
 }
 
+/* ---- plan ------------------------------------------------------------------------------------------------------ */
+
+static bool has_product(const tn_gemm_f32 *g) { return g->m > 0 && g->n > 0 && g->k > 0; }
+
+static bool describe_products(tn_rnn_plan *p) {
+    const tn_rnn *n = &p->n;
+    const int64_t h = n->hidden;
+    int64_t g, rows, all;
+    if (!tn_mul_i64(h, n->gates, &g) || !tn_mul_i64(n->length, n->batch, &rows) || !tn_mul_i64(rows, g, &all) ||
+        !tn_mul_i64(n->batch, g, &all))
+        return false;
+    p->gemm[TN_RNN_X] = (tn_gemm_f32){.m = rows, .n = g, .k = n->input};
+    p->gemm[TN_RNN_R] = (tn_gemm_f32){.m = n->batch, .n = n->kind == TN_GRU ? 2 * h : g, .k = h};
+    if (n->kind == TN_GRU) p->gemm[TN_RNN_H] = (tn_gemm_f32){.m = n->batch, .n = h, .k = h};
+    for (int i = 0; i < TN_RNN_PRODUCTS; i++) {
+        tn_gemm_f32 *m = &p->gemm[i];
+        m->a_rs = m->b_cs = m->k;
+        m->a_cs = m->b_rs = m->alpha = 1;
+        m->ldc = g;
+    }
+    return true;
+}
+
+/* Where the matrix of a product begins in W or R, in elements. */
+static int64_t matrix_at(const tn_rnn *n, int dir, tn_rnn_product i) {
+    int64_t per = n->gates * n->hidden * (i == TN_RNN_X ? n->input : n->hidden);
+    return dir * per + (i == TN_RNN_H ? 2 * n->hidden * n->hidden : 0);
+}
+
+typedef struct pack_context {
+    tern_cpu_tier tier;
+    tn_gemm_f32 gemm;
+    int64_t at;
+} pack_context;
+
+static void pack_matrix(const void *context, const tern_tensor *value, void *dst) {
+    const pack_context *c = context;
+    tn_gemm_f32_pack(c->tier, &c->gemm, (const float *)value->data + c->at, dst, 1);
+}
+
+static tern_status pack_constant(tn_prepare *c, tn_rnn_plan *p, int dir, tn_rnn_product i, size_t bytes) {
+    const pack_context context = {c->tier, p->gemm[i], matrix_at(&p->n, dir, i)};
+    const int64_t key[] = {c->tier, context.at, p->gemm[i].n};
+    p->packed[dir][i] = tn_pack_later(c, i == TN_RNN_X ? 1 : 2, tn_hash(key, sizeof key, 0), bytes, pack_matrix,
+                                      &context, sizeof context);
+    return p->packed[dir][i] ? TERN_OK : c->err ? c->err->status : TERN_OUT_OF_MEMORY;
+}
+
+static tern_status plan_products(tn_prepare *c, tn_rnn_plan *p) {
+    size_t space = 0;
+    p->kernel = tn_ops_gemm_name(c->tier);
+    for (int i = 0; i < TN_RNN_PRODUCTS; i++) {
+        if (!has_product(&p->gemm[i])) continue;
+        const tern_tensor *w = c->value[i == TN_RNN_X ? 1 : 2];
+        const bool constant = w && w->dtype == TERN_FLOAT, packed = constant || i != TN_RNN_X;
+        size_t bytes = tn_gemm_f32_packed_bytes(c->tier, &p->gemm[i]);
+        if (bytes == 0) return tn_fail_oom(c->err, SIZE_MAX);
+        for (int dir = 0; constant && dir < p->n.directions; dir++) TN_TRY(pack_constant(c, p, dir, i, bytes));
+        if (packed && !constant && !tn_ops_reserve(&c->workspace, 1, bytes, &p->at_packed[i]))
+            return tn_fail_oom(c->err, SIZE_MAX);
+        space = TN_MAX(space, tn_gemm_f32_workspace(c->tier, &p->gemm[i], packed));
+    }
+    return tn_ops_reserve(&c->workspace, 1, space, &p->at_gemm) ? TERN_OK : tn_fail_oom(c->err, SIZE_MAX);
+}
+
+tern_status tn_ops_rnn_plan(tn_prepare *c, tn_rnn_plan *p) {
+    const tn_rnn *n = &p->n;
+    const size_t size = p->wide ? sizeof(double) : sizeof(float);
+    if (!describe_products(p)) return tn_fail_oom(c->err, SIZE_MAX);
+    if (!p->wide) TN_TRY(plan_products(c, p));
+    const int64_t g = n->gates * n->hidden, state = n->batch * n->hidden;
+    size_t *w = &c->workspace;
+    bool ok = tn_ops_reserve(w, n->length * n->batch * g, size, &p->at_xw) &&
+              tn_ops_reserve(w, n->batch * g, size, &p->at_rec) && tn_ops_reserve(w, state, size, &p->at_h) &&
+              tn_ops_reserve(w, n->kind == TN_LSTM ? state : 0, size, &p->at_c) &&
+              tn_ops_reserve(w, n->kind == TN_GRU ? state : 0, size, &p->at_rh) &&
+              tn_ops_reserve(w, g, size, &p->at_bias);
+    return ok ? TERN_OK : tn_fail_oom(c->err, SIZE_MAX);
+}
+
 /* ---- products -------------------------------------------------------------------------------------------------- */
 
-/* X W^T; H R^T (GRU: of the gates z and r); GRU: H R^T of the hidden gate. */
-enum { PRODUCT_X, PRODUCT_R, PRODUCT_H, PRODUCT_COUNT };
-
-typedef struct product_dims {
-    int64_t m, n, k, ldc;
-} product_dims;
-
-static void dims_of(const tn_rnn *n, product_dims *p) {
-    int64_t g = n->gates * n->hidden;
-    p[PRODUCT_X] = (product_dims){n->length * n->batch, g, n->input, g};
-    p[PRODUCT_R] = (product_dims){n->batch, n->kind == TN_GRU ? 2 * n->hidden : g, n->hidden, g};
-    p[PRODUCT_H] = (product_dims){n->batch, n->hidden, n->hidden, g};
-}
-
-static bool is_empty(const product_dims *p) { return p->m == 0 || p->n == 0; }
-
-typedef struct products_f32 {
+/* Of one direction. */
+typedef struct products {
+    const tn_rnn_plan *plan;
+    const void *packed[TN_RNN_PRODUCTS]; /* NULL: not packed */
+    char *workspace;
     tern_cpu_tier tier;
-    product_dims dims[PRODUCT_COUNT];
-    tn_gemm_f32 gemm[PRODUCT_COUNT];
-    void *packed[PRODUCT_COUNT]; /* NULL: not packed */
-    void *space;
-} products_f32;
+    int threads;
+} products;
 
-static void products_release_f32(products_f32 *p) {
-    for (int i = 0; i < PRODUCT_COUNT; i++) tn_free(p->packed[i]);
-    tn_free(p->space);
-}
-
-static tern_status products_init_f32(products_f32 *p, const tn_rnn *n, tern_cpu_tier tier, tern_error *err) {
-    *p = (products_f32){.tier = tier};
-    dims_of(n, p->dims);
-    size_t space = 64;
-    bool ok = true;
-    for (int i = 0; i < PRODUCT_COUNT; i++) {
-        const product_dims *d = &p->dims[i];
-        p->gemm[i] = (tn_gemm_f32){.m = d->m, .n = d->n, .k = d->k, .a_rs = d->k, .a_cs = 1, .b_rs = 1, .b_cs = d->k};
-        p->gemm[i].ldc = d->ldc;
-        p->gemm[i].alpha = 1;
-        if (is_empty(d) || d->k == 0 || (i == PRODUCT_H && n->kind != TN_GRU)) continue;
-        bool packed = i != PRODUCT_X;
-        space = TN_MAX(space, tn_gemm_f32_workspace(tier, &p->gemm[i], packed));
-        size_t bytes = tn_gemm_f32_packed_bytes(tier, &p->gemm[i]);
-        if (packed) ok = ok && bytes && (p->packed[i] = tn_alloc_aligned(bytes, 64)) != NULL;
-    }
-    p->space = tn_alloc_aligned((space + 63) / 64 * 64, 64);
-    if (ok && p->space) return TERN_OK;
-    products_release_f32(p);
-    return tn_fail_oom(err, space);
-}
-
-static void pack_f32(products_f32 *p, int i, const float *b) {
-    if (p->packed[i]) tn_gemm_f32_pack(p->tier, &p->gemm[i], b, p->packed[i], 1);
+static void pack_f32(products *p, tn_rnn_product i, int dir, const float *b) {
+    const tn_gemm_f32 *g = &p->plan->gemm[i];
+    p->packed[i] = p->plan->packed[dir][i];
+    if (p->packed[i] || i == TN_RNN_X || !has_product(g)) return;
+    void *space = p->workspace + p->plan->at_packed[i];
+    tn_gemm_f32_pack(p->tier, g, b, space, p->threads);
+    p->packed[i] = space;
 }
 
 /* Rows of bias, or of zeros: what a product over nothing gives. */
-#define EMPTY_PRODUCT(REAL)            \
-    for (int64_t r = 0; r < d->m; r++) \
-        for (int64_t j = 0; j < d->n; j++) c[r * d->ldc + j] = bias ? bias[j] : (REAL)0;
+#define EMPTY_PRODUCT(REAL)           \
+    for (int64_t r = 0; r < g.m; r++) \
+        for (int64_t j = 0; j < g.n; j++) c[r * g.ldc + j] = bias ? bias[j] : (REAL)0;
 
-static void product_f32(products_f32 *p, int i, const float *a, const float *b, const float *bias, float *c,
-                        int threads) {
-    const product_dims *d = &p->dims[i];
-    if (is_empty(d)) return;
-    if (d->k == 0) {
+static void product_f32(const products *p, tn_rnn_product i, const float *a, const float *b, const float *bias,
+                        float *c) {
+    tn_gemm_f32 g = p->plan->gemm[i];
+    if (g.k == 0) {
         EMPTY_PRODUCT(float)
         return;
     }
-    tn_gemm_f32 g = p->gemm[i];
     g.bias_n = bias != NULL;
-    tn_gemm_f32_run(p->tier, &g, a, p->packed[i] ? NULL : b, p->packed[i], bias, c, p->space, threads);
+    if (has_product(&g))
+        tn_gemm_f32_run(p->tier, &g, a, p->packed[i] ? NULL : b, p->packed[i], bias, c, p->workspace + p->plan->at_gemm,
+                        p->threads);
 }
 
-typedef struct products_f64 {
-    product_dims dims[PRODUCT_COUNT];
-} products_f64;
+static void pack_f64(products *p, tn_rnn_product i, int dir, const double *b) { (void)p, (void)i, (void)dir, (void)b; }
 
-static tern_status products_init_f64(products_f64 *p, const tn_rnn *n, tern_cpu_tier tier, tern_error *err) {
-    (void)tier, (void)err;
-    dims_of(n, p->dims);
-    return TERN_OK;
-}
-
-static void products_release_f64(products_f64 *p) { (void)p; }
-static void pack_f64(products_f64 *p, int i, const double *b) { (void)p, (void)i, (void)b; }
-
-static void product_f64(products_f64 *p, int i, const double *a, const double *b, const double *bias, double *c,
-                        int threads) {
-    (void)threads;
-    const product_dims *d = &p->dims[i];
+static void product_f64(const products *p, tn_rnn_product i, const double *a, const double *b, const double *bias,
+                        double *c) {
+    const tn_gemm_f32 g = p->plan->gemm[i];
     EMPTY_PRODUCT(double)
-    for (int64_t r = 0; r < d->m; r++)
-        for (int64_t j = 0; j < d->n; j++) {
+    for (int64_t r = 0; r < g.m; r++)
+        for (int64_t j = 0; j < g.n; j++) {
             double sum = 0;
-            for (int64_t k = 0; k < d->k; k++) sum += a[r * d->k + k] * b[j * d->k + k];
-            c[r * d->ldc + j] += sum;
+            for (int64_t k = 0; k < g.k; k++) sum += a[r * g.k + k] * b[j * g.k + k];
+            c[r * g.ldc + j] += sum;
         }
 }
 
@@ -167,7 +199,10 @@ static void product_f64(products_f64 *p, int i, const double *a, const double *b
 #undef REAL
 #undef FN
 
-tern_status tn_ops_rnn_run(const tn_rnn *n, const tn_rnn_data *d, bool wide, tern_cpu_tier tier, int threads,
-                           tern_error *err) {
-    return wide ? run_f64(n, d, tier, threads, err) : run_f32(n, d, tier, threads, err);
+void tn_ops_rnn_run(const tn_rnn_plan *p, const tn_rnn_data *d, void *workspace, tern_cpu_tier tier, int threads) {
+    products m = {.plan = p, .workspace = workspace, .tier = tier, .threads = threads};
+    if (p->wide)
+        run_f64(d, &m);
+    else
+        run_f32(d, &m);
 }

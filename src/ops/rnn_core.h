@@ -146,25 +146,25 @@ static void FN(store_state)(const FN(step) * p, const REAL *from, REAL *to) {
 }
 
 /* All steps of one direction. */
-static void FN(direction)(FN(step) * p, FN(products) * m, int threads) {
+static void FN(direction)(FN(step) * p, products *m) {
     const tn_rnn *n = p->n;
-    int64_t g = n->gates * n->hidden;
-    int cell_threads = n->batch * g < 8192 ? 1 : threads;
+    const int cell_threads = n->batch * n->gates * n->hidden < 8192 ? 1 : m->threads;
+    const REAL *w = (const REAL *)p->d->w + matrix_at(n, p->dir, TN_RNN_X);
+    const REAL *r = (const REAL *)p->d->r + matrix_at(n, p->dir, TN_RNN_R);
+    const REAL *hidden = (const REAL *)p->d->r + matrix_at(n, p->dir, TN_RNN_H);
     const REAL *bias = FN(add_bias)(p);
     FN(load_state)(p, p->d->h0, p->h);
     if (n->kind == TN_LSTM) FN(load_state)(p, p->d->c0, p->c);
     if (p->d->peep) p->peep = (const REAL *)p->d->peep + p->dir * 3 * n->hidden;
-    FN(product)(m, PRODUCT_X, p->d->x, (const REAL *)p->d->w + p->dir * g * n->input, bias, p->xw, threads);
-    const REAL *r = (const REAL *)p->d->r + p->dir * g * n->hidden;
-    FN(pack)(m, PRODUCT_R, r);
-    if (n->kind == TN_GRU) FN(pack)(m, PRODUCT_H, r + 2 * n->hidden * n->hidden);
+    FN(pack)(m, TN_RNN_X, p->dir, w);
+    FN(pack)(m, TN_RNN_R, p->dir, r);
+    if (n->kind == TN_GRU) FN(pack)(m, TN_RNN_H, p->dir, hidden);
+    FN(product)(m, TN_RNN_X, p->d->x, w, bias, p->xw);
     for (p->s = 0; p->s < n->length; p->s++) {
-        FN(product)(m, PRODUCT_R, p->h, r, NULL, p->rec, threads);
+        FN(product)(m, TN_RNN_R, p->h, r, NULL, p->rec);
         if (n->kind == TN_GRU) {
             tn_parallel_for(cell_threads, n->batch, FN(reset_gates), p);
-            FN(product)
-            (m, PRODUCT_H, n->linear_before_reset ? p->h : p->rh, r + 2 * n->hidden * n->hidden, NULL,
-             p->rec + 2 * n->hidden, threads);
+            FN(product)(m, TN_RNN_H, n->linear_before_reset ? p->h : p->rh, hidden, NULL, p->rec + 2 * n->hidden);
         }
         tn_parallel_for(cell_threads, n->batch, FN(cells), p);
     }
@@ -172,26 +172,18 @@ static void FN(direction)(FN(step) * p, FN(products) * m, int threads) {
     if (n->kind == TN_LSTM) FN(store_state)(p, p->c, p->d->yc);
 }
 
-static tern_status FN(run)(const tn_rnn *n, const tn_rnn_data *d, tern_cpu_tier tier, int threads, tern_error *err) {
-    FN(products) m;
-    int64_t g = n->gates * n->hidden, rows, xw, rec, state = n->batch * n->hidden, total = 0;
-    TN_TRY(FN(products_init)(&m, n, tier, err));
-    bool ok = tn_mul_i64(n->length, n->batch, &rows) && tn_mul_i64(rows, g, &xw) && tn_mul_i64(n->batch, g, &rec) &&
-              tn_add_i64(xw, rec, &total) && tn_add_i64(total, 3 * state + g, &total);
-    REAL *memory = ok ? tn_alloc_array((size_t)total, sizeof *memory) : NULL;
-    if (memory) {
-        FN(step) p = {.n = n, .d = d, .tier = tier, .xw = memory};
-        p.rec = p.xw + xw;
-        p.h = p.rec + rec;
-        p.c = p.h + state;
-        p.rh = p.c + state;
-        p.bias = p.rh + state;
-        for (p.dir = 0; p.dir < n->directions; p.dir++) {
-            p.backward = n->reverse || p.dir == 1;
-            FN(direction)(&p, &m, threads);
-        }
+static void FN(run)(const tn_rnn_data *d, products *m) {
+    const tn_rnn_plan *plan = m->plan;
+    const tn_rnn *n = &plan->n;
+    FN(step) p = {.n = n, .d = d, .tier = m->tier};
+    p.xw = (REAL *)(void *)(m->workspace + plan->at_xw);
+    p.rec = (REAL *)(void *)(m->workspace + plan->at_rec);
+    p.h = (REAL *)(void *)(m->workspace + plan->at_h);
+    p.c = (REAL *)(void *)(m->workspace + plan->at_c);
+    p.rh = (REAL *)(void *)(m->workspace + plan->at_rh);
+    p.bias = (REAL *)(void *)(m->workspace + plan->at_bias);
+    for (p.dir = 0; p.dir < n->directions; p.dir++) {
+        p.backward = n->reverse || p.dir == 1;
+        FN(direction)(&p, m);
     }
-    tn_free(memory);
-    FN(products_release)(&m);
-    return memory ? TERN_OK : tn_fail_oom(err, ok ? (size_t)total * sizeof *memory : SIZE_MAX);
 }

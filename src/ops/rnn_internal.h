@@ -3,6 +3,7 @@
 #define TN_OPS_RNN_INTERNAL_H
 
 #include "kernels/act.h"
+#include "kernels/gemm.h"
 #include "ops/ops.h"
 
 typedef enum tn_rnn_kind { TN_RNN, TN_GRU, TN_LSTM } tn_rnn_kind;
@@ -45,8 +46,24 @@ typedef struct tn_rnn_data {
     void *y, *yh, *yc;
 } tn_rnn_data;
 
-tern_status tn_ops_rnn_run(const tn_rnn *n, const tn_rnn_data *d, bool wide, tern_cpu_tier tier, int threads,
-                           tern_error *err);
+/* X W^T; H R^T (GRU: of the gates z and r); GRU: H R^T of the hidden gate. */
+typedef enum tn_rnn_product { TN_RNN_X, TN_RNN_R, TN_RNN_H, TN_RNN_PRODUCTS } tn_rnn_product;
+
+/* What prepare makes of a node. Offsets are into the workspace, in bytes. */
+typedef struct tn_rnn_plan {
+    const char *kernel; /* first: see TN_OP_KERNEL_NAME; NULL for float64 */
+    tn_rnn n;
+    bool wide;                              /* float64 */
+    tn_gemm_f32 gemm[TN_RNN_PRODUCTS];      /* m or n is 0: there is none */
+    const void *packed[2][TN_RNN_PRODUCTS]; /* of each direction; NULL: not constant, or no product */
+    size_t at_packed[TN_RNN_PRODUCTS];      /* H R^T of what is not constant is packed in every run */
+    size_t at_gemm, at_xw, at_rec, at_h, at_c, at_rh, at_bias;
+    size_t at_in[7], at_out[3]; /* float32 copies of float16 and bfloat16, in the order of tn_rnn_data */
+} tn_rnn_plan;
+
+/* Sizes of the products and of what a run needs besides; packs constant W and R (inputs 1 and 2) of float32. */
+tern_status tn_ops_rnn_plan(tn_prepare *c, tn_rnn_plan *p);
+void tn_ops_rnn_run(const tn_rnn_plan *p, const tn_rnn_data *d, void *workspace, tern_cpu_tier tier, int threads);
 
 /* Element offsets of a hidden vector in Y and in the states, of a row in X. */
 TN_INLINE int64_t tn_rnn_y_at(const tn_rnn *n, int64_t t, int64_t dir, int64_t b) {
