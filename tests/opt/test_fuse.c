@@ -1,64 +1,6 @@
 /* Every pass against the plain graph: a random model run with and without fusion gives the same numbers, and the fused
  * graph holds what it should. */
-#include <math.h>
-
-#include "model_builder.h"
-#include "runtime/runtime.h"
-#include "tern/tern.h"
-
-#define DIMS(...) \
-    (const int64_t[]) { __VA_ARGS__ }
-
-static tern_session *session_of(tern_model *m, bool optimize) {
-    tern_options o;
-    tern_options_init(&o);
-    o.optimize = optimize;
-    o.threads = 1;
-    tern_session *s;
-    tern_error err;
-    if (tern_session_create(&s, m, &o, &err) != TERN_OK) fail_msg("%s", err.text);
-    return s;
-}
-
-static tern_tensor *run_with(tern_session *s, const tern_tensor *x) {
-    tern_tensor *y = NULL;
-    tern_error err;
-    if (tern_session_run(s, &(tern_feed){"x", x}, 1, NULL, &y, 1, &err) != TERN_OK) fail_msg("%s", err.text);
-    return y;
-}
-
-static int count_ops(const tern_session *s, const char *op_type) {
-    int n = 0;
-    for (int i = 0; i < s->model->graph->n_nodes; i++) n += strcmp(s->model->graph->nodes[i]->op_type, op_type) == 0;
-    return n;
-}
-
-/* Runs both forms on a random x and compares with a tolerance for sums of `terms` products of numbers up to `size`. */
-static tern_session *check_equal(tern_model *m, int rank, const int64_t *dims, double terms, double size) {
-    tern_session *plain = session_of(m, false), *fused = session_of(m, true);
-    tern_tensor *x = mb_random_tensor(7, rank, dims), *a = run_with(plain, x), *b = run_with(fused, x);
-    assert_true(tn_shape_equal(&a->shape, &b->shape));
-    const float *p = a->data, *q = b->data;
-    double tolerance = 4 * 1.2e-7 * terms * size;
-    for (int64_t i = 0; i < tn_shape_count(&a->shape); i++)
-        if (!(fabs((double)p[i] - q[i]) <= tolerance)) fail_msg("element %d: %.9g, fused %.9g", (int)i, p[i], q[i]);
-    tern_tensor_free(x);
-    tern_tensor_free(a);
-    tern_tensor_free(b);
-    tern_session_free(plain);
-    return fused;
-}
-
-static tn_node *add_conv(mb *b, const char *in, const char *out, int64_t ic, int64_t oc, int64_t k, int64_t stride) {
-    char w[40], args[80];
-    snprintf(w, sizeof w, "w_%s", out);
-    mb_random(b, w, 4, DIMS(oc, ic, k, k));
-    snprintf(args, sizeof args, "%s %s", in, w);
-    tn_node *n = mb_node(b, "Conv", args, out);
-    mb_ints(n, "pads", 4, DIMS(k / 2, k / 2, k / 2, k / 2));
-    mb_ints(n, "strides", 2, DIMS(stride, stride));
-    return n;
-}
+#include "fuse_test.h"
 
 static void add_batchnorm(mb *b, const char *in, const char *out, int64_t c) {
     mb_random_in(b, "scale", 1, &c, 0.5f, 1.5f);
@@ -396,59 +338,6 @@ static void test_narrow_groups(void **state) {
         tern_session_free(s);
         tern_model_free(m);
     }
-}
-
-/* ---- two 1x1 convolutions ---------------------------------------------------------------------------------------- */
-
-typedef struct pair_case {
-    int64_t ic, mid, oc, stride, later_stride;
-    bool bias, other_reader, act, residual;
-    int convs; /* that are left */
-} pair_case;
-
-/* A 1x1 convolution, with a bias if wanted. */
-static void add_pointwise(mb *b, const char *in, const char *out, int64_t ic, int64_t oc, int64_t stride, bool bias) {
-    tn_node *n = add_conv(b, in, out, ic, oc, 1, stride);
-    if (!bias) return;
-    char name[40];
-    snprintf(name, sizeof name, "b_%s", out);
-    mb_random(b, name, 1, &oc);
-    tn_value **list = tn_arena_array(&b->model->arena, 3, sizeof *list);
-    memcpy(list, n->in, 2 * sizeof *list);
-    list[2] = mb_value(b, name);
-    n->in = list;
-    n->n_in = 3;
-}
-
-static void check_pair(const pair_case *p) {
-    mb b;
-    mb_begin(&b, 13);
-    mb_input(&b, "x", TERN_FLOAT, 4, DIMS(2, p->ic, 9, 7));
-    add_pointwise(&b, "x", "c", p->ic, p->mid, p->stride, p->bias);
-    if (p->act) mb_node(&b, "Relu", "c", "r");
-    if (p->residual) mb_node(&b, "Add", "c x", "r");
-    add_pointwise(&b, p->act || p->residual ? "r" : "c", "e", p->mid, p->oc, p->later_stride, p->bias);
-    if (p->other_reader)
-        mb_int(mb_node(&b, "Concat", "e c", "y"), "axis", 1);
-    else
-        mb_node(&b, "Relu", "e", "y");
-    mb_output(&b, "y");
-    tern_model *m = mb_end(&b);
-    tern_session *s = check_equal(m, 4, DIMS(2, p->ic, 9, 7), (double)(p->ic * p->mid + p->mid), 1);
-    if (count_ops(s, "Conv") != p->convs)
-        fail_msg("%d -> %d -> %d: %d convolutions", (int)p->ic, (int)p->mid, (int)p->oc, count_ops(s, "Conv"));
-    tern_session_free(s);
-    tern_model_free(m);
-}
-
-static void test_two_pointwise(void **state) {
-    (void)state;
-    static const pair_case cases[] = {
-        {16, 8, 24, 1, 1, false, false, false, false, 1}, {16, 8, 24, 1, 2, true, false, false, false, 1},
-        {19, 40, 21, 1, 1, true, false, false, false, 1}, {64, 16, 96, 1, 1, true, false, false, false, 2},
-        {16, 8, 24, 2, 1, true, false, false, false, 2},  {16, 8, 24, 1, 1, true, true, false, false, 2},
-        {16, 8, 24, 1, 1, true, false, true, false, 2},   {16, 16, 24, 1, 1, true, false, false, true, 2}};
-    for (size_t i = 0; i < TN_COUNT(cases); i++) check_pair(&cases[i]);
 }
 
 /* ---- residuals and activations ----------------------------------------------------------------------------------- */
@@ -1025,7 +914,6 @@ int main(void) {
         cmocka_unit_test(test_scale_and_shift_into_conv),
         cmocka_unit_test(test_constant_minus_conv_stays),
         cmocka_unit_test(test_row_constant_stays),
-        cmocka_unit_test(test_two_pointwise),
         cmocka_unit_test(test_batchnorm_alone),
         cmocka_unit_test(test_batchnorm_of_rows),
         cmocka_unit_test(test_mean_over_the_map),
