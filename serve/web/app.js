@@ -202,6 +202,7 @@ function cameraOff() {
   $("camera-box").hidden = true;
 }
 $("camera").addEventListener("click", async () => {
+  cameraOff();
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
     $("video").srcObject = stream;
@@ -213,6 +214,7 @@ $("camera").addEventListener("click", async () => {
 });
 $("shoot").addEventListener("click", () => {
   const video = $("video"), canvas = document.createElement("canvas");
+  if (!video.videoWidth) return say("The camera has no picture yet.");
   canvas.width = video.videoWidth;
   canvas.height = video.videoHeight;
   canvas.getContext("2d").drawImage(video, 0, 0);

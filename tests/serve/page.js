@@ -142,6 +142,40 @@ async function keyboard(page) {
   check(await chooser, "Enter chooses a file", null);
 }
 
+// The browser's made-up camera: a green picture with a clock in it.
+async function camera(page) {
+  await page.selectOption("#model", "fashion");
+  await page.click("#camera");
+  check(await until(() => page.evaluate(() => $("video").videoWidth > 0 && !$("video").paused), "the camera"), "the camera is shown", null);
+  const taken = await page.evaluate(() => ({ width: $("video").videoWidth, height: $("video").videoHeight }));
+  await page.keyboard.press("Enter"); // on "take a picture"
+  await until(async () => (await page.textContent("#curl")).includes("camera.jpg"), "its picture");
+  await until(async () => (await bars(page)).length === 5, "five bars");
+  const seen = await page.evaluate(() => {
+    const c = $("picture"), { data } = c.getContext("2d").getImageData(0, 0, c.width, c.height), sum = [0, 0, 0];
+    for (let i = 0; i < data.length; i++) if (i % 4 < 3) sum[i % 4] += data[i];
+    return { width: c.width, height: c.height, green: sum[1] > 1.2 * sum[0] && sum[1] > 1.2 * sum[2] };
+  });
+  check(seen.width === taken.width && seen.height === taken.height && seen.green && (await bars(page)).length === 5,
+    "a picture of the camera is classified", { seen, taken });
+  await page.screenshot({ path: path.join(shots, "page-camera.png"), fullPage: true });
+  const live = () => page.evaluate(() => stream !== null);
+  await page.click("#camera-off");
+  check(!(await live()) && await page.isHidden("#camera-box"), "the camera is let go of", null);
+}
+
+async function dark(browser) {
+  const context = await browser.newContext({ viewport: { width: 1200, height: 900 }, colorScheme: "dark" });
+  const page = await context.newPage();
+  await page.goto(url);
+  await until(async () => (await page.$$("#models tr")).length > 0, "models");
+  await page.selectOption("#model", detectPicture ? "yolov5n" : "fashion");
+  await page.setInputFiles("#file", detectPicture || path.join(examples, "dress.png"));
+  await until(async () => (await bars(page)).length > 0, "an answer");
+  await page.screenshot({ path: path.join(shots, "page-dark.png"), fullPage: true });
+  await context.close();
+}
+
 async function phone(browser) {
   const context = await browser.newContext({ viewport: { width: 375, height: 700 }, deviceScaleFactor: 2, hasTouch: true, colorScheme: "dark" });
   const page = await context.newPage();
@@ -162,7 +196,8 @@ async function phone(browser) {
 }
 
 (async () => {
-  const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-gpu"] });
+  const browser = await chromium.launch({ executablePath,
+    args: ["--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"] });
   const page = await browser.newPage({ viewport: { width: 1200, height: 900 } });
   const problems = [], foreign = [];
   page.on("pageerror", (e) => problems.push(e.message));
@@ -175,7 +210,9 @@ async function phone(browser) {
   await drawing(page);
   await models(page);
   await repeat(page);
+  await camera(page);
   await keyboard(page);
+  await dark(browser);
   await phone(browser);
   check(problems.length === 0, "no error in the browser", problems);
   check(foreign.length === 0, "nothing is fetched from elsewhere", foreign);
