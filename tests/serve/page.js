@@ -108,7 +108,7 @@ async function drawing(page) {
 
 async function models(page) {
   const row = () => page.textContent("#models tr:first-child");
-  check(/fashion1ready/.test(await row()), "the table of models", await row());
+  check(/fashion1readyclassify[1-9][0-9.]* MB/.test(await row()), "the table of models, with their memory", await row());
   await page.click('button[aria-label="Unload fashion"]');
   check(await until(async () => /unavailable/.test(await row()), "unavailable"), "unload", await row());
   await page.click('button[aria-label="Load fashion"]');
@@ -186,6 +186,9 @@ async function phone(browser) {
   await until(async () => (await bars(page)).length > 0, "an answer");
   const width = await page.evaluate(() => document.documentElement.scrollWidth);
   check(width <= 375, "nothing is wider than a phone", width);
+  const cut = await page.$$eval("#models button", (l) => l.filter((b) => b.getBoundingClientRect().right >
+    b.closest("table").parentElement.getBoundingClientRect().right + 1).length);
+  check(cut === 0, "no button of the table is cut off", cut);
   const back = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   check(back === "rgb(14, 21, 24)", "dark where the system is", back);
   await page.screenshot({ path: path.join(shots, "page-phone-dark.png"), fullPage: true });
