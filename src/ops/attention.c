@@ -1,6 +1,7 @@
 /* Attention: several heads, shared keys (GQA), a cache of keys and values, masks, soft cap, scores as an output. */
 #include "ops/args.h"
 #include "ops/attention_internal.h"
+#include "ops/conv_internal.h"
 #include "ops/copy.h"
 #include "ops/rowio.h"
 
@@ -11,30 +12,34 @@ enum { Y, PRESENT_K, PRESENT_V, SCORES };
 
 /* ---- inference ------------------------------------------------------------------------------------------------- */
 
-/* (batch, heads, length, size) of a 4-D input, or of a 3-D one and a number of heads. */
-typedef struct heads_dims {
-    int64_t batch, heads, length, size;
-    bool packed; /* 3-D: (batch, length, heads * size) */
-} heads_dims;
+/* Input i as heads, or output Y (i = 3). tern's operator may say how they lie. */
+static tn_str layout_of(const tn_node *n, int i, int rank) {
+    static const char *const names[] = {"q_layout", "k_layout", "v_layout", "y_layout"};
+    const char *usual = rank == 4 ? "BHLD" : "BL(HD)";
+    return *n->domain ? tn_attr_s(n, names[i], usual) : tn_str_c(usual);
+}
 
-static tern_status heads_of(const tn_shape *s, int64_t heads, const char *what, heads_dims *d, tern_error *err) {
-    if (s->rank == 4) {
-        *d = (heads_dims){s->dims[0], s->dims[1], s->dims[2], s->dims[3], false};
-        if (heads && tn_dim_known(d->heads) && heads != d->heads)
-            return tn_fail(err, TERN_SHAPE_MISMATCH, "%s has %lld heads, the attribute says %lld", what,
-                           (long long)d->heads, (long long)heads);
-        return TERN_OK;
-    }
-    if (s->rank != 3) return tn_fail(err, TERN_SHAPE_MISMATCH, "%s has rank %d, not 3 or 4", what, s->rank);
-    if (heads < 1)
+/* Parts that input i has, and which of them is meant. */
+static void part_of(const tn_node *n, int i, int64_t *parts, int64_t *part) {
+    size_t count[2] = {0, 0};
+    const int64_t *all = tn_attr_ints(n, "parts", &count[0]), *which = tn_attr_ints(n, "part", &count[1]);
+    *parts = count[0] == 3 ? all[i] : 1;
+    *part = count[1] == 3 ? which[i] : 0;
+}
+
+static tern_status heads_of(const tn_node *n, int i, const tn_shape *s, tn_attention_heads *d, tern_error *err) {
+    static const char *const what[] = {"Q", "K", "V"};
+    int64_t heads = tn_attr_i(n, i == Q ? "q_num_heads" : "kv_num_heads", 0), parts, part;
+    bool given = *n->domain && tn_attr_find(n, i == Q ? "q_layout" : i == K ? "k_layout" : "v_layout") != NULL;
+    part_of(n, i, &parts, &part);
+    if (parts < 1 || part < 0 || part >= parts)
+        return tn_fail(err, TERN_INVALID_MODEL, "part %lld of %lld of %s", (long long)part, (long long)parts, what[i]);
+    if (!given && s->rank != 3 && s->rank != 4)
+        return tn_fail(err, TERN_SHAPE_MISMATCH, "%s has rank %d, not 3 or 4", what[i], s->rank);
+    if (heads < (s->rank == 4 && !given ? 0 : 1))
         return tn_fail(err, TERN_INVALID_MODEL, "the number of heads of %s is %lld; 3-D inputs need the attribute",
-                       what, (long long)heads);
-    *d = (heads_dims){s->dims[0], heads, s->dims[1], TN_DIM_UNKNOWN, true};
-    if (!tn_dim_known(s->dims[2])) return TERN_OK;
-    d->size = s->dims[2] / heads;
-    if (s->dims[2] % heads == 0) return TERN_OK;
-    return tn_fail(err, TERN_SHAPE_MISMATCH, "%lld elements of %s are not a multiple of %lld heads",
-                   (long long)s->dims[2], what, (long long)heads);
+                       what[i], (long long)heads);
+    return tn_attention_heads_of(layout_of(n, i, s->rank), s, heads, parts, what[i], d, err);
 }
 
 static tern_status same_dim(tern_error *err, const char *what, int64_t a, int64_t b) {
@@ -45,16 +50,15 @@ static tern_status same_dim(tern_error *err, const char *what, int64_t a, int64_
 static int64_t either(int64_t a, int64_t b) { return tn_dim_known(a) ? a : b; }
 
 typedef struct attention_dims {
-    heads_dims q, k, v;
+    tn_attention_heads q, k, v;
     int64_t past, total; /* keys in the cache, and with the new ones */
 } attention_dims;
 
 /* Shapes of all inputs but the mask; NULL: absent. */
 static tern_status attention_dims_of(const tn_node *n, const tn_shape *const *in, attention_dims *d, tern_error *err) {
-    int64_t q_heads = tn_attr_i(n, "q_num_heads", 0), kv_heads = tn_attr_i(n, "kv_num_heads", 0);
-    TN_TRY(heads_of(in[Q], q_heads, "Q", &d->q, err));
-    TN_TRY(heads_of(in[K], kv_heads, "K", &d->k, err));
-    TN_TRY(heads_of(in[V], kv_heads, "V", &d->v, err));
+    TN_TRY(heads_of(n, Q, in[Q], &d->q, err));
+    TN_TRY(heads_of(n, K, in[K], &d->k, err));
+    TN_TRY(heads_of(n, V, in[V], &d->v, err));
     bool mixed = *n->domain != 0; /* com.microsoft gives keys and values of a cache to queries in rows */
     if (!mixed && (in[Q]->rank != in[K]->rank || in[Q]->rank != in[V]->rank))
         return tn_fail(err, TERN_SHAPE_MISMATCH, "Q, K and V have ranks %d, %d and %d", in[Q]->rank, in[K]->rank,
@@ -71,7 +75,7 @@ static tern_status attention_dims_of(const tn_node *n, const tn_shape *const *in
     d->past = 0;
     for (int i = PAST_K; i <= PAST_V; i++) {
         const tn_shape *p = in[i];
-        const heads_dims *own = i == PAST_K ? &d->k : &d->v;
+        const tn_attention_heads *own = i == PAST_K ? &d->k : &d->v;
         if (!p) continue;
         if (p->rank != 4) return tn_fail(err, TERN_SHAPE_MISMATCH, "the cache has rank %d instead of 4", p->rank);
         TN_TRY(same_dim(err, "the batch of the cache and of new keys", p->dims[0], own->batch));
@@ -156,13 +160,9 @@ static tern_status infer_attention(tn_infer *c) {
     if (in[VALID] && in[VALID]->rank != 1)
         return tn_infer_fail(c, TERN_SHAPE_MISMATCH, "nonpad_kv_seqlen has rank %d instead of 1", in[VALID]->rank);
     if (in[VALID]) TN_TRY(same_dim(c->err, "the batch of Q and of nonpad_kv_seqlen", batch, in[VALID]->dims[0]));
-    tn_shape y = {.rank = 4, .dims = {batch, d.q.heads, d.q.length, d.v.size}};
-    if (d.q.packed) {
-        y = (tn_shape){.rank = 3, .dims = {batch, d.q.length, TN_DIM_UNKNOWN}};
-        if (tn_dim_known(d.v.size) && !tn_mul_i64(d.q.heads, d.v.size, &y.dims[2]))
-            return tn_infer_fail(c, TERN_LIMIT_EXCEEDED, "%lld heads of %lld elements", (long long)d.q.heads,
-                                 (long long)d.v.size);
-    }
+    tn_attention_heads yd = {.batch = batch, .heads = d.q.heads, .length = d.q.length, .size = d.v.size, .parts = 1};
+    tn_shape y;
+    TN_TRY(tn_attention_shape_of(layout_of(c->node, 3, in[Q]->rank), &yd, "Y", &y, c->err));
     TN_TRY(tn_args_out_shape(c, Y, c->in[Q]->dtype, &y));
     tn_shape k = {.rank = 4, .dims = {batch, heads, d.total, either(d.k.size, d.q.size)}};
     TN_TRY(tn_args_out_shape(c, PRESENT_K, c->in[K]->dtype, &k));
@@ -172,53 +172,161 @@ static tern_status infer_attention(tn_infer *c) {
     return tn_args_out_shape(c, SCORES, c->in[Q]->dtype, &s);
 }
 
+/* ---- prepare --------------------------------------------------------------------------------------------------- */
+
+typedef struct attention_state {
+    const char *kernel;
+    attention_dims d;
+    tn_attention_heads y;
+    tn_attention a;              /* without pointers */
+    bool copied[3];              /* inputs that are brought to the working type, or joined with the past */
+    size_t at[3], at_y, at_core; /* in the workspace */
+} attention_state;
+
+static tn_attention_view view_of(const tn_attention_heads *d, const void *data, size_t unit, int64_t part) {
+    return (tn_attention_view){(const char *)data + (size_t)(part * d->part) * unit, d->sample, d->head, d->row};
+}
+
+/* (batch, heads, length, size) without gaps. */
+static tn_attention_heads dense(const tn_attention_heads *d, int64_t length) {
+    tn_attention_heads h = *d;
+    h.length = length;
+    h.parts = 1;
+    h.part = 0;
+    h.row = d->size;
+    h.head = length * d->size;
+    h.sample = d->heads * h.head;
+    return h;
+}
+
+static int64_t elements(const tn_attention_heads *d) { return d->batch * d->heads * d->length * d->size; }
+
+static bool wants(const tn_prepare *c, int o) { return o < c->node->n_out && c->node->out[o]; }
+
+static void set_options(const tn_prepare *c, attention_state *s) {
+    tn_attention *a = &s->a;
+    const tn_node *n = c->node;
+    tern_dtype softmax = (tern_dtype)tn_attr_i(n, "softmax_precision", TERN_UNDEFINED);
+    *a = (tn_attention){.batch = s->d.q.batch,
+                        .q_heads = s->d.q.heads,
+                        .kv_heads = s->d.k.heads,
+                        .q_len = s->d.q.length,
+                        .kv_len = s->d.total,
+                        .size = s->d.q.size,
+                        .v_size = s->d.v.size};
+    a->wide = c->in[Q]->dtype == TERN_DOUBLE || c->in[V]->dtype == TERN_DOUBLE || softmax == TERN_DOUBLE;
+    a->scale = tn_attr_find(n, "scale") ? (double)tn_attr_f(n, "scale", 1) : 1 / sqrt((double)s->d.q.size);
+    a->cap = (double)tn_attr_f(n, "softcap", 0);
+    a->causal = tn_attr_i(n, "is_causal", 0) != 0;
+    a->left = tn_attr_i(n, "left_window_size", -1);
+    a->right = tn_attr_i(n, "right_window_size", -1);
+    a->past = s->d.past;
+    a->zero_masked = !*n->domain || tn_attr_i(n, "masked_nan", 0) == 0;
+    a->softmax_type = softmax;
+    a->scores_kind = (tn_attention_scores)tn_attr_i(n, "qk_matmul_output_mode", 0);
+    a->no_values = !wants(c, Y);
+}
+
+/* The steps of rows, as they will be in run. */
+static void set_views(const tn_prepare *c, attention_state *s) {
+    const tn_attention_heads *d[3] = {&s->d.q, &s->d.k, &s->d.v};
+    tn_attention_view *view[3] = {&s->a.q, &s->a.k, &s->a.v};
+    tern_dtype real = s->a.wide ? TERN_DOUBLE : TERN_FLOAT;
+    for (int i = Q; i <= V; i++) {
+        bool past = i != Q && i - K + PAST_K < c->node->n_in && c->node->in[i - K + PAST_K];
+        bool present = i != Q && wants(c, i - K + PRESENT_K);
+        s->copied[i] = c->in[i]->dtype != real || (past && !present);
+        tn_attention_heads h = s->copied[i] || present ? dense(d[i], i == Q ? d[i]->length : s->d.total) : *d[i];
+        *view[i] = view_of(&h, NULL, 1, 0);
+    }
+    s->a.y = view_of(&s->y, NULL, 1, 0);
+}
+
+static tern_status prepare_attention(tn_prepare *c) {
+    static const char *const names[] = {"attention_f32_scalar", "attention_f32_avx2", "attention_f32_avx512"};
+    static const tern_tensor some;
+    attention_state *s = tn_prepare_state(c, sizeof *s);
+    if (!s) return TERN_OUT_OF_MEMORY;
+    const tn_shape *shapes[VALID + 1] = {NULL};
+    for (int i = 0; i <= VALID && i < c->node->n_in; i++) shapes[i] = c->in[i] ? &c->in[i]->shape : NULL;
+    TN_TRY(attention_dims_of(c->node, shapes, &s->d, c->err));
+    set_options(c, s);
+    tn_shape y;
+    tn_str layout = layout_of(c->node, 3, shapes[Q]->rank);
+    s->y = (tn_attention_heads){s->d.q.batch, s->d.q.heads, s->d.q.length, s->d.v.size, 1, 0, 0, 0, 0};
+    TN_TRY(tn_attention_shape_of(layout, &s->y, "Y", &y, c->err));
+    TN_TRY(tn_attention_heads_of(layout, &y, s->d.q.heads, 1, "Y", &s->y, c->err));
+    set_views(c, s);
+    if (!s->a.wide) s->kernel = names[c->tier];
+    tn_attention with = s->a; /* what decides how much scratch it needs */
+    with.mask = MASK < c->node->n_in && c->node->in[MASK] ? &some : NULL;
+    with.scores_out = wants(c, SCORES) ? (tern_tensor *)(uintptr_t)&some : NULL;
+    static const int64_t no_valid;
+    with.valid = VALID < c->node->n_in && c->node->in[VALID] ? &no_valid : NULL;
+    size_t unit = s->a.wide ? sizeof(double) : sizeof(float),
+           core = tn_ops_attention_workspace(&with, c->tier, c->threads);
+    const tn_attention_heads *d[3] = {&s->d.q, &s->d.k, &s->d.v};
+    bool ok = core < SIZE_MAX / 2;
+    for (int i = Q; i <= V; i++) {
+        tn_attention_heads h = dense(d[i], i == Q ? d[i]->length : s->d.total);
+        ok = ok && tn_ops_reserve(&c->workspace, s->copied[i] ? elements(&h) : 0, unit, &s->at[i]);
+    }
+    bool direct = s->a.no_values || c->out[Y].dtype == (s->a.wide ? TERN_DOUBLE : TERN_FLOAT);
+    ok = ok && tn_ops_reserve(&c->workspace, direct ? 0 : elements(&s->y), unit, &s->at_y) &&
+         tn_ops_reserve(&c->workspace, (int64_t)core, 1, &s->at_core);
+    return ok ? TERN_OK : tn_fail_oom(c->err, SIZE_MAX);
+}
+
 /* ---- run ------------------------------------------------------------------------------------------------------- */
 
-static tn_attention_view view_of(const heads_dims *d, const void *data) {
-    if (d->packed) return (tn_attention_view){data, d->length * d->heads * d->size, d->size, d->heads * d->size};
-    return (tn_attention_view){data, d->heads * d->length * d->size, d->length * d->size, d->size};
-}
-
-/* Copies (batch, heads, length, size) into rows [from, from + length) of a dense tensor of `total` rows. */
-static void append(const tern_tensor *src, const heads_dims *d, tern_tensor *dst, int64_t from, int64_t total) {
+/* Copies rows as they are into rows [from, from + length) of a dense tensor of `total` rows. */
+static void append(const tern_tensor *src, const tn_attention_heads *d, int64_t part, tern_tensor *dst, int64_t from,
+                   int64_t total) {
     tn_copy k;
     size_t unit = tern_dtype_size(src->dtype);
-    tn_attention_view v = view_of(d, NULL);
     tn_copy_init(&k, unit);
-    tn_copy_dim(&k, d->batch, v.sample, d->heads * total * d->size);
-    tn_copy_dim(&k, d->heads, v.head, total * d->size);
-    tn_copy_dim(&k, d->length, v.row, d->size);
+    tn_copy_dim(&k, d->batch, d->sample, d->heads * total * d->size);
+    tn_copy_dim(&k, d->heads, d->head, total * d->size);
+    tn_copy_dim(&k, d->length, d->row, d->size);
     tn_copy_dim(&k, d->size, 1, 1);
-    if (d->batch && d->heads && d->length && d->size)
-        tn_copy_run(&k, src->data, (char *)dst->data + (size_t)(from * d->size) * unit, 1);
+    if (elements(d))
+        tn_copy_run(&k, (const char *)src->data + (size_t)(part * d->part) * unit,
+                    (char *)dst->data + (size_t)(from * d->size) * unit, 1);
 }
 
-/* Keys or values of one run. */
-typedef struct cache {
-    tern_tensor *joined; /* past and new ones when nobody wants them as an output */
-    void *real;          /* converted copy */
-    tn_attention_view view;
-} cache;
+/* Likewise, in the working type. */
+static void append_real(const tern_tensor *src, const tn_attention_heads *d, int64_t part, bool wide, void *dst,
+                        int64_t from, int64_t total) {
+    for (int64_t i = 0; i < d->batch * d->heads; i++)
+        for (int64_t r = 0; r < d->length; r++) {
+            int64_t at = i / d->heads * d->sample + i % d->heads * d->head + r * d->row + part * d->part;
+            int64_t to = (i * total + from + r) * d->size;
+            if (wide)
+                tn_row_load_f64(src->dtype, src->data, at, d->size, (double *)dst + to);
+            else
+                tn_row_load_f32(src->dtype, src->data, at, d->size, (float *)dst + to);
+        }
+}
 
-static tern_status join_cache(tn_run *c, int i, const heads_dims *d, const attention_dims *all, bool wide, cache *out) {
-    const tern_tensor *fresh = c->in[i], *past = tn_args_in(c, i - K + PAST_K), *use = fresh;
-    tern_tensor *present = tn_args_out(c, i - K + PRESENT_K);
-    heads_dims joined = {d->batch, d->heads, all->total, d->size, false};
-    if (past && !present) {
-        tn_shape s = {.rank = 4, .dims = {d->batch, d->heads, all->total, d->size}};
-        TN_TRY(tn_tensor_new(&out->joined, fresh->dtype, &s, c->err));
-        present = out->joined;
-    }
+/* Where the rows of input i are, once those of the past are before them. */
+static tn_attention_view rows_of(tn_run *c, int i) {
+    const attention_state *s = c->state;
+    const tn_attention_heads *d[3] = {&s->d.q, &s->d.k, &s->d.v};
+    const tern_tensor *fresh = c->in[i], *past = i == Q ? NULL : tn_args_in(c, i - K + PAST_K);
+    tern_tensor *present = i == Q ? NULL : tn_args_out(c, i - K + PRESENT_K);
+    int64_t parts, part, total = i == Q ? s->d.q.length : s->d.total;
+    tn_attention_heads old = dense(d[i], s->d.past), all = dense(d[i], total);
+    part_of(c->node, i, &parts, &part);
     if (present) {
-        heads_dims old = {d->batch, d->heads, all->past, d->size, false};
-        if (past) append(past, &old, present, 0, all->total);
-        append(fresh, d, present, all->past, all->total);
-        use = present;
+        if (past) append(past, &old, 0, present, 0, total);
+        append(fresh, d[i], part, present, s->d.past, total);
     }
-    const void *data = tn_ops_attention_real(use, wide, &out->real);
-    if (!data && tn_tensor_bytes(use)) return tn_fail_oom(c->err, tn_tensor_bytes(use));
-    out->view = view_of(use == fresh ? d : &joined, data);
-    return TERN_OK;
+    if (!s->copied[i] && present) return view_of(&all, present->data, 1, 0);
+    if (!s->copied[i]) return view_of(d[i], fresh->data, tern_dtype_size(fresh->dtype), part);
+    void *copy = (char *)c->workspace + s->at[i];
+    if (past) append_real(past, &old, 0, s->a.wide, copy, 0, total);
+    append_real(fresh, d[i], part, s->a.wide, copy, i == Q ? 0 : s->d.past, total);
+    return view_of(&all, copy, 1, 0);
 }
 
 static tern_status check_valid(tn_run *c, const attention_dims *d) {
@@ -247,74 +355,46 @@ static void set_mask(const tn_run *c, tn_attention *a) {
     if (last < a->kv_len) a->mask_keys = last;
 }
 
-static void set_options(const tn_run *c, const attention_dims *d, tn_attention *a) {
-    const tern_tensor *valid = tn_args_in(c, VALID);
-    a->scale = tn_attr_find(c->node, "scale") ? (double)tn_attr_f(c->node, "scale", 1) : 1 / sqrt((double)d->q.size);
-    a->cap = (double)tn_attr_f(c->node, "softcap", 0);
-    a->causal = tn_attr_i(c->node, "is_causal", 0) != 0;
-    a->left = tn_attr_i(c->node, "left_window_size", -1);
-    a->right = tn_attr_i(c->node, "right_window_size", -1);
-    a->past = d->past;
-    a->valid = valid ? valid->data : NULL;
-    a->zero_masked = true;
-    a->softmax_type = (tern_dtype)tn_attr_i(c->node, "softmax_precision", TERN_UNDEFINED);
-    a->scores_out = tn_args_out(c, SCORES);
-    a->scores_kind = (tn_attention_scores)tn_attr_i(c->node, "qk_matmul_output_mode", 0);
-}
-
-/* Y in the working type, then converted where that is not its own. */
-static tern_status run_into(tn_run *c, tn_attention *a, const heads_dims *yd) {
-    tern_tensor *y = tn_args_out(c, Y);
-    bool direct = y && y->dtype == (a->wide ? TERN_DOUBLE : TERN_FLOAT);
-    int64_t n = y ? tn_shape_count(&y->shape) : 0;
-    void *real = NULL;
-    a->no_values = !y;
-    if (y && !direct && !(real = tn_alloc_array((size_t)n, a->wide ? sizeof(double) : sizeof(float))))
-        return tn_fail_oom(c->err, (size_t)n * sizeof(double));
-    a->y = view_of(yd, direct ? y->data : real);
-    tern_status s = tn_ops_attention(a, c->tier, c->threads, c->err);
-    if (s == TERN_OK && real) {
-        if (a->wide)
-            tn_row_store_f64(y->dtype, y->data, 0, n, real);
-        else
-            tn_row_store_f32(y->dtype, y->data, 0, n, real);
-    }
-    tn_free(real);
-    return s;
-}
-
 static tern_status run_attention(tn_run *c) {
+    const attention_state *s = c->state;
+    tn_attention a = s->a;
+    tern_tensor *y = tn_args_out(c, Y);
+    const tern_tensor *valid = tn_args_in(c, VALID);
+    TN_TRY(check_valid(c, &s->d));
+    set_mask(c, &a);
+    a.valid = valid ? valid->data : NULL;
+    a.scores_out = tn_args_out(c, SCORES);
+    a.q = rows_of(c, Q);
+    a.k = rows_of(c, K);
+    a.v = rows_of(c, V);
+    bool direct = !y || y->dtype == (a.wide ? TERN_DOUBLE : TERN_FLOAT);
+    void *real = (char *)c->workspace + s->at_y;
+    a.y.data = !y ? NULL : direct ? y->data : real;
+    tn_ops_attention(&a, c->tier, c->threads, (char *)c->workspace + s->at_core);
+    if (!direct && a.wide) tn_row_store_f64(y->dtype, y->data, 0, tn_shape_count(&y->shape), real);
+    if (!direct && !a.wide) tn_row_store_f32(y->dtype, y->data, 0, tn_shape_count(&y->shape), real);
+    return TERN_OK;
+}
+
+static int64_t attention_macs(const tn_node *node, const tn_type *const *in, const tn_type *out) {
     const tn_shape *shapes[VALID + 1] = {NULL};
     attention_dims d;
-    for (int i = 0; i <= VALID; i++) shapes[i] = tn_args_in(c, i) ? &c->in[i]->shape : NULL;
-    TN_TRY(attention_dims_of(c->node, shapes, &d, c->err));
-    TN_TRY(check_valid(c, &d));
-    tn_attention a = {.batch = d.q.batch,
-                      .q_heads = d.q.heads,
-                      .kv_heads = d.k.heads,
-                      .q_len = d.q.length,
-                      .kv_len = d.total,
-                      .size = d.q.size,
-                      .v_size = d.v.size,
-                      .wide = c->in[Q]->dtype == TERN_DOUBLE || c->in[V]->dtype == TERN_DOUBLE};
-    set_options(c, &d, &a);
-    set_mask(c, &a);
-    cache k = {0}, v = {0};
-    void *q = NULL;
-    a.q = view_of(&d.q, tn_ops_attention_real(c->in[Q], a.wide, &q));
-    tern_status s = a.q.data || !tn_tensor_bytes(c->in[Q]) ? TERN_OK : tn_fail_oom(c->err, tn_tensor_bytes(c->in[Q]));
-    if (s == TERN_OK) s = join_cache(c, K, &d.k, &d, a.wide, &k);
-    if (s == TERN_OK) s = join_cache(c, V, &d.v, &d, a.wide, &v);
-    heads_dims yd = {d.q.batch, d.q.heads, d.q.length, d.v.size, d.q.packed};
-    a.k = k.view;
-    a.v = v.view;
-    if (s == TERN_OK) s = run_into(c, &a, &yd);
-    tn_free(q);
-    tn_free(k.real);
-    tn_free(v.real);
-    tn_tensor_unref(k.joined);
-    tn_tensor_unref(v.joined);
-    return s;
+    tern_error err;
+    int64_t n;
+    (void)out;
+    for (int i = 0; i <= VALID && i < node->n_in; i++) shapes[i] = in[i] ? &in[i]->shape : NULL;
+    if (attention_dims_of(node, shapes, &d, &err)) return 0;
+    bool ok = tn_mul_i64(d.q.batch, d.q.heads, &n) && tn_mul_i64(n, d.q.length, &n) && tn_mul_i64(n, d.total, &n) &&
+              tn_mul_i64(n, d.q.size + d.v.size, &n);
+    return ok ? n : INT64_MAX;
 }
 
-const tn_op tn_op_attention = TN_ARGS_OP(infer_attention, run_attention, 3, 7, 1, 4, 0);
+const tn_op tn_op_attention = {.infer = infer_attention,
+                               .prepare = prepare_attention,
+                               .run = run_attention,
+                               .min_in = 3,
+                               .max_in = 7,
+                               .min_out = 1,
+                               .max_out = 4,
+                               .flags = TN_OP_KERNEL_NAME,
+                               .macs = attention_macs};

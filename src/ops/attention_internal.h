@@ -10,6 +10,22 @@ typedef struct tn_attention_view {
     int64_t sample, head, row;
 } tn_attention_view;
 
+/* How a tensor of any rank holds heads: a letter for each dim or, in parentheses, for what a dim is made of, outermost
+ * first. B batch (none: 1), H heads, L length, D elements of a head, which come last, P equal parts of which one is
+ * meant (queries, keys and values side by side), 1 nothing. "BHLD" and "BL(HD)" are what Attention takes; "BL(PHD)" is
+ * the result of one product for queries, keys and values. */
+typedef struct tn_attention_heads {
+    int64_t batch, heads, length, size, parts;
+    int64_t sample, head, row, part; /* steps in elements; when all sizes are known */
+} tn_attention_heads;
+
+/* heads 0: as many as there are. The error names `what`. */
+tern_status tn_attention_heads_of(tn_str layout, const tn_shape *s, int64_t heads, int64_t parts, const char *what,
+                                  tn_attention_heads *h, tern_error *err);
+/* The shape of a tensor with that layout, which has no parts. */
+tern_status tn_attention_shape_of(tn_str layout, const tn_attention_heads *h, const char *what, tn_shape *s,
+                                  tern_error *err);
+
 /* What the score output holds. */
 typedef enum tn_attention_scores {
     TN_SCORES_RAW,
@@ -42,7 +58,13 @@ typedef struct tn_attention {
     bool no_softmax, no_values; /* stop before; scores_in are probabilities with no_softmax */
 } tn_attention;
 
-tern_status tn_ops_attention(const tn_attention *a, tern_cpu_tier tier, int threads, tern_error *err);
+/* Bytes of scratch, a multiple of 64; of the pointers in *a, only whether those of masks and scores are NULL counts.
+ * SIZE_MAX: more than there can be. */
+size_t tn_ops_attention_workspace(const tn_attention *a, tern_cpu_tier tier, int threads);
+/* The same bits for any number of threads, and for a sample alone or in a batch. */
+void tn_ops_attention(const tn_attention *a, tern_cpu_tier tier, int threads, void *workspace);
+/* With scratch memory of its own. */
+tern_status tn_ops_attention_alloc(const tn_attention *a, tern_cpu_tier tier, int threads, tern_error *err);
 
 /* Turns the pairs of elements of a head, (i, i + half) or interleaved (2 i, 2 i + 1), by `half` angles. */
 void tn_ops_rotate_head(int64_t half, bool interleaved, const float *cos, const float *sin, float *v);

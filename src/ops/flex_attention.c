@@ -97,7 +97,7 @@ static tern_status run_stages(tn_run *c, tn_attention *a, tern_dtype precision, 
         tn_attention first = *a;
         first.scores_out = *held;
         first.no_softmax = first.no_values = true;
-        TN_TRY(tn_ops_attention(&first, c->tier, c->threads, c->err));
+        TN_TRY(tn_ops_attention_alloc(&first, c->tier, c->threads, c->err));
         TN_TRY(modify(c, "score_mod", held));
         a->scores_in = *held;
     }
@@ -108,7 +108,7 @@ static tern_status run_stages(tn_run *c, tn_attention *a, tern_dtype precision, 
         second.scores_out = probabilities;
         second.scores_kind = TN_SCORES_PROBABILITIES;
         second.no_values = true;
-        tern_status s = tn_ops_attention(&second, c->tier, c->threads, c->err);
+        tern_status s = tn_ops_attention_alloc(&second, c->tier, c->threads, c->err);
         tn_tensor_unref(*held);
         *held = probabilities;
         TN_TRY(s);
@@ -116,7 +116,7 @@ static tern_status run_stages(tn_run *c, tn_attention *a, tern_dtype precision, 
         a->scores_in = *held;
         a->no_softmax = true;
     }
-    return tn_ops_attention(a, c->tier, c->threads, c->err);
+    return tn_ops_attention_alloc(a, c->tier, c->threads, c->err);
 }
 
 static tern_status run_flex(tn_run *c) {

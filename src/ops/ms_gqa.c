@@ -363,7 +363,7 @@ static tern_status attend(const gqa *g, int64_t sample) {
         a.scores_out = scores;
         a.scores_kind = tn_attr_i(n, "qk_output", 0) == PROBABILITIES ? TN_SCORES_PROBABILITIES : TN_SCORES_BIASED;
     }
-    tern_status status = tn_ops_attention(&a, g->c->tier, g->c->threads, g->c->err);
+    tern_status status = tn_ops_attention_alloc(&a, g->c->tier, g->c->threads, g->c->err);
     if (status == TERN_OK && scores) put_scores(g, sample, scores);
     tn_run_drop(g->c, scores);
     TN_TRY(status);
