@@ -117,7 +117,7 @@ tern_status tn_opt_set_f(tn_opt *o, tn_node *n, const char *name, float value) {
 tern_status tn_opt_set_s(tn_opt *o, tn_node *n, const char *name, const char *value) {
     tn_attr *a = set_attr(o, n, name, TN_ATTR_STRING);
     if (!a) return TERN_OUT_OF_MEMORY;
-    a->s = tn_str_c(value); /* callers pass literals */
+    a->s = tn_str_c(value); /* callers pass literals, or text of the arena */
     return TERN_OK;
 }
 
