@@ -1,36 +1,15 @@
 /* Attention as exporters write it becomes one operator, which reads rows where they are; the same numbers as the plain
  * graph, and the same bits for any number of threads and for a sample alone. */
-#include <math.h>
+#include "fuse_test.h"
 
-#include "model_builder.h"
-#include "runtime/runtime.h"
-#include "tern/tern.h"
-
-#define DIMS(...) \
-    (const int64_t[]) { __VA_ARGS__ }
-
-static tern_session *session_of(tern_model *m, bool optimize, int threads) {
+static tern_session *session_with(tern_model *m, int threads) {
     tern_options o;
     tern_options_init(&o);
-    o.optimize = optimize;
     o.threads = threads;
     tern_session *s;
     tern_error err;
     if (tern_session_create(&s, m, &o, &err) != TERN_OK) fail_msg("%s", err.text);
     return s;
-}
-
-static tern_tensor *run_with(tern_session *s, const tern_tensor *x) {
-    tern_tensor *y = NULL;
-    tern_error err;
-    if (tern_session_run(s, &(tern_feed){"x", x}, 1, NULL, &y, 1, &err) != TERN_OK) fail_msg("%s", err.text);
-    return y;
-}
-
-static int count_ops(const tern_session *s, const char *op_type) {
-    int n = 0;
-    for (int i = 0; i < s->model->graph->n_nodes; i++) n += strcmp(s->model->graph->nodes[i]->op_type, op_type) == 0;
-    return n;
 }
 
 static tern_tensor *random_input(int64_t batch_dim, int64_t batch, int64_t length, int64_t width) {
@@ -55,11 +34,11 @@ static void check_close(const tern_tensor *a, const tern_tensor *b, double size)
 
 /* Fused against plain, for 1, 2, 3 and 7 threads; expects so many Attentions and none of the operators in `gone`. */
 static void check_model(tern_model *m, const tern_tensor *x, int attentions, const char *const *gone) {
-    tern_session *plain = session_of(m, false, 1);
+    tern_session *plain = session_of(m, false);
     tern_tensor *want = run_with(plain, x), *first = NULL;
     static const int threads[] = {1, 2, 3, 7};
     for (size_t i = 0; i < TN_COUNT(threads); i++) {
-        tern_session *s = session_of(m, true, threads[i]);
+        tern_session *s = session_with(m, threads[i]);
         assert_int_equal(count_ops(s, "Attention"), attentions);
         for (int k = 0; gone[k]; k++)
             if (count_ops(s, gone[k])) fail_msg("there is still a %s", gone[k]);
@@ -194,7 +173,7 @@ static void test_timm(void **state) {
 static void test_alone(void **state) {
     (void)state;
     tern_model *m = timm_model();
-    tern_session *s = session_of(m, true, 2);
+    tern_session *s = session_with(m, 2);
     tern_tensor *all = random_input(0, 5, 20, 24), *y = run_with(s, all), *one = random_input(0, 1, 20, 24);
     for (int i = 0; i < 5; i++) {
         size_t bytes = tn_tensor_bytes(one);
