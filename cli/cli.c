@@ -12,9 +12,7 @@ static void print_line(const char *format, va_list args, const char *tail) {
     int n = vsnprintf(text, sizeof text, format, args);
     if (n < 0) n = 0;
     if ((size_t)n >= sizeof text) memcpy(text + sizeof text - 4, "...", 4);
-    for (char *p = text; *p; p++) {
-        if ((unsigned char)*p < 32 || *p == 127) *p = '?';
-    }
+    tn_utf8_clean_line(text);
     if (isatty(STDERR_FILENO)) fputs("\r\033[K", stderr);
     fprintf(stderr, "tern: %s%s\n", text, tail);
 }

@@ -22,6 +22,7 @@ struct cli_dump {
     const tern_model *model;
     cJSON *root, *list, *with_index;
     tn_map with_files; /* of with_index: name -> file */
+    tn_map with_bytes; /* the same for names that are not UTF-8, in hexadecimal */
     tn_map seen;       /* names written or compared */
     tn_map files;
     char **paths; /* keys of files */
@@ -74,6 +75,15 @@ static const char *new_path(cli_dump *d, const char *name, cli_format format) {
     return path;
 }
 
+/* JSON has no room for a name that is not UTF-8: its bytes, to be freed; NULL: it is. */
+static char *name_bytes(const char *name) {
+    size_t n = strlen(name);
+    if (tn_utf8_valid(name, n)) return NULL;
+    char *hex = cli_must(malloc(2 * n + 1));
+    for (size_t i = 0; i < n; i++) snprintf(hex + 2 * i, 3, "%02x", (unsigned char)name[i]);
+    return hex;
+}
+
 static tern_status write_one(cli_dump *d, const char *name, const tn_node *node, const tern_tensor *t) {
     bool plain = tern_tensor_kind(t) == TERN_KIND_TENSOR && tern_tensor_dtype(t) != TERN_STRING;
     bool fits = d->options.format == CLI_FORMAT_NPY ? cli_fits_npy(t) : plain;
@@ -82,6 +92,9 @@ static tern_status write_one(cli_dump *d, const char *name, const tn_node *node,
     TN_TRY(cli_tensor_write(t, name, path, format, &d->err));
     cJSON *o = cli_json_object(d->list, NULL);
     cli_json_string(o, "name", name);
+    char *bytes = name_bytes(name);
+    if (bytes) cli_json_string(o, "name_bytes", bytes);
+    free(bytes);
     cli_json_string(o, "node", node ? node->name : "");
     cli_json_string(o, "op_type", node ? node->op_type : "input");
     if (node && node->fused) cli_json_string(o, "fused", node->fused);
@@ -100,7 +113,9 @@ static tern_status write_one(cli_dump *d, const char *name, const tn_node *node,
 
 /* The file of that value in the other folder; NULL: it has none. A name with a '/' in an index would lead elsewhere. */
 static char *other_file(const cli_dump *d, const char *name) {
-    const char *file = d->with_index ? tn_map_get(&d->with_files, tn_str_c(name)) : NULL;
+    char *bytes = name_bytes(name);
+    const char *file = bytes ? tn_map_get(&d->with_bytes, tn_str_c(bytes)) : tn_map_get(&d->with_files, tn_str_c(name));
+    free(bytes);
     if (file && !strchr(file, '/')) {
         size_t n = strlen(d->options.with) + strlen(file) + 2;
         char *path = cli_must(malloc(n));
@@ -168,7 +183,9 @@ static void map_index(cli_dump *d) {
     cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(d->with_index, "tensors")) {
         const char *name = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(item, "name"));
         char *file = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(item, "file"));
-        if (name && file && !tn_map_put(&d->with_files, tn_str_c(name), file)) cli_must(NULL);
+        const char *bytes = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(item, "name_bytes"));
+        tn_map *files = bytes ? &d->with_bytes : &d->with_files;
+        if (name && file && !tn_map_put(files, tn_str_c(bytes ? bytes : name), file)) cli_must(NULL);
     }
 }
 
@@ -304,6 +321,7 @@ void cli_dump_free(cli_dump *d) {
     tn_map_release(&d->seen);
     tn_map_release(&d->files);
     tn_map_release(&d->with_files);
+    tn_map_release(&d->with_bytes);
     for (size_t i = 0; i < d->n_paths; i++) free(d->paths[i]);
     tn_free(d->paths);
     tn_free(d->found);

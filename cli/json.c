@@ -89,16 +89,33 @@ void cli_json_bool(cJSON *parent, const char *key, bool value) { add(parent, key
 
 void cli_json_null(cJSON *parent, const char *key) { add(parent, key, cJSON_CreateNull()); }
 
-void cli_json_print(cJSON *root) {
-    char *text = cli_must(cJSON_Print(root));
-    /* Tabs are layout only (those in strings are escaped): a blank after a key, two for a level. */
+/* Whether a control character begins here that JSON may hold raw and terminals obey: DEL, U+0080 to U+009F. *code is
+ * its number. */
+static bool is_raw_control(const char *p, unsigned *code) {
+    const unsigned char *u = (const unsigned char *)p;
+    bool c1 = u[0] == 0xc2 && u[1] >= 0x80 && u[1] < 0xa0;
+    *code = c1 ? u[1] : u[0];
+    return c1 || u[0] == 0x7f;
+}
+
+/* Tabs are layout only (those in strings are escaped): a blank after a key, two for a level. */
+static void print_escaped(const char *text) {
+    unsigned code;
     for (const char *p = text; *p; p++) {
-        if (*p != '\t') {
+        if (is_raw_control(p, &code)) {
+            printf("\\u%04x", code);
+            p += code != 0x7f;
+        } else if (*p != '\t') {
             putchar(*p);
         } else {
             fputs(p > text && p[-1] == ':' ? " " : "  ", stdout);
         }
     }
+}
+
+void cli_json_print(cJSON *root) {
+    char *text = cli_must(cJSON_Print(root));
+    print_escaped(text);
     putchar('\n');
     cJSON_free(text);
     cJSON_Delete(root);
@@ -106,7 +123,8 @@ void cli_json_print(cJSON *root) {
 
 void cli_json_print_line(cJSON *root) {
     char *text = cli_must(cJSON_PrintUnformatted(root));
-    puts(text);
+    print_escaped(text);
+    putchar('\n');
     cJSON_free(text);
     cJSON_Delete(root);
 }

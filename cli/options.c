@@ -34,6 +34,7 @@ const char *cli_suggest(const char *word, const char *const *candidates, size_t 
     int best_distance = 100;
     for (size_t i = 0; i < count; i++) {
         int distance = cli_edit_distance(word, candidates[i]);
+        if (distance > 1 && word[0] != candidates[i][0]) continue; /* "thread" does not mean "head" */
         if (distance < best_distance) {
             best_distance = distance;
             best = candidates[i];

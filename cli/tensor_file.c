@@ -19,8 +19,9 @@ char *cli_tensor_path(const char *folder, const char *name, cli_format format) {
     char *path = cli_must(malloc(n));
     snprintf(path, n, "%s/%s.%s", folder, name, endings[format]);
     char *base = path + strlen(folder) + 1;
-    for (char *p = base; *p; p++)
-        if (*p == '/' || *p == '\\' || (unsigned char)*p < 32) *p = '_';
+    tn_utf8_clean_line(base); /* so that an index can name the file */
+    for (size_t i = 0; base[i]; i++)
+        if (base[i] == '/' || base[i] == '\\' || (base[i] == '?' && name[i] != '?')) base[i] = '_';
     if (*base == '.') *base = '_';
     return path;
 }

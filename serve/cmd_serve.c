@@ -38,6 +38,7 @@ static int run(void *args, char **operands, int count) {
                              .host = a->host,
                              .port = (int)a->port,
                              .threads = (int)a->common.threads,
+                             .bf16 = a->common.precision == TERN_PRECISION_BF16,
                              .tune = a->common.tune || a->common.tune_cache,
                              .tune_cache = a->common.tune_cache,
                              .executors = (int)a->executors,
@@ -94,6 +95,7 @@ static const cli_option options[] = {
     {"access-log", 0, CLI_STRING, "FILE|-|none", "a line of JSON per answer (default: -, standard output)",
      ROW(access_log), 0, 0},
     CLI_OPT_THREADS,
+    CLI_OPT_PRECISION,
     CLI_OPT_TUNE,
     CLI_OPT_CPU,
 };

@@ -188,6 +188,7 @@ static tern_status take_task(serve_config *c, const cJSON *item, tern_error *err
 static tern_status take_precision(serve_config *c, const cJSON *item, tern_error *err) {
     const char *word = cJSON_IsString(item) ? item->valuestring : "";
     if (strcmp(word, "f32") != 0 && strcmp(word, "bf16") != 0) return wrong(item, "\"f32\" or \"bf16\"", err);
+    c->has_precision = true;
     c->bf16 = *word == 'b';
     return TERN_OK;
 }

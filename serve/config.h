@@ -38,7 +38,7 @@ typedef struct serve_config {
     int64_t instances;         /* runs at a time; 0: one, or more when the queue is long */
     int64_t threads;           /* of a run; 0: the server's */
     bool no_warmup;
-    bool bf16; /* precision "bf16" */
+    bool has_precision, bf16; /* precision "bf16" */
     serve_policy policy;
     int64_t num_versions; /* of SERVE_LATEST, at least 1 */
     int64_t versions[SERVE_MAX_SPECIFIC];

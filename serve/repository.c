@@ -154,6 +154,7 @@ static tern_status load_version(serve_repository *r, const serve_scan_model *sm,
                        .config = config,
                        .folder = sm->folder,
                        .threads = r->options.threads,
+                       .bf16 = r->options.bf16,
                        .tune = r->options.tune,
                        .tune_cache = r->options.tune_cache,
                        .stats = &s->stats};

@@ -20,6 +20,7 @@ typedef struct serve_repository_options {
     const char *const *sources;
     size_t n_sources; /* 0: the embedded model */
     int threads;      /* of a session; 0: one per core */
+    bool bf16;        /* run in bfloat16 what does not say otherwise */
     bool tune;        /* see tern_options */
     const char *tune_cache;
     /* One line about a model that came, went or failed; any thread. */

@@ -14,6 +14,7 @@ typedef struct serve_options {
     const char *host;
     int port;                       /* 0: any free one */
     int threads;                    /* of a run; 0: one per core */
+    bool bf16;                      /* run in bfloat16 what does not say otherwise */
     bool tune;                      /* see tern_options */
     const char *tune_cache;         /* likewise */
     int executors;                  /* runs at a time; 0: one per core */

@@ -293,7 +293,7 @@ static tern_status load_all(serve_version *v, const serve_load *load, tern_error
     tern_options_init(&o);
     o.threads = v->config.threads ? (int)v->config.threads : load->threads;
     o.max_plans = v->n_sizes + 7;
-    if (v->config.bf16) o.precision = TERN_PRECISION_BF16;
+    if (v->config.has_precision ? v->config.bf16 : load->bf16) o.precision = TERN_PRECISION_BF16;
     o.tune = load->tune;
     o.tune_cache = load->tune_cache;
     TN_TRY(tern_session_create(&v->session, v->model, &o, err));

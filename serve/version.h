@@ -52,6 +52,7 @@ typedef struct serve_load {
     const serve_config *config; /* read from `folder`; what `override` says is on top of it already */
     const char *folder;         /* for labels */
     int threads;                /* of sessions whose configuration says none; 0: one per core */
+    bool bf16;                  /* run in bfloat16 what does not say otherwise */
     bool tune;                  /* see tern_options */
     const char *tune_cache;
     serve_stats *stats;

@@ -210,12 +210,34 @@ static tern_status build(builder *b, graphs *g, const tern_model *source, const 
     return tn_onnx_write_internal(source, &to, false, &g->data[0], &g->size[0], b->err);
 }
 
+void tn_compiled_seal(uint8_t *file, size_t size) {
+    header h;
+    if (size < sizeof h) return;
+    memcpy(&h, file, sizeof h);
+    if (h.blob < sizeof h || h.blob > size) return;
+    tn_str blob = {(const char *)file + h.blob, size - h.blob};
+    size_t n_sums = chunk_count(blob.len);
+    for (size_t i = 0; i < n_sums && h.sums >= sizeof h && h.sums <= h.blob && n_sums <= (h.blob - h.sums) / 8; i++) {
+        uint64_t sum = chunk_sum(blob, i);
+        memcpy(file + h.sums + i * sizeof sum, &sum, sizeof sum);
+    }
+    for (size_t i = 0; i < h.n_parts && i < (h.blob - sizeof h) / sizeof(part_record); i++) {
+        uint64_t machine = tn_compiled_machine();
+        memcpy(file + sizeof h + i * sizeof(part_record) + offsetof(part_record, machine), &machine, sizeof machine);
+    }
+    memset(h.version, 0, sizeof h.version);
+    snprintf(h.version, sizeof h.version, "%s", TERN_VERSION);
+    h.size = size;
+    memcpy(file, &h, sizeof h);
+    h.checksum = tn_hash(file + CHECKED_FROM, h.blob - CHECKED_FROM, FORMAT);
+    memcpy(file, &h, sizeof h);
+}
+
 /* Offsets of all sections, one behind the other; the whole file in one piece, for the checksum. */
 static tern_status assemble(builder *b, const graphs *g, const tn_compiled_part *parts, size_t n, const char *path) {
     header h = {.format = FORMAT, .n_parts = (uint32_t)n, .n_packs = b->packs.len / sizeof(pack_record)};
     part_record records[MAX_PARTS] = {{0}};
     memcpy(h.magic, MAGIC, sizeof h.magic);
-    snprintf(h.version, sizeof h.version, "%s", TERN_VERSION);
     h.packs = sizeof h + n * sizeof *records;
     h.memory = h.packs + b->packs.len;
     h.memory_size = b->memory.len;
@@ -250,12 +272,7 @@ static tern_status assemble(builder *b, const graphs *g, const tn_compiled_part 
     for (size_t i = 0; i < n; i++) memcpy(file + records[i].graph, g->data[i + 1], g->size[i + 1]);
     if (b->blob.len) memcpy(file + h.blob, b->blob.data, b->blob.len);
     memcpy(file, &h, sizeof h);
-    for (size_t i = 0; i < n_sums; i++) {
-        uint64_t sum = chunk_sum((tn_str){(const char *)b->blob.data, b->blob.len}, i);
-        memcpy(file + h.sums + i * sizeof sum, &sum, sizeof sum);
-    }
-    h.checksum = tn_hash(file + CHECKED_FROM, h.blob - CHECKED_FROM, FORMAT);
-    memcpy(file, &h, sizeof h);
+    tn_compiled_seal(file, h.size);
     tern_status status = tn_file_write(path, file, h.size, b->err);
     tn_free(file);
     return status;

@@ -96,6 +96,8 @@ typedef struct tn_range {
 } tn_range;
 tern_status tn_compiled_check(const struct tn_compiled *c, const tn_range *ranges, size_t count, int threads,
                               tern_error *err);
+/* Fills in size, version, machine and checksums; what else the header says may be anything. */
+void tn_compiled_seal(uint8_t *file, size_t size);
 /* The optimised model of a part, unfinished; `source` must outlive it. */
 tern_status tn_compiled_open(tern_model **out, const tern_model *source, const tn_compiled_part *part, tern_error *err);
 

@@ -14,6 +14,7 @@ while read -r command; do
     expect "$command: an option that is misspelt" 2 - "did you mean '--help'?" "$command" --hepl
     expect "$command: an option that there is not" 2 - "no option '--zzyzx'" "$command" --zzyzx
 done <"$scratch/commands"
+expect "an option that is like another by chance" 2 - "no option '--thread' (tern" convert x --thread 2
 expect "a command that is misspelt" 2 - "did you mean 'bench'?" bnech
 expect "a command that there is not" 2 - 'no command' zzyzx
 finish

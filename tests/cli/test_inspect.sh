@@ -55,6 +55,8 @@ printable "inspect: the domain as well"
 expect "inspect: names of other bytes, JSON" 0 '"opsets"' - inspect "$scratch/harm.onnx" --json
 iconv -f UTF-8 -t UTF-8 <"$scratch/out" >/dev/null 2>&1
 result $? "inspect: keys of JSON are UTF-8"
+printable "inspect: JSON has no control characters, neither of one byte nor of two"
+expect "inspect: a path with control characters" 1 - 'gone???.onnx' inspect "$(printf 'gone\033\302\233.onnx')"
 
 # ---- memory ----------------------------------------------------------------------------------------------------------
 

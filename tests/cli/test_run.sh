@@ -98,6 +98,11 @@ expect "run: what NumPy lacks is dumped as .pb" 0 '^t: ' - run $cases/good/strin
 result $? "run: t.pb is there"
 
 "$tern" convert $add/model.onnx --rename a=v/1 --rename b=v_1 -o "$scratch/alike.onnx" >/dev/null
+# Names that are not UTF-8, and look the same in JSON.
+LC_ALL=C sed 's/Relu_1/Relu\xff\xff/g;s/Relu_2/Relu\xfe\xfe/g' $model >"$scratch/bytes.onnx"
+expect "run: dump of names that are not UTF-8" 0 '^prob' - run "$scratch/bytes.onnx" --fill random --no-fuse --dump-all "$scratch/bytes"
+count=$("$tern" inspect $model --json | sed -n 's/.*"nodes": *\([0-9]*\),*$/\1/p' | head -n 1)
+expect "run: is found again by a comparison" 0 "^compared: $count tensors, 0 part, 0 are not in" - run "$scratch/bytes.onnx" --fill random --no-fuse --compare "$scratch/bytes"
 expect "run: names that make one file name" 0 '^c: ' - run "$scratch/alike.onnx" --input "v/1=$a" --input "v_1=$b" --dump-all "$scratch/alike"
 [ -s "$scratch/alike/v_1.npy" ] && [ -s "$scratch/alike/v_1.2.npy" ] && grep -q '"file":.*"v_1.2.npy"' "$scratch/alike/index.json"
 result $? "run: get a number, and the index knows"
