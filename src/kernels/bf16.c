@@ -25,15 +25,18 @@ const char *tn_bf16_conv_name(tn_bf16_isa isa, tn_bf16_algo algo, const tn_conv 
         "conv_bf16_" what "_scalar", "conv_bf16_" what "_avx2", "conv_bf16_" what "_avx512", \
             "conv_bf16_" what "_avx512bf16"                                                  \
     }
-    static const char *const names[6][TN_BF16_ISA_COUNT] = {
-        NAMES("depthwise"), NAMES("winograd2"), NAMES("first"), NAMES("1x1"), NAMES("direct"), NAMES("winograd2s2")};
+    enum { DEPTHWISE, FIRST, POINTWISE, DIRECT, WINOGRAD_2, WINOGRAD_2S2, WINOGRAD_2X4 };
+    static const char *const names[][TN_BF16_ISA_COUNT] = {
+        [DEPTHWISE] = NAMES("depthwise"),     [FIRST] = NAMES("first"),          [POINTWISE] = NAMES("1x1"),
+        [DIRECT] = NAMES("direct"),           [WINOGRAD_2] = NAMES("winograd2"), [WINOGRAD_2S2] = NAMES("winograd2s2"),
+        [WINOGRAD_2X4] = NAMES("winograd2x4")};
 #undef NAMES
-    int row = algo == TN_BF16_DEPTHWISE  ? 0
-              : algo == TN_BF16_WINOGRAD ? (c->sh == 1 ? 1 : 5)
-              : c->in_plain              ? 2
-              : c->kh == 1 && c->kw == 1 ? 3
-                                         : 4;
-    return names[row][isa];
+    if (algo == TN_BF16_DEPTHWISE) return names[DEPTHWISE][isa];
+    if (algo == TN_BF16_WINOGRAD) {
+        tn_winograd_kind kind = bf16_winograd_kind(c);
+        return names[kind == TN_WINOGRAD_2X4 ? WINOGRAD_2X4 : kind == TN_WINOGRAD_2S2 ? WINOGRAD_2S2 : WINOGRAD_2][isa];
+    }
+    return names[c->in_plain ? FIRST : c->kh == 1 && c->kw == 1 ? POINTWISE : DIRECT][isa];
 }
 
 size_t tn_bf16_conv_packed_bytes(tn_bf16_isa isa, tn_bf16_algo algo, const tn_conv *c) {

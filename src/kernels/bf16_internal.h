@@ -16,6 +16,9 @@ typedef struct bf16_method {
 
 extern const bf16_method bf16_conv_direct, bf16_conv_depthwise, bf16_conv_winograd;
 
+/* Which tiles Winograd's takes for a shape that it takes. */
+tn_winograd_kind bf16_winograd_kind(const tn_conv *c);
+
 /* While a panel is multiplied, the one behind it is fetched, a part with each of the `tiles` tiles. */
 TN_INLINE void bf16_fetch_ahead(tn_bf16_tile *t, int64_t panel, int64_t width, int64_t tile, int64_t tiles) {
     t->ahead = panel + tile * panel / tiles;

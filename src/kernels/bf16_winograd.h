@@ -1,5 +1,5 @@
-/* Winograd transforms of a row of tiles of one block of channels, bfloat16: two outputs in each dimension, at stride 1
- * or 2 (winograd.h). */
+/* Winograd transforms of a row of tiles of one block of channels, bfloat16: TN_WINOGRAD_2, 2S2 or 2X4 (winograd.h),
+ * which have two rows of two or four outputs. */
 #ifndef TN_KERNELS_BF16_WINOGRAD_H
 #define TN_KERNELS_BF16_WINOGRAD_H
 
@@ -19,7 +19,7 @@ typedef struct tn_bf16_winograd_run {
     const float *products;
     int64_t m_step, m_tile;
     uint16_t *y;
-    float *y32;               /* instead of y, when it is not NULL, for one tile: (2, 2, B) */
+    float *y32;               /* instead of y, when it is not NULL, for one tile: (2, 2 or 4, B) */
     const uint16_t *residual; /* addressed like y, or NULL */
     const float *bias;        /* B floats, zeros when there is none */
     int64_t y_row, lanes;

@@ -34,14 +34,15 @@ const wino_form tn_winograd_forms[] = {
     [TN_WINOGRAD_4] = {TN_WINOGRAD_4, 4, 1, 6, 6, {0, 1, 2, 3, 4, 5, 6}},
     [TN_WINOGRAD_2S2] = {TN_WINOGRAD_2S2, 2, 2, 5, 3, {0, 2, 3, 5}},
     [TN_WINOGRAD_4S2] = {TN_WINOGRAD_4S2, 4, 2, 9, 5, {0, 2, 4, 6, 7, 9}},
+    [TN_WINOGRAD_2X4] = {TN_WINOGRAD_2X4, 4, 1, 6, 6, {0, 1, 2, 3, 4, 5, 6}},
 };
 
-void tn_winograd_order(const wino_form *f, unsigned char order[TN_WINOGRAD_PLANES * TN_WINOGRAD_PLANES]) {
-    for (int r = 0; r < f->sums; r++)
-        for (int s = 0; s < f->sums; s++)
-            for (int i = 0, cols = wino_planes_of(f, s); i < wino_planes_of(f, r) * cols; i++)
-                order[(f->first[r] + i / cols) * f->planes + f->first[s] + i % cols] =
-                    (unsigned char)(wino_first_of(f, r, s) + i);
+void tn_winograd_order(const wino_grid *g, unsigned char order[TN_WINOGRAD_PLANES * TN_WINOGRAD_PLANES]) {
+    for (int r = 0; r < g->rows->sums; r++)
+        for (int s = 0; s < g->cols->sums; s++)
+            for (int i = 0, cols = wino_planes_of(g->cols, s); i < wino_planes_of(g->rows, r) * cols; i++)
+                order[wino_plane_of(g, r, s) + i / cols * g->cols->planes + i % cols] =
+                    (unsigned char)(wino_first_of(g, r, s) + i);
 }
 
 ptrdiff_t *tn_winograd_taps_of(int64_t icb, void *taps, int rows, int cols) {
@@ -49,13 +50,13 @@ ptrdiff_t *tn_winograd_taps_of(int64_t icb, void *taps, int rows, int cols) {
     return (ptrdiff_t *)taps + before[rows - 1][cols - 1] * icb;
 }
 
-void tn_winograd_fill_taps(const wino_form *f, int64_t icb, int64_t v_step, int64_t block_step, void *taps) {
-    for (int rows = 1; rows <= f->stride; rows++) {
-        for (int cols = 1; cols <= f->stride; cols++) {
+void tn_winograd_fill_taps(const wino_grid *g, int64_t icb, int64_t v_step, int64_t block_step, void *taps) {
+    for (int rows = 1; rows <= g->rows->stride; rows++) {
+        for (int cols = 1; cols <= g->cols->stride; cols++) {
             ptrdiff_t *tap = tn_winograd_taps_of(icb, taps, rows, cols);
             for (int i = 0; i < rows * cols; i++)
                 for (int64_t cb = 0; cb < icb; cb++)
-                    *tap++ = (i / cols * f->planes + i % cols) * v_step + cb * block_step;
+                    *tap++ = (i / cols * g->cols->planes + i % cols) * v_step + cb * block_step;
         }
     }
 }
@@ -71,7 +72,7 @@ typedef struct wino_plan {
 } wino_plan;
 
 static wino_plan make_plan(const tn_kernels *k, const tn_conv *c, const wino_form *f) {
-    wino_plan p = {.k = k, .c = c, .g = wino_grid_of(f, c)};
+    wino_plan p = {.k = k, .c = c, .g = wino_grid_of(f->kind, c)};
     int64_t planes = (int64_t)f->planes * f->planes, sums = (int64_t)f->sums * f->sums, b = k->width;
     p.block = p.g.tiles <= WHOLE_TILES ? TN_MAX(p.g.tiles, 1) : BLOCK_TILES / k->tile_m * k->tile_m;
     p.blocks = tn_ceil_div(p.g.tiles, p.block);
@@ -96,7 +97,7 @@ static wino_plan make_plan(const tn_kernels *k, const tn_conv *c, const wino_for
     p.m_step = p.group * 2 * p.block * b + 16;
     p.v_floats = (size_t)(p.v_step * planes);
     p.m_floats = (size_t)(p.m_step * sums);
-    p.tap_floats = (size_t)tn_round_up(wino_taps(f, p.icb) * (int64_t)(sizeof(ptrdiff_t) / sizeof(float)), 16);
+    p.tap_floats = (size_t)tn_round_up(wino_taps(&p.g, p.icb) * (int64_t)(sizeof(ptrdiff_t) / sizeof(float)), 16);
     return p;
 }
 
@@ -127,7 +128,8 @@ static bool wino_takes(const tn_kernels *k, const tn_conv *c, const wino_form *f
 static void wino_pack(const tn_kernels *k, const tn_conv *c, const float *w, float *dst, const wino_form *f) {
     unsigned char order[TN_WINOGRAD_PLANES * TN_WINOGRAD_PLANES];
     int64_t planes = (int64_t)f->planes * f->planes, b = k->width;
-    tn_winograd_order(f, order);
+    wino_grid g = wino_grid_of(f->kind, c);
+    tn_winograd_order(&g, order);
     float block[9 * 16];
     for (int64_t o = 0; o < c->oc; o += 2 * b) {
         int64_t width = c->oc - o > b ? 2 * b : b;
@@ -164,7 +166,7 @@ typedef struct wino_job {
 static void transform_input(const wino_job *j, int64_t t0, int64_t count, int64_t b0, int64_t b1, float *v) {
     const wino_plan *p = &j->p;
     const tn_conv *c = p->c;
-    int64_t b = p->k->width, e = tn_winograd_inputs(p->g.f->m, p->g.f->stride);
+    int64_t b = p->k->width, e = tn_winograd_inputs(p->g.rows->m, p->g.rows->stride);
     tn_winograd_tile tile = {.x_row = c->iw * b, .step = p->v_step};
     for (int64_t cb = b0; cb < b1; cb++) {
         wino_at at = wino_locate(&p->g, t0);
@@ -176,7 +178,7 @@ static void transform_input(const wino_job *j, int64_t t0, int64_t count, int64_
             tile.x0 = (int)TN_MIN(TN_MAX(-ix, 0), e);
             tile.x = j->x + ((at.n * p->icb + cb) * c->ih * c->iw + iy * c->iw + ix) * b;
             tile.v = v + (cb * p->block + t) * b;
-            p->k->winograd_input_f32(&tile, p->g.f->kind);
+            p->k->winograd_input_f32(&tile, p->g.rows->kind);
         }
     }
 }
@@ -184,7 +186,7 @@ static void transform_input(const wino_job *j, int64_t t0, int64_t count, int64_
 /* One panel of sum (r, s), for `count` tiles, from v. */
 static void multiply(const wino_job *j, int64_t count, int r, int s, int64_t panel, const float *v, float *products) {
     const wino_plan *p = &j->p;
-    const wino_form *f = p->g.f;
+    const wino_form *f = p->g.rows;
     const tn_conv *c = p->c;
     int64_t b = p->k->width, o = panel * 2 * b, width = c->oc - o > b ? 2 * b : b, last = c->ic % b;
     int rows = wino_planes_of(f, r), cols = wino_planes_of(f, s);
@@ -196,8 +198,8 @@ static void multiply(const wino_job *j, int64_t count, int r, int s, int64_t pan
     t.y_vec = p->block * b;
     t.valid = b;
     tn_act_clamp(NULL, &t.lo, &t.hi);
-    t.w = j->w + (o * f->planes * f->planes + wino_first_of(f, r, s) * width) * c->ic;
-    v += (f->first[r] * f->planes + f->first[s]) * p->v_step;
+    t.w = j->w + (o * f->planes * f->planes + wino_first_of(&p->g, r, s) * width) * c->ic;
+    v += wino_plane_of(&p->g, r, s) * p->v_step;
     int64_t pieces = tn_ceil_div(count, p->k->tile_m);
     for (int64_t i = 0; i < pieces; i++) {
         int64_t q = i * count / pieces, m = (i + 1) * count / pieces - q;
@@ -227,12 +229,12 @@ static void transform_output(const wino_job *j, int64_t t0, int64_t count, int64
         int64_t run = 0; /* columns of this row of tiles so far */
         for (int64_t t = 0; t < count; t++, wino_step(&p->g, &place, 1)) {
             int64_t at = (((place.n * ocb + cb) * c->oh + place.oy) * c->ow + place.ox) * b;
-            tile.rows = (int)TN_MIN(p->g.f->m, c->oh - place.oy);
-            tile.cols = (int)TN_MIN(p->g.f->m, c->ow - place.ox);
+            tile.rows = (int)TN_MIN(p->g.rows->m, c->oh - place.oy);
+            tile.cols = (int)TN_MIN(p->g.rows->m, c->ow - place.ox);
             tile.y = j->y + at;
             tile.residual = j->residual ? j->residual + at : NULL;
             tile.v = products + ((cb - panel * 2) * p->block + t) * b;
-            p->k->winograd_output_f32(&tile, p->g.f->kind);
+            p->k->winograd_output_f32(&tile, p->g.rows->kind);
             run += tile.cols;
             if (t < count - 1 && place.ox + tile.cols < c->ow) continue;
             for (int r = 0; r < tile.rows; r++)
@@ -246,10 +248,10 @@ static void transform_output(const wino_job *j, int64_t t0, int64_t count, int64
 static void run_group(const wino_job *j, int64_t t0, int64_t count, int64_t group, const float *v, float *products) {
     const wino_plan *p = &j->p;
     int64_t begin = group * p->group, end = TN_MIN(begin + p->group, p->panels), panel = 2 * p->block * p->k->width;
-    for (int r = 0; r < p->g.f->sums; r++)
-        for (int s = 0; s < p->g.f->sums; s++)
+    for (int r = 0; r < p->g.rows->sums; r++)
+        for (int s = 0; s < p->g.rows->sums; s++)
             for (int64_t i = begin; i < end; i++)
-                multiply(j, count, r, s, i, v, products + (r * p->g.f->sums + s) * p->m_step + (i - begin) * panel);
+                multiply(j, count, r, s, i, v, products + (r * p->g.rows->sums + s) * p->m_step + (i - begin) * panel);
     for (int64_t i = begin; i < end; i++) transform_output(j, t0, count, i, products + (i - begin) * panel);
 }
 
@@ -290,7 +292,7 @@ static void wino_run(const tn_kernels *k, const tn_conv *c, const wino_form *f, 
     j.residual = c->residual ? residual : NULL;
     j.v = (float *)workspace + p->tap_floats;
     j.products = j.v + p->v_floats * (p->many ? (size_t)TN_MAX(threads, 1) : 1);
-    tn_winograd_fill_taps(p->g.f, p->icb, p->v_step, p->block * p->k->width, workspace);
+    tn_winograd_fill_taps(&p->g, p->icb, p->v_step, p->block * p->k->width, workspace);
     if (p->many) {
         tn_parallel_for(threads, p->blocks, block_task, &j);
         return;

@@ -12,7 +12,9 @@ typedef enum tn_winograd_kind {
     TN_WINOGRAD_2, /* F(2 x 2, 3 x 3) */
     TN_WINOGRAD_4,
     TN_WINOGRAD_2S2, /* 2 x 2 outputs at stride 2 */
-    TN_WINOGRAD_4S2
+    TN_WINOGRAD_4S2,
+    TN_WINOGRAD_2X4 /* 2 x 4 outputs at stride 1, for bfloat16: points that multiply its rounding less than those of 4
+                     */
 } tn_winograd_kind;
 
 /* Of one dimension of a tile with m outputs: inputs, transformed inputs, and sums. */
@@ -21,8 +23,9 @@ TN_INLINE int tn_winograd_planes(int m, int stride) { return stride == 1 ? m + 2
 TN_INLINE int tn_winograd_sums(int m, int stride) { return stride == 1 ? m + 2 : m + 1; }
 enum { TN_WINOGRAD_PLANES = 9 }; /* at most */
 
-/* The kernel winograd_weight_f32 takes the weights of B outputs of one input channel, w (9, B), transforms them in
- * double and puts those of plane p at u + order[p] * step as B floats. */
+/* input_f32 and output_f32 have no TN_WINOGRAD_2X4. The kernel winograd_weight_f32 takes the weights of B outputs of
+ * one input channel, w (9, B), transforms them in double and puts those of plane p at u + order[p] * step as B floats.
+ */
 
 typedef struct tn_winograd_tile {
     /* Input: x is where element (0, 0) of the tile lies or would lie; only [y0, y1) x [x0, x1) exists, the rest is

@@ -151,7 +151,7 @@ static void check(const tn_conv_algo *algo, tern_cpu_tier t, const problem *p, c
     double *mag = p->mag;
     if (m > 1) {
         mag = malloc(outputs(c) * sizeof(double));
-        tn_ref_winograd_mag(c, m, p->x, p->w, mag);
+        tn_ref_winograd_mag(c, m, m, p->x, p->w, mag);
     }
     for (int64_t i = 0; i < c->n * c->oc; i++) {
         for (int64_t j = 0; j < hw; j++) {

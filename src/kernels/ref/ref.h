@@ -20,9 +20,9 @@ void tn_ref_gemm(const tn_gemm_f32 *g, const float *a, const float *b, double *s
  */
 void tn_ref_conv(const tn_conv *c, const float *x, const float *w, double *sum, double *mag);
 
-/* What bounds the rounding errors of Winograd's F(m x m, 3 x 3), or of its counterpart at stride 2: |A^T| [sum over
- * channels, and planes of a sum, (|G| |g| |G^T|) . (|B^T| |d| |B|)] |A|. */
-void tn_ref_winograd_mag(const tn_conv *c, int m, const float *x, const float *w, double *mag);
+/* What bounds the rounding errors of Winograd's F(rows x cols, 3 x 3) (2 x 2, 4 x 4, 2 x 4), or of its counterpart at
+ * stride 2: |A^T| [sum over channels, and planes of a sum, (|G| |g| |G^T|) . (|B^T| |d| |B|)] |A|. */
+void tn_ref_winograd_mag(const tn_conv *c, int rows, int cols, const float *x, const float *w, double *mag);
 
 /* Sums of 8-bit convolution, modulo 2^32, plain layout throughout; w_zero: oc values. */
 void tn_ref_q8_conv(const tn_q8_conv *c, const int32_t *x, const int32_t *w, const int32_t *bias, int32_t x_zero,

@@ -62,21 +62,24 @@ TN_INLINE void winograd_output(const tn_winograd_tile *a, const int m, const int
     }
 }
 
-/* One case for each kind; m and stride are constants in it. */
-#define WINOGRAD_SWITCH(kind, CASE) \
-    switch (kind) {                 \
-    case TN_WINOGRAD_2:             \
-        CASE(2, 1);                 \
-        break;                      \
-    case TN_WINOGRAD_4:             \
-        CASE(4, 1);                 \
-        break;                      \
-    case TN_WINOGRAD_2S2:           \
-        CASE(2, 2);                 \
-        break;                      \
-    case TN_WINOGRAD_4S2:           \
-        CASE(4, 2);                 \
-        break;                      \
+/* One case for each kind of square tiles; m and stride are constants in it. */
+#define WINOGRAD_SWITCH(kind, CASE, OTHERS) \
+    switch (kind) {                         \
+    case TN_WINOGRAD_2:                     \
+        CASE(2, 1);                         \
+        break;                              \
+    case TN_WINOGRAD_4:                     \
+        CASE(4, 1);                         \
+        break;                              \
+    case TN_WINOGRAD_2S2:                   \
+        CASE(2, 2);                         \
+        break;                              \
+    case TN_WINOGRAD_4S2:                   \
+        CASE(4, 2);                         \
+        break;                              \
+    case TN_WINOGRAD_2X4:                   \
+        OTHERS;                             \
+        break;                              \
     }
 
 void VEC_NAME(tn_winograd_input_f32)(const tn_winograd_tile *a, tn_winograd_kind kind) {
@@ -85,12 +88,12 @@ void VEC_NAME(tn_winograd_input_f32)(const tn_winograd_tile *a, tn_winograd_kind
         winograd_input(a, m, s, true);                                                    \
     else                                                                                  \
         winograd_input(a, m, s, false)
-    WINOGRAD_SWITCH(kind, WINOGRAD_INPUT)
+    WINOGRAD_SWITCH(kind, WINOGRAD_INPUT, )
 }
 
 void VEC_NAME(tn_winograd_output_f32)(const tn_winograd_tile *a, tn_winograd_kind kind) {
 #define WINOGRAD_OUTPUT(m, s) winograd_output(a, m, s)
-    WINOGRAD_SWITCH(kind, WINOGRAD_OUTPUT)
+    WINOGRAD_SWITCH(kind, WINOGRAD_OUTPUT, )
 }
 
 /* G g G^T with G of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016), in double. At stride 2,
@@ -100,7 +103,14 @@ enum { WEIGHT_W = VEC_W / 2 }; /* doubles in a vector: compilers pass wider ones
 typedef float weight_f __attribute__((vector_size(WEIGHT_W * sizeof(float))));
 typedef double weight_d __attribute__((vector_size(WEIGHT_W * sizeof(double))));
 
-static const double winograd_g[4][TN_WINOGRAD_PLANES][3] = {
+#define P WINOGRAD_P /* as in input_4p */
+#define Q WINOGRAD_Q
+#define POINT(x, other)                                                                       \
+    {                                                                                         \
+        1 / (2 * x * x * (x * x - other * other)), x / (2 * x * x * (x * x - other * other)), \
+            x *x / (2 * x * x * (x * x - other * other))                                      \
+    }
+static const double winograd_g[TN_WINOGRAD_2X4 + 1][TN_WINOGRAD_PLANES][3] = {
     [TN_WINOGRAD_2] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}},
     [TN_WINOGRAD_4] = {{1.0 / 4, 0, 0},
                        {-1.0 / 6, -1.0 / 6, -1.0 / 6},
@@ -118,39 +128,52 @@ static const double winograd_g[4][TN_WINOGRAD_PLANES][3] = {
                          {1.0 / 6, 0, 1.0 / 3},
                          {0, 0, 1},
                          {0, 1, 0}},
+    [TN_WINOGRAD_2X4] = {{1 / (double)(P * P * Q * Q), 0, 0},
+                         POINT((double)P, (double)Q),
+                         POINT(-(double)P, (double)Q),
+                         POINT((double)Q, (double)P),
+                         POINT(-(double)Q, (double)P),
+                         {0, 0, 1}},
 };
+#undef POINT
+#undef P
+#undef Q
 
-/* WEIGHT_W outputs, u: (planes, planes, VEC_W). */
-TN_INLINE void weight_half(const float *w, float *u, const int planes, const double (*g)[3]) {
+/* WEIGHT_W outputs, u: (rows, cols, VEC_W). */
+TN_INLINE void weight_half(const float *w, float *u, const int rows, const double (*gr)[3], const int cols,
+                           const double (*gc)[3]) {
     weight_d in[9], t[TN_WINOGRAD_PLANES][3];
     for (int i = 0; i < 9; i++) {
         weight_f v;
         memcpy(&v, w + i * VEC_W, sizeof v);
         in[i] = __builtin_convertvector(v, weight_d);
     }
-    for (int i = 0; i < planes; i++)
-        for (int j = 0; j < 3; j++) t[i][j] = g[i][0] * in[j] + g[i][1] * in[3 + j] + g[i][2] * in[6 + j];
-    for (int i = 0; i < planes; i++) {
-        for (int j = 0; j < planes; j++) {
-            weight_d d = t[i][0] * g[j][0] + t[i][1] * g[j][1] + t[i][2] * g[j][2];
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < 3; j++) t[i][j] = gr[i][0] * in[j] + gr[i][1] * in[3 + j] + gr[i][2] * in[6 + j];
+    for (int i = 0; i < rows; i++) {
+        for (int j = 0; j < cols; j++) {
+            weight_d d = t[i][0] * gc[j][0] + t[i][1] * gc[j][1] + t[i][2] * gc[j][2];
             weight_f v = __builtin_convertvector(d, weight_f);
-            memcpy(u + (i * planes + j) * VEC_W, &v, sizeof v);
+            memcpy(u + (i * cols + j) * VEC_W, &v, sizeof v);
         }
     }
 }
 
 /* Planes are often pages apart, in the same few sets of a cache: they are written past it. */
-TN_INLINE void winograd_weight(const float *w, float *u, int64_t step, const unsigned char *order, const int planes,
-                               const double (*g)[3]) {
+TN_INLINE void winograd_weight(const float *w, float *u, int64_t step, const unsigned char *order, const int rows,
+                               const double (*gr)[3], const int cols, const double (*gc)[3]) {
     _Alignas(TN_CACHE_LINE) float all[TN_WINOGRAD_PLANES * TN_WINOGRAD_PLANES * VEC_W];
-    for (int i = 0; i < VEC_W; i += WEIGHT_W) weight_half(w + i, all + i, planes, g);
+    for (int i = 0; i < VEC_W; i += WEIGHT_W) weight_half(w + i, all + i, rows, gr, cols, gc);
     bool stream = step >= 1024 && ((uintptr_t)u | (uintptr_t)step * sizeof *u) % (VEC_W * sizeof *u) == 0;
-    for (int i = 0; i < planes * planes && !stream; i++) vf_store(u + order[i] * step, vf_load(all + i * VEC_W));
-    for (int i = 0; i < planes * planes && stream; i++) vf_stream(u + order[i] * step, vf_load(all + i * VEC_W));
+    for (int i = 0; i < rows * cols && !stream; i++) vf_store(u + order[i] * step, vf_load(all + i * VEC_W));
+    for (int i = 0; i < rows * cols && stream; i++) vf_stream(u + order[i] * step, vf_load(all + i * VEC_W));
 }
 
 void VEC_NAME(tn_winograd_weight_f32)(const float *w, float *u, int64_t step, const unsigned char *order,
                                       tn_winograd_kind kind) {
-#define WINOGRAD_WEIGHT(m, s) winograd_weight(w, u, step, order, tn_winograd_planes(m, s), winograd_g[kind])
-    WINOGRAD_SWITCH(kind, WINOGRAD_WEIGHT)
+#define WINOGRAD_WEIGHT(m, s)                                                                                \
+    winograd_weight(w, u, step, order, tn_winograd_planes(m, s), winograd_g[kind], tn_winograd_planes(m, s), \
+                    winograd_g[kind])
+    WINOGRAD_SWITCH(kind, WINOGRAD_WEIGHT,
+                    winograd_weight(w, u, step, order, 4, winograd_g[TN_WINOGRAD_2], 6, winograd_g[kind]))
 }
