@@ -32,6 +32,8 @@
 /* Of a large body, so much is to be there before the thread of the socket wakes: waking for every few segments, and
  * letting the sender wait for it, takes longer than copying them. */
 #define LOW_WATER ((size_t)64 << 10)
+/* With more requests under way the thread has other bodies to turn to. */
+#define LOW_WATER_REQUESTS 4
 
 /* A connection, for the reaper. */
 typedef struct peer {
@@ -314,7 +316,8 @@ static request *begin(serve_http *h, struct MHD_Connection *connection, const ch
 static void set_low_water(request *r) {
     if (r->http->server->options->tls_cert || r->announced == SIZE_MAX) return;
     size_t left = r->announced - TN_MIN(r->announced, r->received);
-    int want = !r->bad && left >= LOW_WATER + CONNECTION_MEMORY ? (int)LOW_WATER : 1;
+    bool few = atomic_load(&r->http->server->under_way) <= LOW_WATER_REQUESTS;
+    int want = few && !r->bad && left >= LOW_WATER + CONNECTION_MEMORY ? (int)LOW_WATER : 1;
     if (want == TN_MAX(r->low_water, 1)) return;
     r->low_water = want;
     setsockopt(r->peer->socket, SOL_SOCKET, SO_RCVLOWAT, &want, sizeof want);
