@@ -42,6 +42,27 @@ static void test_random_intervals(void **state) {
     }
 }
 
+/* More values than are listed by offset: all alive at once, a chain, and values that live long beside it. */
+static void test_many_values(void **state) {
+    (void)state;
+    enum { MANY = 20000 };
+    tn_interval *v = tn_alloc_array(MANY, sizeof *v);
+    assert_non_null(v);
+    tt_rng rng = tt_rng_init(5);
+    for (int kind = 0; kind < 3; kind++) {
+        size_t total, bound;
+        for (int i = 0; i < MANY; i++) {
+            int last = kind == 0 ? MANY : kind == 2 && i % 100 == 0 ? TN_MIN(i + MANY / 3, MANY) : i + 1;
+            v[i] = (tn_interval){kind ? i : 0, last, 64 * (size_t)tt_random_int(&rng, 1, 9), 0};
+        }
+        assert_int_equal(tn_plan_memory(v, MANY, &total, &bound, NULL), TERN_OK);
+        check_no_overlap(v, MANY, total);
+        assert_true(total >= bound);
+        assert_true(kind ? total <= bound + bound / 3 : total == bound);
+    }
+    tn_free(v);
+}
+
 /* A chain needs the two largest neighbours and no more. */
 static void test_chain_reaches_the_lower_bound(void **state) {
     (void)state;
@@ -78,6 +99,7 @@ static void test_offsets_that_are_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_random_intervals),
+        cmocka_unit_test(test_many_values),
         cmocka_unit_test(test_chain_reaches_the_lower_bound),
         cmocka_unit_test(test_offsets_that_are_refused),
     };
