@@ -65,7 +65,9 @@ bool tn_conv_is_sane(const tn_conv *c) {
     /* A row of windows in the strip buffer: at most 256 Mi elements. */
     double row =
         ((double)c->ow + (double)(c->kw - 1) * c->dw + 1) * ((double)(c->kh - 1) * c->dh + 1) * (double)(c->ic + 15);
-    return row <= 0x1p28 && (double)c->ic * (double)c->oc * c->kh * c->kw <= 0x1p40;
+    if (c->slices > 1 && (c->slice0 < 0 || c->slice1 > c->slices || c->slice0 >= c->slice1)) return false;
+    double slices = (double)conv_slices(c);
+    return row * slices <= 0x1p28 && (double)(c->ic + 15) * (double)c->oc * c->kh * c->kw * slices <= 0x1p40;
 }
 
 /* What only one method can do, leaves only that one. */
@@ -124,6 +126,20 @@ static void pack_vector(const tn_kernels *k, const float *w, int64_t ic, int64_t
     }
 }
 
+/* The same for slice z of several: rows of channels that do not exist are zeros. w: the panel's vector. */
+static void pack_slice(const tn_kernels *k, const tn_conv *c, const float *w, int64_t z, int64_t lanes, int64_t rows,
+                       float *dst, int64_t width) {
+    int64_t taps = (int64_t)c->kh * c->kw, step = c->slices * taps, b = k->width;
+    for (int64_t i = 0; i < conv_rows_of_slice(c, b); i++) {
+        int64_t i0 = i / lanes * lanes;
+        float *to = dst + (i0 * taps + i - i0) * width;
+        if (i < c->ic)
+            k->layout_block_f32(w + i * step + z * taps, c->ic * step, to, lanes * width, rows, taps);
+        else
+            for (int64_t t = 0; t < taps; t++) memset(to + t * lanes * width, 0, (size_t)b * sizeof(float));
+    }
+}
+
 /* The same for joined groups, which have zeros between them. */
 static void pack_joined(const tn_conv *c, int64_t join, int64_t lanes, int64_t first, int64_t width, int64_t left,
                         const float *w, float *dst) {
@@ -143,14 +159,19 @@ static void pack_joined(const tn_conv *c, int64_t join, int64_t lanes, int64_t f
 
 void tn_conv_pack_panels(const tn_kernels *k, const tn_conv *c, int64_t join, int64_t first, const float *w,
                          float *dst) {
-    int64_t icg = c->ic / c->groups, taps = (int64_t)c->kh * c->kw, b = k->width;
+    int64_t icg = c->ic / c->groups, taps = (int64_t)c->kh * c->kw, b = k->width, slices = conv_slices(c);
     int64_t lanes = c->in_plain ? 1 : b, ic = icg * join, oc = c->oc / c->groups * join;
+    int64_t slice = (slices > 1 ? conv_rows_of_slice(c, b) : ic) * taps;
     w += first * icg * taps;
     for (int64_t o = 0; o < oc; o += 2 * b) {
         int64_t width = oc - o > b ? 2 * b : b, left = TN_MIN(oc, c->oc - first) - o;
         if (join > 1) pack_joined(c, join, lanes, o, width, left, w, dst);
-        for (int64_t v = 0; v < width && join == 1; v += b)
+        for (int64_t v = 0; v < width && slices > 1; v += b)
+            for (int64_t z = 0; z < slices; z++)
+                pack_slice(k, c, w + (o + v) * ic * slices * taps, z, lanes, TN_MAX(TN_MIN(left - v, b), 0),
+                           dst + z * slice * width + v, width);
+        for (int64_t v = 0; v < width && join == 1 && slices == 1; v += b)
             pack_vector(k, w + (o + v) * ic * taps, ic, taps, lanes, TN_MAX(TN_MIN(left - v, b), 0), dst + v, width);
-        dst += ic * taps * width;
+        dst += slices * slice * width;
     }
 }

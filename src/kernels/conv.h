@@ -1,9 +1,8 @@
-/* Convolution, float32, 2-D, in blocked layout.
+/* Convolution, float32, 2-D, in blocked layout; and what others are made of: see `slices`.
  *
  * Blocked layout: (n, ceil(c/B), h, w, B), B = tn_conv_block(tier): 16 on avx512, 8 on avx2 and scalar; the lanes past
  * c of the last block are written as zeros by every kernel, and read by none for its result (they may be multiplied by
- * zero weights). What has no fast kernel here (1-D, 3-D, odd groups, other types) is done by ops/conv.c in plain
- * layout. */
+ * zero weights). What has no fast kernel here (odd groups, other types) is done by ops/conv.c in plain layout. */
 #ifndef TN_KERNELS_CONV_H
 #define TN_KERNELS_CONV_H
 
@@ -24,6 +23,13 @@ typedef struct tn_conv {
     bool in_plain;              /* x is NCHW (first layers); y is always blocked */
     bool residual;              /* y = act(conv + bias + residual) */
     tn_act act;
+    /* Part of a larger tensor (one group, direct and Winograd kernels): a sum over slices, of which weights are (oc,
+     * ic, slices, kh, kw), and x is that of the first one in use, slice z >= slice0 being (z - slice0) * x_slice pixels
+     * further on; slices [slice0, slice1) are used, and a sum is the same for any that are not. 0: one. */
+    int slices, slice0, slice1;
+    int64_t x_slice;
+    int64_t x_block, y_block; /* pixels from one block (plain: channel) to the next; 0: ih * iw, oh * ow */
+    int64_t y_row, y_pixel;   /* pixels of y from row to row, from pixel to pixel; 0: ow, 1 */
     /* What the 1x1 kernel and the depthwise one can do besides. Pointers are set for each run. */
     const tn_conv_pick *picks; /* 1x1, stride 1: x is these channels of `maps`, one after the other */
     int64_t n_picks;           /* 0: x is one map */
@@ -38,7 +44,7 @@ typedef struct tn_conv {
 typedef struct tn_conv_algo {
     const char *name; /* "conv_f32_1x1_avx512": shown by profile and inspect */
     size_t (*packed_bytes)(const tn_conv *c);
-    /* w: (oc, ic/groups, kh, kw), dense. dst is aligned to 64 and as long as packed_bytes says. */
+    /* w: (oc, ic/groups, slices, kh, kw), dense. dst is aligned to 64 and as long as packed_bytes says. */
     void (*pack)(const tn_conv *c, const float *w, void *dst);
     size_t (*workspace)(const tn_conv *c, int threads);
     /* x, y, residual: blocked (x plain with in_plain), aligned to 64. bias: oc floats or NULL. y may be the residual

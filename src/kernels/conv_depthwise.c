@@ -14,7 +14,7 @@ typedef struct dw_job {
 
 static bool takes(const tn_kernels *k, const tn_conv *c) {
     (void)k;
-    return !c->in_plain && c->groups == c->ic && c->groups == c->oc && c->groups > 1;
+    return !c->in_plain && !conv_is_part(c) && c->groups == c->ic && c->groups == c->oc && c->groups > 1;
 }
 
 static size_t packed_bytes(const tn_kernels *k, const tn_conv *c) {

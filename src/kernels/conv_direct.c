@@ -29,7 +29,9 @@ typedef struct direct_plan {
     int64_t block;         /* input floats of a pixel: B, or 1 for plain */
     int64_t groups;        /* as they are computed: see conv_join */
     int64_t icb, icg, ocg; /* input blocks (planes for plain), input and output channels of a group */
+    int64_t blocks;        /* input blocks of all slices in use */
     int64_t k_rows;        /* rows of a weight panel */
+    int64_t slice_rows;    /* rows of one slice */
     int64_t lines, length; /* output rows and their pixels; 1 and oh * ow when flat */
     int64_t unit;          /* what strips are made of: lines, or pixels when flat */
     int64_t strip, strips, panels, oc_chunks;
@@ -66,7 +68,7 @@ static bool shares_badly(const direct_plan *p) {
 static void plan_tasks(direct_plan *p) {
     const tn_conv *c = p->c;
     int64_t eh = conv_extent_h(c), total = p->flat ? p->length : p->lines;
-    int64_t unit_floats = p->flat ? p->icb * p->block : p->row * p->line_step * p->icb;
+    int64_t unit_floats = p->flat ? p->blocks * p->block : p->row * p->line_step * p->blocks;
     int64_t cap = TN_MAX(STRIP_BYTES / 4 / TN_MAX(unit_floats, 1), 1), wanted = conv_wanted_tasks(c);
     if (p->flat) cap = tn_round_up(cap, p->k->tile_m);
     bool split_rows = (double)p->k_rows * (double)p->ocg * 4 <= WEIGHT_BYTES;
@@ -89,25 +91,27 @@ static void plan_tasks(direct_plan *p) {
         if (p->oc_chunks > 1 && p->flat) p->oc_chunks = p->panels;
     }
     p->strip_rows = (p->strip - 1) * p->line_step + eh;
-    p->plane = p->copied ? p->strip_rows * p->row : c->ih * c->iw * p->block;
-    p->strip_floats = p->copied ? (size_t)tn_round_up(p->plane * p->icb, 16) : 0;
+    p->plane = p->copied ? p->strip_rows * p->row : conv_x_block(c) * p->block;
+    p->strip_floats = p->copied ? (size_t)tn_round_up(p->plane * p->blocks, 16) : 0;
 }
 
 static direct_plan make_plan(const tn_kernels *k, const tn_conv *c) {
     direct_plan p = {.k = k, .c = c, .plain = c->in_plain};
-    p.flat =
-        c->kh == 1 && c->kw == 1 && c->sh == 1 && c->sw == 1 && !has_padding(c) && c->oh == c->ih && c->ow == c->iw;
+    p.flat = c->kh == 1 && c->kw == 1 && c->sh == 1 && c->sw == 1 && !has_padding(c) && c->oh == c->ih &&
+             c->ow == c->iw && conv_y_row(c) == c->ow * conv_y_pixel(c);
     p.block = p.plain ? 1 : k->width;
     int64_t join = conv_join(k, c);
     p.groups = tn_ceil_div(c->groups, join);
-    p.icg = c->ic / c->groups * join;
+    p.icg = c->slices > 1 ? conv_rows_of_slice(c, k->width) : c->ic / c->groups * join;
     p.ocg = c->oc / c->groups * join;
     p.icb = tn_ceil_div(p.icg, p.block);
-    p.k_rows = p.icg * c->kh * c->kw;
+    p.blocks = p.icb * conv_used(c);
+    p.slice_rows = p.icg * c->kh * c->kw;
+    p.k_rows = p.slice_rows * conv_slices(c);
     p.panels = tn_ceil_div(p.ocg, 2 * k->width);
     p.lines = p.flat ? 1 : c->oh;
     p.length = p.flat ? c->oh * c->ow : c->ow;
-    p.taps = (size_t)(c->n_picks ? c->n_picks : p.icb * c->kh * c->kw);
+    p.taps = (size_t)(c->n_picks ? c->n_picks : p.blocks * c->kh * c->kw);
     plan_strip_layout(&p);
     plan_tasks(&p);
     return p;
@@ -133,13 +137,14 @@ static bool takes_direct(const tn_kernels *k, const tn_conv *c) {
 /* Arithmetic or reading the weights, whichever takes longer. */
 static double cost_direct(const tn_kernels *k, const tn_conv *c) {
     (void)k;
-    double weights = (double)(c->ic / c->groups) * (double)c->oc * c->kh * c->kw;
+    double weights = (double)(c->ic / c->groups) * (double)c->oc * c->kh * c->kw * (double)conv_slices(c);
     return TN_MAX(2 * (double)(c->oh * c->ow) * weights / 210, 4 * weights / 40);
 }
 
 /* Packed weights of a group as it is computed. */
 static size_t group_floats(const tn_kernels *k, const tn_conv *c) {
     int64_t join = conv_join(k, c), k_rows = c->ic / c->groups * join * c->kh * c->kw;
+    if (c->slices > 1) k_rows = conv_rows_of_slice(c, k->width) * c->kh * c->kw * c->slices;
     return (size_t)(k_rows * tn_round_up(c->oc / c->groups * join, k->width));
 }
 
@@ -188,11 +193,16 @@ static void copy_columns(const direct_plan *p, const float *src, int64_t phase, 
     memset(dst + q1 * b, 0, (size_t)((p->cols - q1) * b) * sizeof(float));
 }
 
+/* Where input block `cb` of those in use begins in x. */
+static int64_t block_at(const direct_plan *p, int64_t cb) {
+    return (cb / p->icb * p->c->x_slice + cb % p->icb * conv_x_block(p->c)) * p->block;
+}
+
 /* Everything that lines [l0, l1) read. x: the group's first block (icb, ih, iw, block). */
 static void copy_strip(const direct_plan *p, const float *x, int64_t l0, int64_t l1, float *strip) {
     const tn_conv *c = p->c;
     int64_t rows = (l1 - l0 - 1) * p->line_step + conv_extent_h(c);
-    for (int64_t cb = 0; cb < p->icb; cb++) {
+    for (int64_t cb = 0; cb < p->blocks; cb++) {
         for (int64_t r = 0; r < rows; r++) {
             /* Where windows do not overlap, the rows between them are left out. */
             int64_t below = p->line_step < c->sh ? r / p->line_step * c->sh + r % p->line_step : r;
@@ -202,7 +212,7 @@ static void copy_strip(const direct_plan *p, const float *x, int64_t l0, int64_t
                 memset(dst, 0, (size_t)p->row * sizeof(float));
                 continue;
             }
-            const float *src = x + (cb * c->ih + iy) * c->iw * p->block;
+            const float *src = x + block_at(p, cb) + iy * c->iw * p->block;
             for (int64_t phase = 0; phase < p->phases; phase++) copy_columns(p, src, phase, dst + phase * p->phase);
         }
     }
@@ -233,11 +243,12 @@ static void fill_taps(const direct_plan *p, ptrdiff_t *tap) {
         fill_picks(p, tap);
         return;
     }
-    for (int64_t cb = 0; cb < p->icb; cb++) {
+    for (int64_t cb = 0; cb < p->blocks; cb++) {
+        int64_t block = p->copied ? cb * p->plane : block_at(p, cb);
         for (int64_t ky = 0; ky < c->kh; ky++) {
             for (int64_t kx = 0; kx < (rows_are_taps(p) ? 1 : c->kw); kx++) {
                 int64_t col = kx * c->dw, step = p->copied ? p->col_step : 1, phase = col % step, q = col / step;
-                *tap++ = cb * p->plane + ky * c->dh * p->row + phase * p->phase + q * p->block;
+                *tap++ = block + ky * c->dh * p->row + phase * p->phase + q * p->block;
             }
         }
     }
@@ -311,10 +322,39 @@ static void fetch_ahead(ahead *a, int64_t at, int64_t parts) {
         for (int64_t c = 0; c < a->channels; c++) __builtin_prefetch(a->x + c * a->plane + a->done, 0, 2);
 }
 
+/* Pixels (m, B) to or from every `step`-th place. */
+static void copy_pixels(float *dst, int64_t dst_step, const float *src, int64_t src_step, int64_t m, int64_t b) {
+    for (int64_t i = 0; i < m; i++, dst += dst_step, src += src_step) {
+        if (b == 16)
+            memcpy(dst, src, 16 * sizeof *dst);
+        else
+            memcpy(dst, src, (size_t)b * sizeof *dst);
+    }
+}
+
+/* A tile of m pixels that are not neighbours in y. */
+static void run_scattered(const direct_plan *p, tn_tile *t, tn_tile_fn tile, int vectors, int64_t m) {
+    enum { MOST = 32 * 16 };
+    _Alignas(TN_CACHE_LINE) float sums[MOST];
+    _Alignas(TN_CACHE_LINE) float residual[MOST];
+    int64_t b = p->k->width, step = conv_y_pixel(p->c) * b;
+    tn_tile near = *t;
+    near.y = sums;
+    near.y_vec = m * b;
+    near.residual = t->residual ? residual : NULL;
+    for (int64_t v = 0; v < vectors && t->residual; v++)
+        copy_pixels(residual + v * m * b, b, t->residual + v * t->y_vec, step, m, b);
+    tile(&near);
+    for (int64_t v = 0; v < vectors; v++) {
+        tn_conv_finish(p->k, &p->c->act, sums + v * m * b, m, v == vectors - 1 ? t->valid : b);
+        copy_pixels(t->y + v * t->y_vec, step, sums + v * m * b, b, m, b);
+    }
+}
+
 /* One panel (or two) over line l of `lines`, which has `length` pixels. x, y: its first pixel. */
 static void run_line(const direct_plan *p, tn_tile *t, const line_cut *cut, ahead *next, const float *x, float *y,
                      const float *residual, int64_t length, int64_t l, int64_t lines) {
-    int64_t b = p->k->width, x_step = p->block * (p->c->sw == 2 ? 2 : 1);
+    int64_t b = p->k->width, x_step = p->block * (p->c->sw == 2 ? 2 : 1), y_step = conv_y_pixel(p->c) * b;
     t->x = x;
     t->y = y;
     t->residual = residual;
@@ -322,12 +362,15 @@ static void run_line(const direct_plan *p, tn_tile *t, const line_cut *cut, ahea
         int64_t m = cut->m + (i < cut->longer);
         fetch_weights(p, t, cut->vectors, l * cut->tiles + i, lines * cut->tiles);
         fetch_ahead(next, l * cut->tiles + i, lines * cut->tiles);
-        cut->tile[i < cut->longer](t);
+        if (y_step == b)
+            cut->tile[i < cut->longer](t);
+        else
+            run_scattered(p, t, cut->tile[i < cut->longer], cut->vectors, m);
         t->x += m * x_step;
-        t->y += m * b;
-        if (residual) t->residual += m * b;
+        t->y += m * y_step;
+        if (residual) t->residual += m * y_step;
     }
-    for (int v = 0; v < cut->vectors; v++)
+    for (int v = 0; v < cut->vectors && y_step == b; v++)
         tn_conv_finish(p->k, &p->c->act, y + v * t->y_vec, length, v == cut->vectors - 1 ? t->valid : b);
 }
 
@@ -349,14 +392,14 @@ static int choose_width(const direct_plan *p, int64_t length, int64_t left, int6
 static tn_tile tile_of(const direct_job *j) {
     const direct_plan *p = &j->p;
     int64_t b = p->k->width, window = (int64_t)p->c->kh * p->c->kw;
-    tn_tile t = {.tap = j->tap, .y_pixel = b, .y_vec = p->c->oh * p->c->ow * b};
+    tn_tile t = {.tap = j->tap, .y_pixel = b, .y_vec = conv_y_block(p->c) * b};
     int64_t last = p->plain ? 0 : p->icg % b;
     t.lanes = p->block;
-    t.taps = (p->icb - (last ? 1 : 0)) * window;
+    t.taps = (p->blocks - (last ? 1 : 0)) * window;
     t.last_lanes = last;
     t.last_taps = last ? window : 0;
     if (rows_are_taps(p)) {
-        t.taps = p->icb * p->c->kh;
+        t.taps = p->blocks * p->c->kh;
         t.lanes = p->c->kw;
         t.lane_step = p->c->dw;
     }
@@ -375,8 +418,10 @@ static void run_block(const direct_job *j, int64_t n, int64_t g, int64_t u0, int
                       const float *src, ahead *next) {
     const direct_plan *p = &j->p;
     const tn_conv *c = p->c;
-    int64_t b = p->k->width, hw = c->oh * c->ow, ocb = tn_ceil_div(c->oc, b);
-    int64_t length = p->flat ? u1 - u0 : p->length, lines = p->flat ? 1 : u1 - u0, first = p->flat ? u0 : u0 * c->ow;
+    int64_t b = p->k->width, ocb = tn_ceil_div(c->oc, b), y_row = conv_y_row(c);
+    int64_t length = p->flat ? u1 - u0 : p->length, lines = p->flat ? 1 : u1 - u0;
+    int64_t slice = c->slices > 1 ? c->slice0 * p->slice_rows : 0; /* rows before those of the slices in use */
+    int64_t first = u0 * (p->flat ? conv_y_pixel(c) : y_row);
     const float *w = j->w + (size_t)g * group_floats(p->k, c);
     tn_tile t = tile_of(j);
     if (c->n_picks) t.tap += n * t.taps;
@@ -384,13 +429,13 @@ static void run_block(const direct_job *j, int64_t n, int64_t g, int64_t u0, int
         int64_t o = panel * 2 * b, left = TN_MIN(p->ocg, c->oc - g * p->ocg) - o, width = left > b ? 2 * b : b;
         int kind = choose_width(p, length, left, p1 - panel), nv = kind & ~TN_TILE_HALF;
         line_cut cut = cut_line(p, kind, length);
-        t.w = w + o * p->k_rows;
+        t.w = w + o * p->k_rows + slice * width;
         t.w_step = width;
-        t.w2 = nv > 2 ? t.w + p->k_rows * width : NULL;
+        t.w2 = nv > 2 ? w + (o + 2 * b) * p->k_rows + slice * (left > 3 * b ? 2 * b : b) : NULL;
         t.valid = TN_MIN(left - (nv - 1) * b, b);
         t.bias = j->bias ? j->bias + g * p->ocg + o : NULL;
-        int64_t at = ((n * ocb + (g * p->ocg + o) / b) * hw + first) * b;
-        for (int64_t l = 0; l < lines; l++, at += c->ow * b)
+        int64_t at = ((n * ocb + (g * p->ocg + o) / b) * conv_y_block(c) + first) * b;
+        for (int64_t l = 0; l < lines; l++, at += y_row * b)
             run_line(p, &t, &cut, next, src + l * p->line_step * p->row, j->y + at,
                      j->residual ? j->residual + at : NULL, length, l, lines);
         panel += nv > 2 ? 2 : 1;
@@ -403,7 +448,7 @@ static ahead rows_of_next(const direct_plan *p, const float *x, int64_t s) {
     if (!p->plain || !p->copied || s >= p->strips) return (ahead){.x = NULL};
     int64_t end = TN_MIN((s + 1) * p->lines / p->strips * c->sh - c->pad_top + conv_extent_h(c) - c->sh, c->ih);
     int64_t begin = TN_MIN(TN_MAX(s * p->lines / p->strips * c->sh - c->pad_top + conv_extent_h(c) - c->sh, 0), end);
-    return (ahead){x + begin * c->iw, TN_MAX(end - begin, 0) * c->iw, c->ih * c->iw, c->ic, 0};
+    return (ahead){x + begin * c->iw, TN_MAX(end - begin, 0) * c->iw, conv_x_block(c), c->ic, 0};
 }
 
 static void direct_task(void *context, int64_t begin, int64_t end, int worker) {
@@ -412,7 +457,7 @@ static void direct_task(void *context, int64_t begin, int64_t end, int worker) {
     const tn_conv *c = p->c;
     float *strip = j->strips + (size_t)worker * p->strip_floats;
     int64_t total = p->flat ? p->length : p->lines,
-            sample = (p->plain ? c->ic : tn_ceil_div(c->ic, p->block)) * c->ih * c->iw * p->block;
+            sample = (p->plain ? c->ic : tn_ceil_div(c->ic, p->block)) * conv_x_block(c) * p->block;
     int64_t copied = -1;
     for (int64_t task = begin, done; task < end; task += done) {
         int64_t chunk = task % p->oc_chunks, s = task / p->oc_chunks % p->strips, ng = task / p->oc_chunks / p->strips;
@@ -427,7 +472,7 @@ static void direct_task(void *context, int64_t begin, int64_t end, int worker) {
             u0 = s * total / p->strips;
             u1 = (s + 1) * total / p->strips;
         }
-        const float *x = c->n_picks ? c->maps[0] : j->x + n * sample + g * p->icb * c->ih * c->iw * p->block,
+        const float *x = c->n_picks ? c->maps[0] : j->x + n * sample + g * p->icb * conv_x_block(c) * p->block,
                     *src = strip;
         if (!p->copied)
             src = x + (p->flat ? u0 * p->block : u0 * c->sh * p->row);

@@ -65,7 +65,9 @@ typedef struct wino_plan {
     const tn_kernels *k;
     const tn_conv *c;
     wino_grid g;
-    int64_t block, blocks, icb, panels, group, groups;
+    int64_t block, blocks, panels, group, groups;
+    int64_t icb, slice_icb; /* input blocks of all slices in use, of one */
+    int64_t k_rows;         /* of weights for one plane */
     int64_t v_step, m_step; /* from plane to plane, from sum to sum, in floats */
     size_t v_floats, m_floats, tap_floats;
     bool many;
@@ -76,7 +78,9 @@ static wino_plan make_plan(const tn_kernels *k, const tn_conv *c, const wino_for
     int64_t planes = (int64_t)f->planes * f->planes, sums = (int64_t)f->sums * f->sums, b = k->width;
     p.block = p.g.tiles <= WHOLE_TILES ? TN_MAX(p.g.tiles, 1) : BLOCK_TILES / k->tile_m * k->tile_m;
     p.blocks = tn_ceil_div(p.g.tiles, p.block);
-    p.icb = tn_ceil_div(c->ic, b);
+    p.slice_icb = tn_ceil_div(c->ic, b);
+    p.icb = p.slice_icb * conv_used(c);
+    p.k_rows = conv_rows_of_slice(c, b) * conv_slices(c);
     p.panels = tn_ceil_div(c->oc, 2 * b);
     /* Too few channels to be shared: blocks of one tile of rows. */
     bool narrow = p.panels < FEW_PANELS && p.blocks < MANY_BLOCKS;
@@ -106,7 +110,8 @@ static wino_plan make_plan(const tn_kernels *k, const tn_conv *c, const wino_for
 
 /* Arithmetic or reading the weights, whichever takes longer, and the transforms. */
 static double wino_cost(const tn_conv *c, const wino_form *f) {
-    double ic = (double)c->ic, oc = (double)c->oc, planes = f->planes * f->planes, sums = f->sums * f->sums;
+    double ic = (double)c->ic * (double)conv_slices(c), oc = (double)c->oc, planes = f->planes * f->planes,
+           sums = f->sums * f->sums;
     double tiles = (double)(tn_ceil_div(c->oh, f->m) * tn_ceil_div(c->ow, f->m));
     double sum = TN_MAX(2 * planes * tiles * ic * oc / 190, 4 * planes * ic * oc / 40);
     return sum + tiles * (planes * ic + sums * oc) * 8 / 100;
@@ -114,10 +119,10 @@ static double wino_cost(const tn_conv *c, const wino_form *f) {
 
 static bool wino_takes(const tn_kernels *k, const tn_conv *c, const wino_form *f) {
     if (c->in_plain || c->groups != 1 || c->kh != 3 || c->kw != 3 || c->dh != 1 || c->dw != 1) return false;
-    if (c->sh != f->stride || c->sw != f->stride || c->oh < 1 || c->ow < 1) return false;
+    if (c->sh != f->stride || c->sw != f->stride || c->oh < 1 || c->ow < 1 || conv_y_pixel(c) > 1) return false;
     if (f->stride == 1) return c->ic >= 8 && c->oc >= 8;
     /* With several planes to a sum only the last of all blocks could be a partial one. */
-    if (c->ic % k->width || c->oc < 8) return false;
+    if (c->ic % k->width || c->oc < 8 || c->slices > 1) return false;
     return f->m == 2 || (double)c->ic * (double)c->oc * f->planes * f->planes * 4 <= LARGE_FORM;
 }
 
@@ -127,26 +132,30 @@ static bool wino_takes(const tn_kernels *k, const tn_conv *c, const wino_form *f
 /* Per panel of two blocks of outputs: (sum, plane of it, ic, 2 B). */
 static void wino_pack(const tn_kernels *k, const tn_conv *c, const float *w, float *dst, const wino_form *f) {
     unsigned char order[TN_WINOGRAD_PLANES * TN_WINOGRAD_PLANES];
-    int64_t planes = (int64_t)f->planes * f->planes, b = k->width;
+    int64_t planes = (int64_t)f->planes * f->planes, b = k->width, slices = conv_slices(c);
+    int64_t slice = conv_rows_of_slice(c, b), k_rows = slices * slice;
     wino_grid g = wino_grid_of(f->kind, c);
     tn_winograd_order(&g, order);
+    if (slice > c->ic) memset(dst, 0, (size_t)(planes * k_rows * tn_round_up(c->oc, b)) * sizeof *dst);
     float block[9 * 16];
     for (int64_t o = 0; o < c->oc; o += 2 * b) {
         int64_t width = c->oc - o > b ? 2 * b : b;
         for (int64_t v = 0; v < width; v += b) {
             int64_t rows = TN_MIN(c->oc - o - v, b);
-            for (int64_t i = 0; i < c->ic; i++) {
-                k->layout_block_f32(w + ((o + v) * c->ic + i) * 9, c->ic * 9, block, b, rows, 9);
-                k->winograd_weight_f32(block, dst + i * width + v, c->ic * width, order, f->kind);
+            for (int64_t i = 0; i < c->ic * slices; i++) { /* as they lie in w */
+                int64_t row = i % slices * slice + i / slices;
+                k->layout_block_f32(w + ((o + v) * c->ic * slices + i) * 9, c->ic * slices * 9, block, b, rows, 9);
+                k->winograd_weight_f32(block, dst + row * width + v, k_rows * width, order, f->kind);
             }
         }
-        dst += planes * c->ic * width;
+        dst += planes * k_rows * width;
     }
     atomic_thread_fence(memory_order_seq_cst); /* the kernel may write past the caches */
 }
 
 static size_t wino_packed_bytes(const tn_kernels *k, const tn_conv *c, const wino_form *f) {
-    return (size_t)((int64_t)f->planes * f->planes * c->ic * tn_round_up(c->oc, k->width)) * sizeof(float);
+    int64_t k_rows = conv_rows_of_slice(c, k->width) * conv_slices(c);
+    return (size_t)((int64_t)f->planes * f->planes * k_rows * tn_round_up(c->oc, k->width)) * sizeof(float);
 }
 
 /* ---- running
@@ -169,6 +178,7 @@ static void transform_input(const wino_job *j, int64_t t0, int64_t count, int64_
     int64_t b = p->k->width, e = tn_winograd_inputs(p->g.rows->m, p->g.rows->stride);
     tn_winograd_tile tile = {.x_row = c->iw * b, .step = p->v_step};
     for (int64_t cb = b0; cb < b1; cb++) {
+        int64_t slice = cb / p->slice_icb, of_slice = cb % p->slice_icb;
         wino_at at = wino_locate(&p->g, t0);
         for (int64_t t = 0; t < count; t++, wino_step(&p->g, &at, 1)) {
             int64_t iy = at.oy * c->sh - c->pad_top, ix = at.ox * c->sw - c->pad_left;
@@ -176,7 +186,8 @@ static void transform_input(const wino_job *j, int64_t t0, int64_t count, int64_
             tile.x1 = (int)TN_MAX(TN_MIN(c->iw - ix, e), 0);
             tile.y0 = (int)TN_MIN(TN_MAX(-iy, 0), e);
             tile.x0 = (int)TN_MIN(TN_MAX(-ix, 0), e);
-            tile.x = j->x + ((at.n * p->icb + cb) * c->ih * c->iw + iy * c->iw + ix) * b;
+            tile.x =
+                j->x + ((at.n * p->slice_icb + of_slice) * conv_x_block(c) + slice * c->x_slice + iy * c->iw + ix) * b;
             tile.v = v + (cb * p->block + t) * b;
             p->k->winograd_input_f32(&tile, p->g.rows->kind);
         }
@@ -188,17 +199,19 @@ static void multiply(const wino_job *j, int64_t count, int r, int s, int64_t pan
     const wino_plan *p = &j->p;
     const wino_form *f = p->g.rows;
     const tn_conv *c = p->c;
-    int64_t b = p->k->width, o = panel * 2 * b, width = c->oc - o > b ? 2 * b : b, last = c->ic % b;
+    int64_t b = p->k->width, o = panel * 2 * b, width = c->oc - o > b ? 2 * b : b, last = p->k_rows % b;
     int rows = wino_planes_of(f, r), cols = wino_planes_of(f, s);
-    tn_tile t = {
-        .tap = tn_winograd_taps_of(p->icb, j->taps, rows, cols), .taps = rows * cols * (c->ic / b), .lanes = b};
+    tn_tile t = {.tap = tn_winograd_taps_of(p->icb, j->taps, rows, cols),
+                 .taps = rows * cols * (p->icb - (last ? 1 : 0)),
+                 .lanes = b};
     t.last_taps = last ? 1 : 0;
     t.last_lanes = last;
     t.y_pixel = b;
     t.y_vec = p->block * b;
     t.valid = b;
     tn_act_clamp(NULL, &t.lo, &t.hi);
-    t.w = j->w + (o * f->planes * f->planes + wino_first_of(&p->g, r, s) * width) * c->ic;
+    t.w = j->w + (o * f->planes * f->planes + wino_first_of(&p->g, r, s) * width) * p->k_rows;
+    if (c->slices > 1) t.w += c->slice0 * p->slice_icb * b * width;
     v += wino_plane_of(&p->g, r, s) * p->v_step;
     int64_t pieces = tn_ceil_div(count, p->k->tile_m);
     for (int64_t i = 0; i < pieces; i++) {
@@ -206,7 +219,7 @@ static void multiply(const wino_job *j, int64_t count, int r, int s, int64_t pan
         t.x = v + q * b;
         t.y = products + q * b;
         /* The last two pieces fetch the weights of the next sum. */
-        int64_t left = pieces - 1 - i, size = rows * cols * c->ic * width;
+        int64_t left = pieces - 1 - i, size = rows * cols * p->k_rows * width;
         t.next = left == 0 ? t.w + size + (pieces > 1 ? size / 2 : 0) : left == 1 ? t.w + size : NULL;
         t.next_step = pieces > 1 ? width / 2 : width;
         p->k->tile_f32(TN_TILE_BLOCKED, (int)m, (int)(width / b))(&t);
@@ -218,7 +231,7 @@ static void transform_output(const wino_job *j, int64_t t0, int64_t count, int64
     const wino_plan *p = &j->p;
     const tn_conv *c = p->c;
     int64_t b = p->k->width, ocb = tn_ceil_div(c->oc, b);
-    tn_winograd_tile tile = {.y_row = c->ow * b, .step = p->m_step};
+    tn_winograd_tile tile = {.y_row = conv_y_row(c) * b, .step = p->m_step};
     tn_act_clamp(&c->act, &tile.lo, &tile.hi);
     for (int64_t cb = panel * 2; cb < TN_MIN(panel * 2 + 2, ocb); cb++) {
         float bias[16] = {0};
@@ -228,7 +241,7 @@ static void transform_output(const wino_job *j, int64_t t0, int64_t count, int64
         wino_at place = wino_locate(&p->g, t0);
         int64_t run = 0; /* columns of this row of tiles so far */
         for (int64_t t = 0; t < count; t++, wino_step(&p->g, &place, 1)) {
-            int64_t at = (((place.n * ocb + cb) * c->oh + place.oy) * c->ow + place.ox) * b;
+            int64_t at = ((place.n * ocb + cb) * conv_y_block(c) + place.oy * conv_y_row(c) + place.ox) * b;
             tile.rows = (int)TN_MIN(p->g.rows->m, c->oh - place.oy);
             tile.cols = (int)TN_MIN(p->g.rows->m, c->ow - place.ox);
             tile.y = j->y + at;

@@ -4,6 +4,7 @@
 #include "kernels/conv.h"
 #include "kernels/tune.h"
 #include "ops/conv_internal.h"
+#include "ops/conv_parts.h"
 #include "ops/fused.h"
 
 typedef struct conv_state {
@@ -20,6 +21,7 @@ typedef struct conv_state {
     tn_bf16_algo bf16_algo;
     tn_conv conv;
     const void *packed;
+    const tn_conv_parts *parts; /* of other than two spatial dims */
 } conv_state;
 
 /* Inputs of tern:Conv: the factors of X, and the first of the maps after X that channels are picked from. */
@@ -161,23 +163,31 @@ static bool has_algorithm(const tn_conv *conv, tern_cpu_tier tier, bool bf16) {
     return bf16 ? tn_bf16_conv_select(tn_bf16_best(tier), conv, &algo) : tn_conv_select(tier, conv) != NULL;
 }
 
+/* Whether some other depth could leave an output nothing but padding. */
+static bool leaves_gaps(const tn_shape *x, const tn_window *w) {
+    return w->rank == 3 && !tn_dim_known(x->dims[2]) && w->dilation[0] > 1;
+}
+
 bool tn_op_conv_blocked_ok(const tn_node *node, tern_cpu_tier tier, bool plain_input, bool bf16) {
     const tn_value *xv = node->in[0], *wv = node->in[1];
     if (!xv || !wv || !wv->constant) return false;
     const tn_type *x = &xv->type;
-    if (x->dtype != TERN_FLOAT || !x->ranked || x->shape.rank != 4 || wv->constant->shape.rank != 4) return false;
+    int rank = wv->constant->shape.rank;
+    if (x->dtype != TERN_FLOAT || !x->ranked || x->shape.rank != rank || rank < 3 || rank > 5) return false;
     tn_act act;
-    if (!tn_op_act(node, &act)) return false;
+    if (!tn_op_act(node, &act) || (bf16 && rank != 4)) return false;
     /* Free dims: a small picture and a large one must both find an algorithm. */
     for (int64_t size = 7; size <= 7 * 64; size *= 64) {
         tn_shape shape = x->shape;
-        tn_conv_dims d;
+        tn_conv_whole c = {.in_plain = plain_input, .act = act};
         tn_conv conv;
         if (!tn_dim_known(shape.dims[0])) shape.dims[0] = 1;
-        for (int i = 2; i < 4; i++)
+        for (int i = 2; i < rank; i++)
             if (!tn_dim_known(shape.dims[i])) shape.dims[i] = size + wv->constant->shape.dims[i] * 8;
-        if (tn_ops_conv_dims(node, &shape, &wv->constant->shape, false, &d, NULL) != TERN_OK) return false;
-        if (!to_blocked(&d, plain_input, false, &act, &conv) || !has_algorithm(&conv, tier, bf16)) return false;
+        if (tn_ops_conv_dims(node, &shape, &wv->constant->shape, false, &c.d, NULL) != TERN_OK) return false;
+        if (rank != 4 && (!tn_conv_parts_ok(&c, tier) || leaves_gaps(&x->shape, &c.d.w))) return false;
+        if (rank == 4 && (!to_blocked(&c.d, plain_input, false, &act, &conv) || !has_algorithm(&conv, tier, bf16)))
+            return false;
     }
     return true;
 }
@@ -266,6 +276,13 @@ static tern_status prepare_blocked(tn_prepare *c, conv_state *s, const tn_conv_d
         (residual && c->in_block[3] != block))
         return tn_fail(c->err, TERN_INTERNAL, "blocked convolution with X in blocks of %d, Y in blocks of %d",
                        c->in_block[0], block);
+    if (d->w.rank != 2) {
+        tn_conv_whole whole = {.d = *d, .in_plain = plain_input, .residual = residual, .act = s->act};
+        s->parts = tn_conv_parts_prepare(c, &whole);
+        if (!s->parts) return c->err ? c->err->status : TERN_OUT_OF_MEMORY;
+        s->kernel = tn_conv_parts_name(s->parts);
+        return TERN_OK;
+    }
     bool fits = to_blocked(d, plain_input, residual, &s->act, &s->conv);
     if (fits && c->out[0].dtype == TERN_BFLOAT16) return prepare_bf16(c, s);
     s->conv.scaled = input(c->in, c->node, SCALE) != NULL;
@@ -376,7 +393,9 @@ static tern_status conv_run(tn_run *c) {
     const void *bias = c->node->n_in > 2 && c->in[2] ? c->in[2]->data : NULL;
     const void *residual = c->node->n_in > 3 && c->in[3] ? c->in[3]->data : NULL;
     void *y = c->out[0]->data;
-    if (s->algo) {
+    if (s->parts) {
+        tn_conv_parts_run(s->parts, c, x, bias, residual, y);
+    } else if (s->algo) {
         run_blocked(c, s, bias, residual);
     } else if (c->out[0]->block) {
         tn_bf16_conv_args a = {.x = x, .packed = s->packed, .bias = bias, .residual = residual, .y = y};

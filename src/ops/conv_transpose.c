@@ -1,9 +1,12 @@
-/* ConvTranspose: every element of X, times the kernel, is added to Y. One group of float32 is a product of the
+/* ConvTranspose. tern:ConvTranspose, in blocked layout, is convolutions of parts (conv_parts.h). The standard's, in
+ * plain layout: every element of X, times the kernel, is added to Y. One group of float32 is a product of the
  * transposed weights with X, whose rows (output channel, tap) are then added where they belong; few channels, and
  * double, go tap by tap without the product. */
 #include "kernels/eltwise.h"
 #include "kernels/gemm.h"
 #include "ops/conv_internal.h"
+#include "ops/conv_parts.h"
+#include "ops/fused.h"
 #include "ops/matmul_internal.h"
 
 /* Rows of a product aim at this many floats in all. */
@@ -203,6 +206,107 @@ static int64_t transpose_macs(const tn_node *node, const tn_type *const *in, con
         if (!tn_mul_i64(total, in[1]->shape.dims[i], &total)) return INT64_MAX;
     return total;
 }
+
+/* ---- tern:ConvTranspose ------------------------------------------------------------------------------------------ */
+
+/* Where X has one element along a dim, the stride changes nothing: with a large one every output is a phase of one tap.
+ */
+static void widen_strides(const tn_shape *x, tn_conv_dims *d) {
+    for (int i = 0; i < d->w.rank; i++)
+        if (x->dims[2 + i] == 1) d->w.stride[i] = TN_MAX(d->w.out[i] + d->w.pad[i] + tn_window_extent(&d->w, i), 1);
+}
+
+static bool fits(const tn_node *node, const tn_shape *x, tern_cpu_tier tier, bool widen, int64_t *strides) {
+    tn_act none = {0};
+    /* Free dims: both a few and many. */
+    for (int64_t size = 7; size <= 7 * 64; size *= 64) {
+        tn_conv_whole c = {.transposed = true, .act = none};
+        tn_shape shape = *x;
+        if (!tn_dim_known(shape.dims[0])) shape.dims[0] = 1;
+        for (int i = 2; i < shape.rank; i++)
+            if (!tn_dim_known(shape.dims[i])) shape.dims[i] = size;
+        if (tn_ops_conv_dims(node, &shape, &node->in[1]->constant->shape, true, &c.d, NULL) != TERN_OK) return false;
+        if (widen) widen_strides(&shape, &c.d);
+        memcpy(strides, c.d.w.stride, sizeof c.d.w.stride);
+        if (!tn_conv_parts_ok(&c, tier)) return false;
+    }
+    return true;
+}
+
+bool tn_op_conv_transpose_blocked_ok(const tn_node *node, tern_cpu_tier tier, int64_t strides[TERN_MAX_RANK]) {
+    const tn_shape *x = &node->in[0]->type.shape;
+    if (!node->in[0]->type.ranked || x->rank < 3 || x->rank > 5 || !tn_dim_known(x->dims[1])) return false;
+    size_t count;
+    tn_attr_ints(node, "output_shape", &count);
+    bool follows_x = count || !tn_attr_is(node, "auto_pad", "NOTSET", "NOTSET");
+    for (int i = 2; i < x->rank; i++)
+        if (follows_x && !tn_dim_known(x->dims[i])) return false;
+    return (!follows_x && fits(node, x, tier, true, strides)) || fits(node, x, tier, false, strides);
+}
+
+bool tn_op_conv_transpose_weights(const tn_node *node, const tern_tensor *w, float *dst) {
+    tn_conv_dims d;
+    tn_shape x = node->in[0]->type.shape;
+    for (int i = 0; i < x.rank; i++)
+        if (!tn_dim_known(x.dims[i])) x.dims[i] = i ? 7 * 64 : 1;
+    if (tn_ops_conv_dims(node, &x, &w->shape, true, &d, NULL) != TERN_OK) return false;
+    tn_conv_parts_sort_weights(&d, w->data, dst);
+    return true;
+}
+
+typedef struct fused_state {
+    const char *kernel;
+    const tn_conv_parts *parts;
+} fused_state;
+
+static tern_status fused_infer(tn_infer *c) {
+    tn_act act;
+    if (!tn_op_act(c->node, &act)) return tn_infer_fail(c, TERN_INVALID_MODEL, "attribute 'act' names no activation");
+    TN_TRY(transpose_infer(c));
+    const tn_type *z = c->node->n_in > 3 ? c->in[3] : NULL;
+    if (!z || !z->ranked || !c->out[0].ranked) return TERN_OK;
+    bool same = z->shape.rank == c->out[0].shape.rank;
+    for (int i = 0; same && i < z->shape.rank; i++) {
+        int64_t a = z->shape.dims[i], b = c->out[0].shape.dims[i];
+        same = !tn_dim_known(a) || !tn_dim_known(b) || a == b;
+    }
+    return same ? TERN_OK : tn_infer_fail(c, TERN_SHAPE_MISMATCH, "the residual does not have the shape of the output");
+}
+
+static tern_status fused_prepare(tn_prepare *c) {
+    fused_state *s = tn_prepare_state(c, sizeof *s);
+    if (!s) return TERN_OUT_OF_MEMORY;
+    tn_conv_whole whole = {.transposed = true, .residual = c->node->n_in > 3 && c->in[3]};
+    TN_TRY(tn_ops_conv_dims(c->node, &c->in[0]->shape, &c->in[1]->shape, true, &whole.d, c->err));
+    int block = tn_conv_block(c->tier);
+    if (!tn_op_act(c->node, &whole.act) || !c->value[1] || c->in_block[0] != block || c->out_block[0] != block ||
+        (whole.residual && c->in_block[3] != block))
+        return tn_fail(c->err, TERN_INTERNAL, "tern:ConvTranspose in plain layout");
+    if (whole.d.n == 0) return TERN_OK;
+    s->parts = tn_conv_parts_prepare(c, &whole);
+    if (!s->parts) return c->err ? c->err->status : TERN_OUT_OF_MEMORY;
+    s->kernel = tn_conv_parts_name(s->parts);
+    return TERN_OK;
+}
+
+static tern_status fused_run(tn_run *c) {
+    const fused_state *s = c->state;
+    const tern_tensor *bias = c->node->n_in > 2 ? c->in[2] : NULL, *residual = c->node->n_in > 3 ? c->in[3] : NULL;
+    if (!c->out[0] || !s->parts) return TERN_OK;
+    tn_conv_parts_run(s->parts, c, c->in[0]->data, bias ? bias->data : NULL, residual ? residual->data : NULL,
+                      c->out[0]->data);
+    return TERN_OK;
+}
+
+const tn_op tn_op_fused_conv_transpose = {.infer = fused_infer,
+                                          .prepare = fused_prepare,
+                                          .run = fused_run,
+                                          .min_in = 2,
+                                          .max_in = 4,
+                                          .min_out = 1,
+                                          .max_out = 1,
+                                          .flags = TN_OP_KERNEL_NAME | TN_OP_INPLACE_RESIDUAL | TN_OP_PACKS_BLOCKED,
+                                          .macs = transpose_macs};
 
 const tn_op tn_op_conv_transpose = {.infer = transpose_infer,
                                     .prepare = transpose_prepare,

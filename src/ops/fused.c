@@ -32,8 +32,8 @@ static tern_status reorder_infer(tn_infer *c) {
     int64_t block = tn_attr_i(c->node, "block", 0);
     if (block != 0 && block != 4 && block != 8 && block != 16)
         return tn_infer_fail(c, TERN_INVALID_MODEL, "attribute 'block' is %lld, not 0, 4, 8 or 16", (long long)block);
-    if (c->in[0] && c->in[0]->ranked && c->in[0]->shape.rank != 4)
-        return tn_infer_fail(c, TERN_SHAPE_MISMATCH, "X has rank %d, not 4", c->in[0]->shape.rank);
+    if (c->in[0] && c->in[0]->ranked && (c->in[0]->shape.rank < 3 || c->in[0]->shape.rank > 5))
+        return tn_infer_fail(c, TERN_SHAPE_MISMATCH, "X has rank %d, not 3 to 5", c->in[0]->shape.rank);
     tn_infer_out_like(c, 0, 0);
     int64_t to = tn_attr_i(c->node, "to", 0);
     if (to != 0 && to != TERN_FLOAT && to != TERN_BFLOAT16)
@@ -61,7 +61,7 @@ static tern_status reorder_run(tn_run *c) {
     const tern_tensor *x = c->in[0];
     tern_tensor *y = c->out[0];
     if (!y || tn_shape_count(&y->shape) == 0) return TERN_OK;
-    int64_t n = x->shape.dims[0], channels = x->shape.dims[1], hw = tn_shape_count_range(&x->shape, 2, 4);
+    int64_t n = x->shape.dims[0], channels = x->shape.dims[1], hw = tn_shape_count_range(&x->shape, 2, x->shape.rank);
     bool bytes = x->dtype == TERN_INT8 || x->dtype == TERN_UINT8;
     if (x->dtype != y->dtype) return reorder_convert(c, n, channels, hw);
     if (x->block == y->block)

@@ -7,6 +7,9 @@
  * second output: the means over the maps of Y (n, c, 1, 1). With bf16 = 1 Y
  * and Z are bfloat16 and blocked, X is that or plain float32, and there are no more inputs and outputs.
  *
+ *   ConvTranspose  X, W, B (optional), Z (optional, as in Conv), all maps blocked. Attributes of the standard's, and
+ * act, act_alpha, act_beta. W has the shape of the standard's, but its elements are in the order of conv_parts.h.
+ *
  *   Gemm     A, B, C (optional), Z (optional, added before the activation; shaped like Y). Attributes of the standard's
  * Gemm, and act, act_alpha, act_beta. A may have more than two dims, rows of its last one, where transA is 0; C is then
  * a row.
@@ -54,7 +57,12 @@ tern_status tn_op_picked_shape(tn_infer *c, int more, tn_shape *shape);
  * algorithm for whatever height and width. `plain_input`: with X in plain layout; `bf16`: in bfloat16. Uses the types
  * of node->in. */
 bool tn_op_conv_blocked_ok(const tn_node *node, tern_cpu_tier tier, bool plain_input, bool bf16);
-/* The same for QLinearConv, ConvInteger and tern:QConv: X, with blocks of `x_block` bytes, and Y (blocks of 16). */
+/* Whether a ConvTranspose with constant float32 weights can be tern:ConvTranspose. Gives its attribute strides. */
+bool tn_op_conv_transpose_blocked_ok(const tn_node *node, tern_cpu_tier tier, int64_t strides[TERN_MAX_RANK]);
+/* Weights of a standard one, maybe unaligned, in the order of that tern:ConvTranspose. */
+bool tn_op_conv_transpose_weights(const tn_node *node, const tern_tensor *w, float *dst);
+/* The same as tn_op_conv_blocked_ok for QLinearConv, ConvInteger and tern:QConv: X, with blocks of `x_block` bytes, and
+ * Y (blocks of 16). */
 bool tn_op_q8_conv_ok(const tn_node *node, int x_block);
 /* tern:QAdd and tern:QGlobalAveragePool on maps of known channels. */
 bool tn_op_q8_eltwise_ok(const tn_node *node);

@@ -75,7 +75,20 @@ static bool arithmetic_affine(tn_opt *o, const tn_node *n, const tn_value *conv_
     return true;
 }
 
-/* New weights and bias for the convolution. For ConvTranspose (ic, oc/groups, ...) channels are on dim 1: not done. */
+/* Weights of output channel c times scale[c]. Of ConvTranspose they are (ic, oc / groups, ...). */
+static void scale_weights(const tn_node *conv, const affine *a, const tn_shape *shape, float *w) {
+    int64_t count = tn_shape_count(shape);
+    bool transposed = tn_opt_is(conv, "", "ConvTranspose");
+    int64_t per = tn_shape_count_range(shape, transposed ? 2 : 1, shape->rank), ocg = shape->dims[1];
+    int64_t icg = shape->dims[0] / (transposed ? tn_attr_i(conv, "group", 1) : 1);
+    for (int64_t i = 0; i < count; i++) {
+        int64_t c = i / per;
+        if (transposed) c = c / ocg / icg * ocg + c % ocg;
+        w[i] = (float)(w[i] * a->scale[c]);
+    }
+}
+
+/* New weights and bias for the convolution. */
 static tern_status apply(tn_opt *o, int at, tn_node *conv, const affine *a, tn_node *next) {
     const tern_tensor *w = conv->in[1]->constant;
     const float *b = conv->n_in > 2 && conv->in[2] ? (const float *)conv->in[2]->constant->data : NULL;
@@ -87,13 +100,10 @@ static tern_status apply(tn_opt *o, int at, tn_node *conv, const affine *a, tn_n
         tn_tensor_unref(nw);
         return s;
     }
-    int64_t per = tn_shape_count(&w->shape) / a->channels;
     float *dst = nw->data, *bias = nb->data;
     memcpy(dst, w->data, tn_tensor_bytes(w)); /* which may be unaligned */
-    for (int64_t c = 0; c < a->channels; c++) {
-        for (int64_t i = 0; i < per; i++) dst[c * per + i] = (float)(dst[c * per + i] * a->scale[c]);
-        bias[c] = (float)((b ? b[c] : 0) * a->scale[c] + a->shift[c]);
-    }
+    scale_weights(conv, a, &w->shape, dst);
+    for (int64_t c = 0; c < a->channels; c++) bias[c] = (float)((b ? b[c] : 0) * a->scale[c] + a->shift[c]);
     tn_value *vw = tn_opt_new_const(o, conv->in[1]->name, nw), *vb = tn_opt_new_const(o, "bias", nb);
     if (!vw || !vb) return TERN_OUT_OF_MEMORY;
     tn_node *n = tn_opt_replace(o, at, conv->domain, conv->op_type, conv->opset, 3, NULL);
@@ -127,18 +137,22 @@ static bool constant_float(const tn_value *v) {
 static tern_status merge_next(tn_opt *o, int at, bool *merged) {
     tn_node *conv = o->graph->nodes[at];
     *merged = false;
-    if (!tn_opt_is(conv, "", "Conv") || !conv->out[0] || !constant_float(conv->in[1]) ||
+    bool transposed = tn_opt_is(conv, "", "ConvTranspose");
+    if ((!transposed && !tn_opt_is(conv, "", "Conv")) || !conv->out[0] || !constant_float(conv->in[1]) ||
         (conv->n_in > 2 && conv->in[2] && !constant_float(conv->in[2])))
         return TERN_OK;
     const tn_shape *ws = &conv->in[1]->constant->shape;
     tn_node *next = conv->out[0]->n_uses == 1 ? o->sole_user[conv->out[0]->id] : NULL;
-    if (!next || ws->rank < 3 || ws->dims[0] < 1) return TERN_OK;
+    int64_t groups = tn_attr_i(conv, "group", 1), channels = 0;
+    if (!next || ws->rank < 3 || ws->dims[0] < 1 || ws->dims[1] < 1 || groups < 1 || ws->dims[0] % groups ||
+        !tn_mul_i64(transposed ? ws->dims[1] : ws->dims[0], transposed ? groups : 1, &channels))
+        return TERN_OK;
     for (int i = 1; i < next->n_out; i++)
         if (next->out[i] && next->out[i]->n_uses) return TERN_OK;
     affine a;
     bool ok = tn_opt_is(next, "", "BatchNormalization") && next->in[0] == conv->out[0]
-                  ? batchnorm_affine(o, next, ws->dims[0], &a)
-                  : arithmetic_affine(o, next, conv->out[0], ws->dims[0], ws->rank - 2, &a);
+                  ? batchnorm_affine(o, next, channels, &a)
+                  : arithmetic_affine(o, next, conv->out[0], channels, ws->rank - 2, &a);
     if (!ok) return TERN_OK;
     *merged = true;
     return apply(o, at, conv, &a, next);

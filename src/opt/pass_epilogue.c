@@ -113,7 +113,7 @@ static tern_status merge_all(tn_opt *o, tn_node *n, bool takes_residual, bool ta
 tern_status tn_pass_epilogue(tn_opt *o) {
     for (int i = 0; i < o->graph->n_nodes; i++) {
         tn_node *n = o->graph->nodes[i];
-        if (tn_opt_is(n, "tern", "Conv")) TN_TRY(merge_all(o, n, true, false));
+        if (tn_opt_is(n, "tern", "Conv") || tn_opt_is(n, "tern", "ConvTranspose")) TN_TRY(merge_all(o, n, true, false));
         if (tn_opt_is(n, "tern", "Gemm")) TN_TRY(merge_all(o, n, true, true));
         if (tn_opt_is(n, "tern", "ScaleShift")) TN_TRY(merge_all(o, n, false, false));
     }

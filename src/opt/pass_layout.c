@@ -84,9 +84,10 @@ static tern_status block_output(layout *l, tn_node *n, int i, int block) {
     return TERN_OK;
 }
 
-static bool is_map(const tn_value *v) { /* float32 (n, c, h, w) with a known number of channels */
-    return v->type.kind == TERN_KIND_TENSOR && v->type.dtype == TERN_FLOAT && v->type.ranked &&
-           v->type.shape.rank == 4 && tn_dim_known(v->type.shape.dims[1]) && v->type.shape.dims[1] > 0;
+static bool is_map(const tn_value *v) { /* float32 (n, c, spatial) with a known number of channels */
+    int rank = v->type.ranked ? v->type.shape.rank : 0;
+    return v->type.kind == TERN_KIND_TENSOR && v->type.dtype == TERN_FLOAT && rank >= 3 && rank <= 5 &&
+           tn_dim_known(v->type.shape.dims[1]) && v->type.shape.dims[1] > 0;
 }
 
 /* The first layer reads the picture as it is. */
@@ -97,12 +98,13 @@ static bool reads_plain(const layout *l, const tn_node *conv) {
 }
 
 static bool is_blocked_conv(const layout *l, const tn_node *n) {
+    if (tn_opt_is(n, "tern", "ConvTranspose")) return true; /* made by pass_conv.c where it can be */
     return tn_opt_is(n, "tern", "Conv") && is_map(n->in[0]) && is_map(n->out[0]) &&
            (reads_plain(l, n) || tn_op_conv_blocked_ok(n, l->o->tier, false, l->o->bf16));
 }
 
 static tern_status place_conv(layout *l, tn_node *n) {
-    if (!reads_plain(l, n)) TN_TRY(want_blocked(l, &n->in[0], l->block));
+    if (tn_opt_is(n, "tern", "ConvTranspose") || !reads_plain(l, n)) TN_TRY(want_blocked(l, &n->in[0], l->block));
     if (n->in[3]) TN_TRY(want_blocked(l, &n->in[3], l->block));
     if (l->o->bf16) TN_TRY(tn_opt_set_i(l->o, n, "bf16", 1));
     TN_TRY(emit(l, n));
@@ -156,7 +158,9 @@ static tern_status place_q8(layout *l, tn_node *n, bool conv) {
 
 /* The blocks in which a QuantizeLinear had better write its result; 0: plain. */
 static int quantize_block(const layout *l, const tn_node *n) {
-    if (!tn_opt_is(n, "", "QuantizeLinear") || !is_map(n->in[0]) || !is_q8_map(n->out[0])) return 0;
+    if (!tn_opt_is(n, "", "QuantizeLinear") || !is_map(n->in[0]) || n->in[0]->type.shape.rank != 4 ||
+        !is_q8_map(n->out[0]))
+        return 0;
     const tern_tensor *scale = tn_opt_const(n->in[1]);
     const tn_node *user = n->out[0]->n_uses == 1 ? l->o->sole_user[n->out[0]->id] : NULL;
     if (!scale || scale->dtype != TERN_FLOAT || tn_shape_count(&scale->shape) != 1 || tn_attr_find(n, "precision"))
@@ -183,6 +187,7 @@ static tern_status keeps_blocked(layout *l, const tn_node *n, bool *keeps, int *
     *block = l->block;
     if (!(n->op->flags & TN_OP_BLOCKED) || n->n_captures || !n->n_in) return TERN_OK;
     int64_t channels = -1;
+    int rank = 0;
     bool any = false, concat = tn_opt_is(n, "", "Concat") || tn_opt_is(n, "tern", "Channels");
     bool resize = n->op->blocked_ok != NULL && !concat;
     const tn_type **types = tn_arena_array(&l->o->scratch, (size_t)n->n_in, sizeof *types);
@@ -199,13 +204,17 @@ static tern_status keeps_blocked(layout *l, const tn_node *n, bool *keeps, int *
         if (bytes ? is_q8_map(v) : is_map(v)) {
             if (v->id < l->n_values && l->blocked[v->id] && l->blocked[v->id]->block == *block) any = true;
             if (channels >= 0 && channels != v->type.shape.dims[1] && !concat) return TERN_OK;
+            if (rank && v->type.shape.rank != rank) return TERN_OK;
             channels = v->type.shape.dims[1];
+            rank = v->type.shape.rank;
         } else if ((bf16 || !(values[i] && tn_shape_count(&values[i]->shape) == 1)) && !(resize && i > 0)) {
             return TERN_OK;
         }
     }
     for (int i = 0; i < n->n_out; i++)
-        if (n->out[i] && !(bytes ? is_q8_map(n->out[i]) : is_map(n->out[i]))) return TERN_OK;
+        if (n->out[i] && (!(bytes ? is_q8_map(n->out[i]) : is_map(n->out[i])) || n->out[i]->type.shape.rank != rank))
+            return TERN_OK;
+    if (bf16 && rank != 4) return TERN_OK;
     *keeps = any && (!n->op->blocked_ok || n->op->blocked_ok(n, types, values, *block));
     return TERN_OK;
 }

@@ -31,9 +31,9 @@ static bool all_are(const tn_node *n, const char *name, int64_t number) {
 
 /* A blocked 1x1 convolution of one group that reads nothing more yet. */
 static bool is_pointwise(const tn_node *n) {
-    return tn_opt_is(n, "tern", "Conv") && n->n_in <= SCALE && n->in[0]->block && n->out[0] &&
-           n->in[0]->block == n->out[0]->block && tn_attr_i(n, "group", 1) == 1 && all_are(n, "kernel_shape", 1) &&
-           all_are(n, "pads", 0);
+    return tn_opt_is(n, "tern", "Conv") && n->n_in <= SCALE && n->in[0]->block && n->in[0]->type.shape.rank == 4 &&
+           n->out[0] && n->in[0]->block == n->out[0]->block && tn_attr_i(n, "group", 1) == 1 &&
+           all_are(n, "kernel_shape", 1) && all_are(n, "pads", 0);
 }
 
 /* ---- picked channels ------------------------------------------------------------------------------------------- */
