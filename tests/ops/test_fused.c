@@ -9,13 +9,13 @@
 /* A copy of t with its channels in blocks (0: plain); what the operator must leave alone is poisoned. */
 static tern_tensor *in_blocks(const tern_tensor *t, int block) {
     tern_tensor *out = NULL, *view = (tern_tensor *)(uintptr_t)t;
-    int64_t channels = t->shape.dims[1], sp = t->shape.dims[2] * t->shape.dims[3];
+    int64_t channels = t->shape.dims[1], sp = tn_shape_count_range(&t->shape, 2, t->shape.rank);
     if (block == 0) {
         assert_int_equal(tn_tensor_copy(&out, view, NULL), TERN_OK);
         return out;
     }
-    tn_shape stored =
-        tn_shape_of(4, (int64_t[]){t->shape.dims[0], tn_round_up(channels, block), t->shape.dims[2], t->shape.dims[3]});
+    tn_shape stored = t->shape;
+    stored.dims[1] = tn_round_up(channels, block);
     assert_int_equal(tn_tensor_new(&out, TERN_FLOAT, &stored, NULL), TERN_OK);
     memset(out->data, 0, (size_t)tn_shape_count(&stored) * sizeof(float));
     out->shape = t->shape;
@@ -31,7 +31,7 @@ static tern_tensor *in_blocks(const tern_tensor *t, int block) {
 /* Back to plain; lanes past the last channel must be zero. */
 static tern_tensor *out_of_blocks(const tern_tensor *t) {
     tern_tensor *out = NULL;
-    int64_t channels = t->shape.dims[1], sp = t->shape.dims[2] * t->shape.dims[3], block = t->block;
+    int64_t channels = t->shape.dims[1], sp = tn_shape_count_range(&t->shape, 2, t->shape.rank), block = t->block;
     int64_t blocks = tn_ceil_div(channels, block);
     assert_int_equal(tn_tensor_new(&out, TERN_FLOAT, &t->shape, NULL), TERN_OK);
     for (int64_t i = 0; i < t->shape.dims[0] * blocks * sp * block; i++) {
