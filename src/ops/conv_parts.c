@@ -6,6 +6,8 @@ enum { D, H, W, MOST_PHASES = 4096, EDGE = 64 };
 
 /* Pixels that are one row together, times what they read: within tn_conv_is_sane. */
 #define ROW_READS (1 << 27)
+/* What the taps of depth read of a band stays in L2 for the next output slice. */
+#define BAND_BYTES (384 * 1024)
 
 /* One dim of a convolution with stride >= 1, or of a phase: output i, at first + i * step of Y, is the sum over taps t
  * of x[i * stride + t * dilation - pad]. */
@@ -20,6 +22,7 @@ typedef struct phase {
     int64_t row;              /* slices that are one row together, at most; 1: they are not */
     int64_t x_slice, y_slice; /* pixels from one slice to the next */
     int64_t y_at;             /* pixel of Y */
+    int64_t bands; /* pixels of a slice of such rows in so many parts, each over the whole depth; 1: not so */
     const tn_conv_algo *algo;
     const void *packed;
 } phase;
@@ -178,26 +181,33 @@ static bool make_phase(const tn_conv_whole *c, int64_t number, phase *p) {
                         .y_pixel = y[W] * a[W].step};
     p->conv.y_block = 1;
     for (int i = 0; i < c->d.w.rank; i++) p->conv.y_block *= c->d.w.out[i];
-    p->row = 1;
+    p->row = p->bands = 1;
     double reads = (double)(c->d.ic + 15) * (double)(a[D].taps * a[H].out) * (double)a[W].out;
-    if (is_row(p)) p->row = TN_MAX((int64_t)(ROW_READS / reads), 1);
+    if (!is_row(p)) return true;
+    if (a[D].taps > 1 && reads * sizeof(float) > BAND_BYTES && c->d.w.rank > 1)
+        p->bands = TN_MIN((int64_t)(reads * sizeof(float) / BAND_BYTES) + 1, a[H].out * a[W].out);
+    else
+        p->row = TN_MAX((int64_t)(ROW_READS / reads), 1);
     return true;
 }
 
-/* The part that begins with depth output o, and how many slices it has. */
-static int64_t part_at(const phase *p, int64_t o, int64_t n_slices, tn_conv *conv) {
+/* The first pixel of a band. */
+static int64_t band_at(const phase *p, int64_t band) { return p->at[H].out * p->at[W].out * band / p->bands; }
+
+/* The part of a band that begins with depth output o; gives how many slices it has. */
+static int64_t part_at(const phase *p, int64_t band, int64_t o, tn_conv *conv) {
     int64_t z0, z1, next0, next1, run = 1;
     slices_of(&p->at[D], o, &z0, &z1);
-    for (; run < n_slices && o + run < p->at[D].out; run++) {
+    for (; run < p->row && o + run < p->at[D].out; run++) {
         slices_of(&p->at[D], o + run, &next0, &next1);
         if (next0 != z0 || next1 != z1) break;
     }
     *conv = p->conv;
     conv->slice0 = (int)z0;
     conv->slice1 = (int)z1;
-    if (p->row == 1) return 1;
+    if (p->row == 1 && p->bands == 1) return 1;
     if (conv->oh * conv->ow == 1) conv->y_pixel = p->y_slice;
-    conv->iw = conv->ow = run * conv->oh * conv->ow;
+    conv->iw = conv->ow = p->bands > 1 ? band_at(p, band + 1) - band_at(p, band) : run * conv->oh * conv->ow;
     conv->ih = conv->oh = 1;
     conv->y_row = conv->ow * conv->y_pixel;
     return run;
@@ -206,7 +216,7 @@ static int64_t part_at(const phase *p, int64_t o, int64_t n_slices, tn_conv *con
 /* The convolution that the algorithm is chosen and weights are packed for. */
 static tn_conv typical(const phase *p) {
     tn_conv conv;
-    part_at(p, TN_MIN(p->at[D].out / 2, p->at[D].out - 1), p->row, &conv);
+    part_at(p, 0, p->at[D].out / 2, &conv);
     conv.slice0 = 0;
     conv.slice1 = conv.slices;
     return conv;
@@ -271,9 +281,11 @@ static bool prepare_phase(tn_prepare *c, phase *p, int64_t first) {
     pack_context context = {p->algo, conv, first};
     uint64_t key = tn_hash(p->algo->name, strlen(p->algo->name), (uint64_t)first * 4 + 2 + conv.in_plain);
     p->packed = tn_pack_later(c, 1, key, p->algo->packed_bytes(&conv), pack, &context, sizeof context);
-    for (int64_t o = 0, run; o < p->at[D].out; o += run) {
-        run = part_at(p, o, p->row, &conv);
-        c->workspace = TN_MAX(c->workspace, p->algo->workspace(&conv, c->threads));
+    for (int64_t band = 0; band < p->bands; band++) {
+        for (int64_t o = 0, run; o < p->at[D].out; o += run) {
+            run = part_at(p, band, o, &conv);
+            c->workspace = TN_MAX(c->workspace, p->algo->workspace(&conv, c->threads));
+        }
     }
     return p->packed != NULL;
 }
@@ -300,18 +312,22 @@ const tn_conv_parts *tn_conv_parts_prepare(tn_prepare *c, const tn_conv_whole *w
 
 const char *tn_conv_parts_name(const tn_conv_parts *p) { return p->phases[p->count - 1].algo->name; }
 
+static void run_band(const phase *p, int64_t block, int64_t band, const tn_run *c, const float *x, const float *bias,
+                     const float *residual, float *y) {
+    for (int64_t o = 0, run; o < p->at[D].out; o += run) {
+        tn_conv conv;
+        run = part_at(p, band, o, &conv);
+        int64_t slice = o * p->at[D].stride - p->at[D].pad + conv.slice0 * p->at[D].dilation;
+        int64_t x_at = (slice * p->x_slice + band_at(p, band)) * (conv.in_plain ? 1 : block);
+        int64_t y_at = (p->y_at + o * p->y_slice + band_at(p, band)) * block;
+        p->algo->run(&conv, x + x_at, p->packed, bias, residual ? residual + y_at : NULL, y + y_at, c->workspace,
+                     c->threads);
+    }
+}
+
 void tn_conv_parts_run(const tn_conv_parts *parts, const tn_run *c, const float *x, const float *bias,
                        const float *residual, float *y) {
-    for (int64_t i = 0; i < parts->count; i++) {
-        const phase *p = &parts->phases[i];
-        for (int64_t o = 0, run; o < p->at[D].out; o += run) {
-            tn_conv conv;
-            run = part_at(p, o, p->row, &conv);
-            int64_t slice = o * p->at[D].stride - p->at[D].pad + conv.slice0 * p->at[D].dilation;
-            int64_t x_at = slice * p->x_slice * (conv.in_plain ? 1 : parts->block);
-            int64_t y_at = (p->y_at + o * p->y_slice) * parts->block;
-            p->algo->run(&conv, x + x_at, p->packed, bias, residual ? residual + y_at : NULL, y + y_at, c->workspace,
-                         c->threads);
-        }
-    }
+    for (int64_t i = 0; i < parts->count; i++)
+        for (int64_t band = 0; band < parts->phases[i].bands; band++)
+            run_band(&parts->phases[i], parts->block, band, c, x, bias, residual, y);
 }

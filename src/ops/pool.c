@@ -30,7 +30,8 @@ typedef struct pool_state {
     bool count_pad, column_major, global;
     bool wide; /* float16, bfloat16: computed on float32 copies */
     size_t at_x, at_y, at_scratch;
-    tn_pool2d blocked;
+    tn_pool2d blocked, depth; /* depth: of what `blocked` gives for each slice, when n is not 0 */
+    size_t at_slices;
 } pool_state;
 
 static pool_kind kind_of(const tn_node *node) {
@@ -94,17 +95,75 @@ static bool wants_indices(const tn_node *node) { return node->n_out > 1 && node-
 
 /* What the blocked kernels do; false where they can not. Unknown dims do not matter. */
 static bool fits_blocked(const tn_node *node, const tn_window *w) {
-    if (w->rank != 2 || wants_indices(node)) return false;
+    if (w->rank > 3 || wants_indices(node)) return false;
     if (is_global(node)) return true;
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < w->rank; i++) {
         if (!tn_dim_known(w->kernel[i]) || tn_window_extent(w, i) > INT32_MAX) return false;
+        /* Windows in padding alone, of lanes that do not exist, would leave something in them. */
+        if (w->rank == 3 && (w->pad[i] >= w->kernel[i] || w->pad_end[i] >= w->kernel[i] || w->dilation[i] > 1))
+            return false;
+    }
     return true;
+}
+
+/* One or three dims as two: the whole map, one row, or slices and then their depth. */
+static void flatten_window(pool_state *s, tn_window *w, tn_window *depth) {
+    static const tn_window unit = {
+        .rank = 2, .in = {1, 1}, .out = {1, 1}, .kernel = {1, 1}, .stride = {1, 1}, .dilation = {1, 1}};
+    tn_window all = *w;
+    int last = all.rank - 1;
+    *depth = unit;
+    if (all.rank == 2) return;
+    *w = unit;
+    for (int i = TN_MAX(last - 1, 0), to = all.rank == 1 ? 1 : 0; i <= last; i++, to++) {
+        w->in[to] = all.in[i];
+        w->out[to] = all.out[i];
+        w->kernel[to] = all.kernel[i];
+        w->stride[to] = all.stride[i];
+        w->dilation[to] = all.dilation[i];
+        w->pad[to] = all.pad[i];
+        w->pad_end[to] = all.pad_end[i];
+    }
+    if (all.rank == 1) return;
+    if (s->global) {
+        w->in[0] *= all.in[0];
+        w->kernel[0] *= all.in[0];
+        return;
+    }
+    depth->in[0] = all.in[0];
+    depth->out[0] = all.out[0];
+    depth->kernel[0] = all.kernel[0];
+    depth->stride[0] = all.stride[0];
+    depth->pad[0] = all.pad[0];
+    depth->pad_end[0] = all.pad_end[0];
+    depth->in[1] = depth->out[1] = w->out[0] * w->out[1];
+}
+
+static tn_pool2d pool_of(const pool_state *s, const tn_window *w, int64_t n, int64_t channels) {
+    return (tn_pool2d){.n = n,
+                       .c = channels,
+                       .ih = w->in[0],
+                       .iw = w->in[1],
+                       .oh = w->out[0],
+                       .ow = w->out[1],
+                       .kh = (int)w->kernel[0],
+                       .kw = (int)w->kernel[1],
+                       .sh = (int)w->stride[0],
+                       .sw = (int)w->stride[1],
+                       .dh = (int)w->dilation[0],
+                       .dw = (int)w->dilation[1],
+                       .pad_top = (int)w->pad[0],
+                       .pad_left = (int)w->pad[1],
+                       .pad_bottom = (int)w->pad_end[0],
+                       .pad_right = (int)w->pad_end[1],
+                       .average = s->kind == POOL_AVERAGE,
+                       .count_pad = s->count_pad};
 }
 
 static bool pool_blocked_ok(const tn_node *node, const tn_type *const *in, const tern_tensor *const *value, int block) {
     (void)value, (void)block;
     tn_window w;
-    return in[0]->dtype == TERN_FLOAT && in[0]->ranked && in[0]->shape.rank == 4 &&
+    return in[0]->dtype == TERN_FLOAT && in[0]->ranked && in[0]->shape.rank <= 5 &&
            window_of(node, &in[0]->shape, &w, NULL) == TERN_OK && fits_blocked(node, &w);
 }
 
@@ -112,31 +171,24 @@ static tern_status prepare_blocked(tn_prepare *c, pool_state *s, const tn_shape 
     static const char *const names[2][3] = {{"pool2d_f32_scalar", "pool2d_f32_avx2", "pool2d_f32_avx512"},
                                             {"pool2d_bf16_scalar", "pool2d_bf16_avx2", "pool2d_bf16_avx512"}};
     bool bf16 = s->dtype == TERN_BFLOAT16;
-    const tn_window *w = &s->w;
-    bool fits = s->kind != POOL_LP && (s->dtype == TERN_FLOAT || bf16) && fits_blocked(c->node, w);
+    tn_window plane = s->w, depth, *w = &plane;
+    bool fits = s->kind != POOL_LP && (s->dtype == TERN_FLOAT || (bf16 && w->rank == 2)) && fits_blocked(c->node, w);
+    flatten_window(s, w, &depth);
     for (int i = 0; fits && i < 2; i++) fits = w->in[i] <= INT32_MAX && w->out[i] <= INT32_MAX;
     if (!fits || c->in_block[0] != c->out_block[0])
         return tn_fail(c->err, TERN_INTERNAL, "this pool has no blocked form (X in blocks of %d, Y in blocks of %d)",
                        c->in_block[0], c->out_block[0]);
     s->kernel = names[bf16][c->tier];
-    s->blocked = (tn_pool2d){.n = x->dims[0],
-                             .c = x->dims[1],
-                             .ih = w->in[0],
-                             .iw = w->in[1],
-                             .oh = w->out[0],
-                             .ow = w->out[1],
-                             .kh = (int)w->kernel[0],
-                             .kw = (int)w->kernel[1],
-                             .sh = (int)w->stride[0],
-                             .sw = (int)w->stride[1],
-                             .dh = (int)w->dilation[0],
-                             .dw = (int)w->dilation[1],
-                             .pad_top = (int)w->pad[0],
-                             .pad_left = (int)w->pad[1],
-                             .pad_bottom = (int)w->pad_end[0],
-                             .pad_right = (int)w->pad_end[1],
-                             .average = s->kind == POOL_AVERAGE,
-                             .count_pad = s->count_pad};
+    s->blocked = pool_of(s, w, x->dims[0], x->dims[1]);
+    if (depth.in[0] > 1 || depth.out[0] > 1) {
+        int64_t slices = x->dims[0] * tn_ceil_div(x->dims[1], c->in_block[0]) * depth.in[0];
+        s->depth = pool_of(s, &depth, x->dims[0], x->dims[1]);
+        s->blocked.n = slices;
+        s->blocked.c = c->in_block[0];
+        bool ok =
+            tn_ops_reserve(&c->workspace, slices * c->in_block[0], (size_t)depth.in[1] * sizeof(float), &s->at_slices);
+        if (!ok || depth.in[1] > INT32_MAX) return tn_fail_oom(c->err, SIZE_MAX);
+    }
     if (bf16) c->workspace = tn_bf16_pool2d_workspace(c->tier, &s->blocked, c->threads);
     return TERN_OK;
 }
@@ -465,8 +517,13 @@ static void run_blocked(tn_run *c, const pool_state *s) {
         tn_bf16_pool2d(c->tier, p, c->in[0]->data, c->out[0]->data, c->workspace, c->threads);
     else if (s->global && p->average)
         tn_pool_global_avg_f32(c->tier, c->in[0]->data, c->out[0]->data, p->n, p->c, p->ih * p->iw, block, c->threads);
-    else
+    else if (s->depth.n == 0)
         tn_pool2d_f32(c->tier, p, c->in[0]->data, c->out[0]->data, block, c->threads);
+    else {
+        float *slices = (float *)((char *)c->workspace + s->at_slices);
+        tn_pool2d_f32(c->tier, p, c->in[0]->data, slices, block, c->threads);
+        tn_pool2d_f32(c->tier, &s->depth, slices, c->out[0]->data, block, c->threads);
+    }
 }
 
 static tern_status pool_run(tn_run *c) {
