@@ -221,6 +221,12 @@ static problem random_problem(int rank, bool transposed) {
         c->dilation[i] = cube || ck_int(0, 2) ? 1 : ck_int(1, 3);
         int64_t extent = (c->kernel[i] - 1) * c->dilation[i] + 1;
         c->pad[i] = ck_int(0, (int)extent - 1), c->pad_end[i] = ck_int(0, (int)extent - 1);
+        if (transposed && ck_int(0, 9)) { /* every phase has a tap */
+            c->kernel[i] = TN_MAX(c->kernel[i], c->stride[i]);
+            c->dilation[i] = 1;
+            extent = c->kernel[i];
+            c->pad[i] = ck_int(0, (int)(c->kernel[i] - c->stride[i])), c->pad_end[i] = ck_int(0, (int)c->pad[i]);
+        }
         if (transposed) {
             p.output_padding[i] = ck_int(0, (int)c->stride[i] - 1);
             int64_t out = (c->in[i] - 1) * c->stride[i] + extent + p.output_padding[i];
