@@ -499,10 +499,6 @@ static void test_layout_region(void **state) {
     tern_model_free(m);
 }
 
-static void add_ints(mb *b, const char *name, int64_t count, const int64_t *values) {
-    memcpy(mb_constant(b, name, TERN_INT64, 1, &count)->data, values, (size_t)count * sizeof *values);
-}
-
 /* Units of ShuffleNet: Concat, shuffle, and what reads it: Slices, a Split, a convolution, or a convolution and a
  * Slice. Nothing is reordered in between. */
 static void test_channel_shuffle(void **state) {
@@ -516,12 +512,12 @@ static void test_channel_shuffle(void **state) {
         add_conv(&b, "x", "a", 3, half, 3, 1);
         add_conv(&b, "a", "c", half, half, 1, 1);
         mb_int(mb_node(&b, "Concat", "a c", "d"), "axis", 1);
-        add_ints(&b, "five", 5, DIMS(2, 2, half, 6, 5)), add_ints(&b, "four", 4, DIMS(2, channels, 6, 5));
+        mb_int64s(&b, "five", 5, DIMS(2, 2, half, 6, 5)), mb_int64s(&b, "four", 4, DIMS(2, channels, 6, 5));
         mb_node(&b, "Reshape", "d five", "e");
         mb_ints(mb_node(&b, "Transpose", "e", "f"), "perm", 5, DIMS(0, 2, 1, 3, 4));
         mb_node(&b, "Reshape", "f four", "g");
-        add_ints(&b, "zero", 1, DIMS(0)), add_ints(&b, "half", 1, DIMS(half)), add_ints(&b, "one", 1, DIMS(1));
-        add_ints(&b, "most", 1, DIMS(INT64_MAX));
+        mb_int64s(&b, "zero", 1, DIMS(0)), mb_int64s(&b, "half", 1, DIMS(half)), mb_int64s(&b, "one", 1, DIMS(1));
+        mb_int64s(&b, "most", 1, DIMS(INT64_MAX));
         if (reader == 1) {
             mb_int(mb_node(&b, "Split", "g", "h i"), "axis", 1);
         } else if (reader == 0 || reader == 3) {
@@ -557,7 +553,7 @@ static void test_shuffle_units(void **state) {
         mb b;
         mb_begin(&b, 13);
         mb_input(&b, "x", TERN_FLOAT, 4, DIMS(2, 3, 6, 5));
-        add_ints(&b, "five", 5, DIMS(2, 2, half, 6, 5)), add_ints(&b, "four", 4, DIMS(2, channels, 6, 5));
+        mb_int64s(&b, "five", 5, DIMS(2, 2, half, 6, 5)), mb_int64s(&b, "four", 4, DIMS(2, channels, 6, 5));
         add_conv(&b, "x", "l0", 3, half, 3, 1);
         add_conv(&b, "x", "r0", 3, half, 3, 1);
         for (int u = 0; u < UNITS; u++) {

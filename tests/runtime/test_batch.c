@@ -1,10 +1,6 @@
 /* Batches in pieces: the same bits as the whole batch, and only for graphs whose samples are independent. */
-#include "model_builder.h"
 #include "runtime/runtime.h"
-#include "tern/tern.h"
-
-#define DIMS(...) \
-    (const int64_t[]) { __VA_ARGS__ }
+#include "session_util.h"
 
 enum { BATCH = 12 };
 
@@ -47,16 +43,6 @@ static tern_model *network(void) {
     mb_output(&b, "y");
     mb_output(&b, "m");
     return mb_end(&b);
-}
-
-static tern_session *open_session(tern_model *m, int threads) {
-    tern_options o;
-    tern_options_init(&o);
-    o.threads = threads;
-    tern_session *s;
-    tern_error err;
-    if (tern_session_create(&s, m, &o, &err) != TERN_OK) fail_msg("%s", err.text);
-    return s;
 }
 
 static void run(tern_session *s, const tern_tensor *x, tern_tensor **out) {

@@ -1,10 +1,6 @@
 /* RNN, GRU and LSTM in a session: constant weights, which are packed at load, give the bits of weights that are fed;
  * the same for any number of threads; and a run of static shape allocates nothing. */
-#include "model_builder.h"
-#include "tern/tern.h"
-
-#define DIMS(...) \
-    (const int64_t[]) { __VA_ARGS__ }
+#include "session_util.h"
 
 enum { LENGTH = 5, BATCH = 3, INPUT = 11, HIDDEN = 19 };
 
@@ -27,16 +23,6 @@ static tern_model *net(const char *op_type, int gates, const char *direction, te
     mb_attr(n, "direction", TN_ATTR_STRING)->s = tn_str_c(direction);
     mb_output(&b, "y");
     return mb_end(&b);
-}
-
-static tern_session *open_session(tern_model *m, int threads) {
-    tern_options o;
-    tern_options_init(&o);
-    o.threads = threads;
-    tern_session *s;
-    tern_error err;
-    if (tern_session_create(&s, m, &o, &err) != TERN_OK) fail_msg("%s", err.text);
-    return s;
 }
 
 static void check(const char *op_type, int gates, const char *direction) {

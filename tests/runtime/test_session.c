@@ -1,12 +1,8 @@
 /* Sessions: inputs and outputs, plans per shape, memory, threads, determinism. */
 #include <pthread.h>
 
-#include "model_builder.h"
 #include "runtime/runtime.h"
-#include "tern/tern.h"
-
-#define DIMS(...) \
-    (const int64_t[]) { __VA_ARGS__ }
+#include "session_util.h"
 
 /* x (n, 3, h, w) -> conv 3x3 s2 -> relu -> depthwise -> conv 1x1 -> pool -> gemm -> softmax. */
 static tern_model *small_net(bool free_dims) {
@@ -32,16 +28,6 @@ static tern_model *small_net(bool free_dims) {
     mb_int(mb_node(&b, "Softmax", "l", "y"), "axis", -1);
     mb_output(&b, "y");
     return mb_end(&b);
-}
-
-static tern_session *open_session(tern_model *m, int threads) {
-    tern_options o;
-    tern_options_init(&o);
-    o.threads = threads;
-    tern_session *s;
-    tern_error err;
-    if (tern_session_create(&s, m, &o, &err) != TERN_OK) fail_msg("%s", err.text);
-    return s;
 }
 
 static tern_tensor *run_x(tern_session *s, const tern_tensor *x) {
