@@ -104,11 +104,18 @@ static void pack_keys(const job *j) {
     }
 }
 
+/* Columns from c on are read in place: one band would not use a copy more than once. */
+static bool in_place(const job *j, int64_t c) {
+    int64_t w = j->kn->width, left = j->a->v_size - c;
+    return j->sp.bands == 1 && (left >= 2 * w || left == w);
+}
+
 static void pack_values(const job *j) {
     const tn_attention_f32 *a = j->a;
     int64_t w = 2 * j->kn->width;
     for (int64_t c = 0; c < a->v_size; c += w) {
         int64_t n = TN_MIN(w, a->v_size - c), width = TN_MIN(w, j->sp.v_width - c);
+        if (in_place(j, c)) continue;
         float *dst = j->sp.v + c * j->keys;
         for (int64_t i = 0; i < j->keys; i++, dst += width) {
             memcpy(dst, a->v + (j->k0 + i) * a->v_row + c, (size_t)n * sizeof *dst);
@@ -155,8 +162,9 @@ static void values(const job *j, const float *s, int64_t rows, bool resume, floa
                  .hi = INFINITY};
     for (int64_t c = 0; c < vw; c += 2 * w) {
         int64_t nv = TN_MIN(2 * w, vw - c) / w;
-        t.w = j->sp.v + c * j->keys;
-        t.w_step = nv * w;
+        bool direct = in_place(j, c);
+        t.w = direct ? j->a->v + j->k0 * j->a->v_row + c : j->sp.v + c * j->keys;
+        t.w_step = direct ? j->a->v_row : nv * w;
         for (int64_t i = 0; i < tiles; i++) {
             int64_t at = i * rows / tiles, m = (i + 1) * rows / tiles - at;
             t.x = s + at;

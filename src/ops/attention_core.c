@@ -149,8 +149,10 @@ static void cut_scores(const task *t, const tn_attention_part *part) {
         int64_t low, high;
         place p = place_of(t, part->row + i);
         visible(t->c->a, &p, &low, &high);
-        for (int64_t k = 0; k < part->keys; k++)
-            if (part->key + k < low || part->key + k >= high) part->scores[k * width + i] = -INFINITY;
+        low = TN_MIN(low - part->key, part->keys);
+        high = TN_MAX(high - part->key, (int64_t)0);
+        for (int64_t k = 0; k < low; k++) part->scores[k * width + i] = -INFINITY;
+        for (int64_t k = high; k < part->keys; k++) part->scores[k * width + i] = -INFINITY;
     }
 }
 
