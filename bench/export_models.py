@@ -7,7 +7,8 @@ change its speed, as long as its values stay ordinary numbers.
 Needs Debian's python3-torch and python3-torchvision. Of each it writes NAME.onnx and NAME.in.npy, an input
 (NAME.b4.onnx for batches of 4, NAME.b0.onnx for a free batch). No NAME: all. Networks of torchvision are those of its API; yolov5n and yolov5s are of
 the design of releases 6.0 to 7.0, with the three maps of raw heads as outputs; mlp is three dense layers, whose time for one
-row is that of reading its weights (for ./do bench serve; only when it is named).
+row is that of reading its weights (for ./do bench serve; only when it is named). Those of other_models.py are for
+./do bench --others, and made when they are named, too.
 """
 import argparse
 import os
@@ -19,13 +20,15 @@ import torch
 import torchvision
 from torch import nn
 
+import other_models
+
 TORCHVISION = (
     "mnasnet0_5 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large squeezenet1_1 shufflenet_v2_x1_0 resnet18 resnet50 "
     "densenet121 googlenet efficientnet_b0 regnet_y_400mf vgg16 vit_b_16"
 ).split()
 YOLOV5 = {"yolov5n": (1 / 3, 1 / 4), "yolov5s": (1 / 3, 1 / 2)}  # (depth, width) by those of yolov5l
 # What ViT needs; and ReLU6 with its limits as attributes, of which OpenCV 4.6 makes sense.
-OPSET = {"vit_b_16": 14, "mobilenet_v2": 10}
+OPSET = {"vit_b_16": 14, "mobilenet_v2": 10, **dict.fromkeys(other_models.NAMES, 17)}
 DEFAULT_OPSET = 13
 
 
@@ -116,23 +119,25 @@ class YoloV5(nn.Module):
 def build(name):
     if name == "mlp":
         layers = nn.Linear(768, 1024), nn.ReLU(), nn.Linear(1024, 1024), nn.ReLU(), nn.Linear(1024, 10)
-        return nn.Sequential(nn.Flatten(), *layers), 16
+        return nn.Sequential(nn.Flatten(), *layers), (3, 16, 16)
     if name in YOLOV5:
-        return YoloV5(*YOLOV5[name]), 640
+        return YoloV5(*YOLOV5[name]), (3, 640, 640)
+    if name in other_models.NAMES:
+        return other_models.build(name)
     more = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
-    return getattr(torchvision.models, name)(weights=None, **more), 224
+    return getattr(torchvision.models, name)(weights=None, **more), (3, 224, 224)
 
 
 def calibrate(model, x):
     """Gives every normalisation the statistics of its own input, so that values neither vanish nor grow without end."""
     for m in model.modules():
-        if isinstance(m, nn.BatchNorm2d):
+        if isinstance(m, (nn.BatchNorm2d, nn.BatchNorm3d)):
             m.momentum = None  # the mean of all calls: there is one
             nn.init.uniform_(m.weight, 0.8, 1.2)
             nn.init.normal_(m.bias, 0, 0.1)
         elif isinstance(m, nn.Dropout):
             m.p = 0.0
-        elif isinstance(m, (nn.Conv2d, nn.Linear)):
+        elif isinstance(m, (nn.Conv2d, nn.Conv3d, nn.Linear)):
             if m.bias is not None:
                 # Equal tensors would become Identity nodes, which not every engine reads.
                 nn.init.normal_(m.bias, 0, 0.05)
@@ -154,8 +159,8 @@ def check(name, outputs):
 def export(name, folder, batch):
     warnings.simplefilter("ignore")  # of the tracer: sizes are constants here, as they should be
     torch.manual_seed(zlib.crc32(name.encode()))
-    model, size = build(name)
-    x = torch.randn(max(batch, 4), 3, size, size)
+    model, shape = build(name)
+    x = torch.randn(max(batch, 4), *shape)
     model = calibrate(model, x)
     x = x[: max(batch, 1)].clone()
     with torch.no_grad():
@@ -179,8 +184,8 @@ def main():
     args = p.parse_args()
     known = [*TORCHVISION, *YOLOV5]
     for name in args.name:
-        if name not in (*known, "mlp"):
-            p.error(f"no network is called {name}; there are mlp {' '.join(known)}")
+        if name not in (*known, "mlp", *other_models.NAMES):
+            p.error(f"no network is called {name}; there are mlp {' '.join([*known, *other_models.NAMES])}")
     if args.batch < 0:
         p.error("--batch wants no negative number")
     os.makedirs(args.folder, exist_ok=True)

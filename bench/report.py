@@ -23,14 +23,14 @@ def write(path, text):
     os.replace(f.name, path)
 
 
-def replace_section(path, text):
-    """Puts text between the lines <!-- bench: begin --> and <!-- bench: end --> of the file."""
+def replace_section(path, mark, text):
+    """Puts text between the lines <!-- MARK: begin --> and <!-- MARK: end --> of the file."""
     old = Path(path).read_text()
     new, count = re.subn(
-        r"(<!-- bench: begin -->\n).*?(<!-- bench: end -->\n)", lambda m: m[1] + text + m[2], old, flags=re.S
+        rf"(<!-- {mark}: begin -->\n).*?(<!-- {mark}: end -->\n)", lambda m: m[1] + text + m[2], old, flags=re.S
     )
     if count != 1:
-        raise ReportError(f"{path} has no lines <!-- bench: begin --> and <!-- bench: end -->")
+        raise ReportError(f"{path} has no lines <!-- {mark}: begin --> and <!-- {mark}: end -->")
     write(path, new)
 
 
@@ -144,7 +144,7 @@ def markdown(result, short=False):
     """Tables, one for each number of threads; short: minima only, no table of resources."""
     s, noise = result["settings"], result["noise"]
     figures = "minimum" if short else "minimum (median)"
-    batch = f"batch {s['batch']}" if s["batch"] > 1 else "one picture"
+    batch = f"batch {s['batch']}" if s["batch"] > 1 else "one sample"
     out = (
         f"{result['date']}, {machine.text(result['machine'])}. Milliseconds of a run of {batch}, {figures} of "
         f"{s['rounds']} rounds of {s['seconds']:g} s in which the engines take turns; {s['cpu']}.\n"

@@ -22,6 +22,12 @@ NETWORKS = (
     "densenet121 googlenet efficientnet_b0 regnet_y_400mf vgg16 vit_b_16 yolov5n yolov5s"
 ).split()
 
+# Those of --others, which bench/other_models.py makes.
+OTHERS = (
+    "inception_v3 convnext_tiny swin_t unet fcn_resnet50 deeplabv3_mobilenet_v3_large r3d_18 superresolution "
+    "dcgan transformer lstm gru"
+).split()
+
 
 def say(text):
     print(text, file=sys.stderr, flush=True)
@@ -79,7 +85,7 @@ def file_of(folder, name, batch):
 
 def export_missing(folder, names, batch):
     """Makes the networks that the cache does not hold yet, with Debian's PyTorch; returns why it did not."""
-    missing = [n for n in names if n in (*NETWORKS, "mlp") and not file_of(folder, n, batch).exists()]
+    missing = [n for n in names if n in (*NETWORKS, *OTHERS, "mlp") and not file_of(folder, n, batch).exists()]
     if not missing:
         return None
     python = "/usr/bin/python3"
@@ -107,8 +113,8 @@ def list_models(args, skipped):
         there = [p.stem for p in folder.glob("*.onnx") if not p.stem.rpartition(".b")[2].isdigit()]
         names = [n for n in NETWORKS if n in there] + sorted(set(there) - set(NETWORKS))
     else:
-        folder, names = peers.cache() / "models", list(NETWORKS)
-    shared = shared_classifiers() if args.batch == 1 else {}
+        folder, names = peers.cache() / "models", list(OTHERS if args.others else NETWORKS)
+    shared = shared_classifiers() if args.batch == 1 and not args.others else {}
     known = [*names, *(n for n in shared if n not in names)]
     wanted = args.only or known
     for name in set(wanted) - set(known):
@@ -244,6 +250,7 @@ def parse_arguments(argv):
         epilog="""examples:
   ./do bench                                        the whole table, one thread
   ./do bench --only resnet50 yolov5s --threads 1,2 --rounds 9
+  ./do bench --others                               segmentation, video, generators, transformers, recurrent layers
   ./do bench --no-peers --layers --only vgg16       what its layers reach
   ./do bench --seconds 2 net.onnx checkpoint.pt     models of your own
   ./do bench --peer 'ncnn=./ncnn-adapter --fp32'    another engine (docs/testing.md)
@@ -253,6 +260,7 @@ exit codes: 0 done (a noisy machine is told by the table); 1 tern failed on a mo
     )
     p.add_argument("model", nargs="*", metavar="MODEL", help=".onnx file or checkpoint (default: all networks)")
     p.add_argument("--models", metavar="DIR", help="the networks' .onnx files are here (default: made in the cache)")
+    p.add_argument("--others", action="store_true", help="networks of other kinds instead: segmentation, video, text, sound")
     p.add_argument("--only", nargs="+", metavar="NAME", help="only these networks of the table")
     p.add_argument("--threads", type=thread_list, default=[1], metavar="N,N...", help="default: 1")
     p.add_argument("--batch", type=positive(int), default=1, metavar="N", help="pictures per run (default: 1)")
@@ -266,15 +274,16 @@ exit codes: 0 done (a noisy machine is told by the table); 1 tern failed on a mo
     p.add_argument("--json", action="store_true", help="JSON instead of Markdown on stdout")
     p.add_argument("--markdown", metavar="FILE", help="write the Markdown to FILE")
     p.add_argument("--svg", metavar="FILE", help="write a bar chart to FILE")
-    p.add_argument("--readme", metavar="FILE", help="replace the table between the marks 'bench:' of FILE")
+    p.add_argument("--readme", metavar="FILE",
+                   help="replace the table between the marks 'bench:' ('bench-others:' with --others) of FILE")
     p.add_argument("--tern", default=str(ROOT / "build/tern"), metavar="FILE", help="the command (default: build/tern)")
     args = p.parse_args(argv)
     try:
         [peers.parse_adapter(text) for text in args.peer]
     except ValueError as e:
         p.error(str(e))
-    if args.model and (args.only or args.models):
-        p.error("MODEL can not be combined with --only or --models")
+    if args.model and (args.only or args.models or args.others):
+        p.error("MODEL can not be combined with --only, --models or --others")
     return args
 
 
@@ -289,7 +298,8 @@ def main(argv):
         if args.svg:
             report.write(args.svg, report.svg(result))
         if args.readme:
-            report.replace_section(args.readme, report.markdown(result, short=True))
+            mark = "bench-others" if args.others else "bench"
+            report.replace_section(args.readme, mark, report.markdown(result, short=True))
     except (EngineError, report.ReportError, OSError) as e:
         say(f"./do bench: {e}")
         return 1
