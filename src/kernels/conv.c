@@ -73,7 +73,7 @@ bool tn_conv_is_sane(const tn_conv *c) {
 /* What only one method can do, leaves only that one. */
 static bool does_all(const tn_conv_method *m, const tn_conv *c) {
     return c->scaled == (m == &tn_conv_scaled) && (!c->n_picks || m == &tn_conv_1x1) &&
-           (!c->means || m == &tn_conv_depthwise);
+           (!c->means || m == &tn_conv_depthwise) && (!c->pooled || m == &tn_conv_winograd2 || m == &tn_conv_winograd4);
 }
 
 int tn_conv_candidates(tern_cpu_tier tier, const tn_conv *c, const tn_conv_algo **out, int max) {

@@ -30,7 +30,7 @@ typedef struct tn_conv {
     int64_t x_slice;
     int64_t x_block, y_block; /* pixels from one block (plain: channel) to the next; 0: ih * iw, oh * ow */
     int64_t y_row, y_pixel;   /* pixels of y from row to row, from pixel to pixel; 0: ow, 1 */
-    /* What the 1x1 kernel and the depthwise one can do besides. Pointers are set for each run. */
+    /* What some kernels can do besides. Pointers are set for each run. */
     const tn_conv_pick *picks; /* 1x1, stride 1: x is these channels of `maps`, one after the other */
     int64_t n_picks;           /* 0: x is one map */
     const float *const *maps;  /* blocked; what x is then does not matter */
@@ -38,6 +38,8 @@ typedef struct tn_conv {
     const float *scale;        /* (n, ceil(ic / B), B): a factor for each sample and channel */
     bool means;                /* depthwise: the mean over each map of y goes to */
     float *mean;               /* (n, ceil(oc / B), B) */
+    bool pooled;               /* 3x3 by Winograd, stride 1, no residual, a clamp for an activation: y has the maxima
+                                * of every 2 x 2 outputs, (n, ceil(oc / B), oh / 2, ow / 2, B) */
 } tn_conv;
 
 /* A way to compute it; static, chosen by shape and tier. */

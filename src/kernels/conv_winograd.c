@@ -120,6 +120,7 @@ static double wino_cost(const tn_conv *c, const wino_form *f) {
 static bool wino_takes(const tn_kernels *k, const tn_conv *c, const wino_form *f) {
     if (c->in_plain || c->groups != 1 || c->kh != 3 || c->kw != 3 || c->dh != 1 || c->dw != 1) return false;
     if (c->sh != f->stride || c->sw != f->stride || c->oh < 1 || c->ow < 1 || conv_y_pixel(c) > 1) return false;
+    if (c->pooled && (c->residual || !tn_act_is_clamp(c->act.kind) || c->y_row || c->y_block)) return false;
     if (f->stride == 1) return c->ic >= 8 && c->oc >= 8;
     /* With several planes to a sum only the last of all blocks could be a partial one. */
     if (c->ic % k->width || c->oc < 8 || c->slices > 1) return false;
@@ -230,8 +231,9 @@ static void multiply(const wino_job *j, int64_t count, int r, int s, int64_t pan
 static void transform_output(const wino_job *j, int64_t t0, int64_t count, int64_t panel, float *products) {
     const wino_plan *p = &j->p;
     const tn_conv *c = p->c;
-    int64_t b = p->k->width, ocb = tn_ceil_div(c->oc, b);
-    tn_winograd_tile tile = {.y_row = conv_y_row(c) * b, .step = p->m_step};
+    int64_t b = p->k->width, ocb = tn_ceil_div(c->oc, b), step = c->pooled ? 2 : 1;
+    int64_t row = c->pooled ? c->ow / 2 : conv_y_row(c), block = c->pooled ? c->oh / 2 * row : conv_y_block(c);
+    tn_winograd_tile tile = {.y_row = row * b, .step = p->m_step, .pooled = c->pooled};
     tn_act_clamp(&c->act, &tile.lo, &tile.hi);
     for (int64_t cb = panel * 2; cb < TN_MIN(panel * 2 + 2, ocb); cb++) {
         float bias[16] = {0};
@@ -241,7 +243,7 @@ static void transform_output(const wino_job *j, int64_t t0, int64_t count, int64
         wino_at place = wino_locate(&p->g, t0);
         int64_t run = 0; /* columns of this row of tiles so far */
         for (int64_t t = 0; t < count; t++, wino_step(&p->g, &place, 1)) {
-            int64_t at = ((place.n * ocb + cb) * conv_y_block(c) + place.oy * conv_y_row(c) + place.ox) * b;
+            int64_t at = ((place.n * ocb + cb) * block + place.oy / step * row + place.ox / step) * b;
             tile.rows = (int)TN_MIN(p->g.rows->m, c->oh - place.oy);
             tile.cols = (int)TN_MIN(p->g.rows->m, c->ow - place.ox);
             tile.y = j->y + at;
@@ -249,7 +251,7 @@ static void transform_output(const wino_job *j, int64_t t0, int64_t count, int64
             tile.v = products + ((cb - panel * 2) * p->block + t) * b;
             p->k->winograd_output_f32(&tile, p->g.rows->kind);
             run += tile.cols;
-            if (t < count - 1 && place.ox + tile.cols < c->ow) continue;
+            if (c->pooled || (t < count - 1 && place.ox + tile.cols < c->ow)) continue;
             for (int r = 0; r < tile.rows; r++)
                 tn_conv_finish(p->k, &c->act, tile.y + (tile.cols - run) * b + r * tile.y_row, run, tile.lanes);
             run = 0;

@@ -286,10 +286,11 @@ static void key_of(const tn_tuner *t, tern_cpu_tier tier, int threads, const tn_
     static const char *const weights[] = {"L2", "L3", "memory"};
     snprintf(key, KEY_BYTES,
              "conv %s threads %d weights %s n %lld x %lldx%lldx%lld y %lldx%lldx%lld groups %lld kernel %dx%d stride "
-             "%dx%d dilation %dx%d pad %d,%d plain %d residual %d act %d",
+             "%dx%d dilation %dx%d pad %d,%d plain %d residual %d act %d%s",
              tn_cpu_tier_name(tier), threads, weights[t->weights], (long long)c->n, (long long)c->ic, (long long)c->ih,
              (long long)c->iw, (long long)c->oc, (long long)c->oh, (long long)c->ow, (long long)c->groups, c->kh, c->kw,
-             c->sh, c->sw, c->dh, c->dw, c->pad_top, c->pad_left, c->in_plain, c->residual, (int)c->act.kind);
+             c->sh, c->sw, c->dh, c->dw, c->pad_top, c->pad_left, c->in_plain, c->residual, (int)c->act.kind,
+             c->pooled ? " pooled" : "");
 }
 
 /* The candidate of that name; NULL: there is none. */

@@ -41,6 +41,7 @@ typedef struct tn_winograd_tile {
     const float *bias;     /* B floats, zeros when there is none */
     int64_t y_row, lanes;
     int rows, cols;
+    bool pooled; /* stride 1: y takes the maximum of every 2 x 2 of them, and there is no residual */
     float lo, hi;
 } tn_winograd_tile;
 

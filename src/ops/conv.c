@@ -70,6 +70,9 @@ static tern_status check_scale(tn_infer *c, const tn_shape *x) {
                          tn_shape_text(&s->shape, a, sizeof a), tn_shape_text(x, b, sizeof b));
 }
 
+/* Attribute of tern:Conv. */
+static bool is_pooled(const tn_node *node) { return tn_attr_i(node, "pooled", 0) != 0; }
+
 static tern_status infer_means(tn_infer *c, const tn_shape *y) {
     if (c->node->n_out < 2) return TERN_OK;
     if (y->rank != 4) return tn_infer_fail(c, TERN_INVALID_MODEL, "means over maps of rank %d, not 4", y->rank);
@@ -96,6 +99,8 @@ static tern_status infer_shape(tn_infer *c, tern_dtype dtype, bool transposed) {
     tn_shape y = tn_ops_conv_out_shape(&d);
     TN_TRY(check_residual(c, &y));
     TN_TRY(check_scale(c, &x->shape));
+    for (int i = 2; i < y.rank && is_pooled(c->node); i++)
+        if (tn_dim_known(y.dims[i])) y.dims[i] /= 2;
     tn_infer_out(c, 0, dtype, &y);
     return infer_means(c, &y);
 }
@@ -287,6 +292,7 @@ static tern_status prepare_blocked(tn_prepare *c, conv_state *s, const tn_conv_d
     if (fits && c->out[0].dtype == TERN_BFLOAT16) return prepare_bf16(c, s);
     s->conv.scaled = input(c->in, c->node, SCALE) != NULL;
     s->conv.means = c->node->n_out > 1 && c->node->out[1];
+    s->conv.pooled = is_pooled(c->node);
     if (s->conv.scaled && c->in_block[SCALE] != block)
         return tn_fail(c->err, TERN_INTERNAL, "factors in blocks of %d", c->in_block[SCALE]);
     if (c->node->n_in > MORE_MAPS) TN_TRY(prepare_picks(c, &s->conv));
@@ -337,8 +343,8 @@ static tern_status conv_prepare(tn_prepare *c) {
     s->dtype = c->in[0]->dtype;
     if (!tn_op_act(c->node, &s->act)) return tn_fail(c->err, TERN_INVALID_MODEL, "attribute 'act' names no activation");
     if (c->out_block[0]) return prepare_blocked(c, s, &d);
-    if (c->node->n_in > SCALE || c->node->n_out > 1)
-        return tn_fail(c->err, TERN_INTERNAL, "factors, picked channels or means in plain layout");
+    if (c->node->n_in > SCALE || c->node->n_out > 1 || is_pooled(c->node))
+        return tn_fail(c->err, TERN_INTERNAL, "factors, picked channels, means or maxima in plain layout");
     tn_conv_plain_options options = {.wide = s->dtype == TERN_DOUBLE, .residual = input(c->in, c->node, 3) != NULL};
     TN_TRY(tn_ops_conv_plain_init(&s->plain, &d, &options, c->tier, c->threads, c->err));
     size_t total = 0;
@@ -410,8 +416,7 @@ static tern_status conv_run(tn_run *c) {
 }
 
 int64_t tn_ops_conv_macs(const tn_node *node, const tn_type *const *in, const tn_type *out) {
-    (void)node;
-    int64_t total = 1;
+    int64_t total = is_pooled(node) ? 4 : 1;
     for (int i = 0; i < out->shape.rank; i++)
         if (!tn_mul_i64(total, out->shape.dims[i], &total)) return INT64_MAX;
     for (int i = 1; i < in[1]->shape.rank; i++)

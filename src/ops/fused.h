@@ -4,7 +4,8 @@
  * Conv with explicit pads, and act, act_alpha, act_beta: see tn_op_act. X may be plain where Y is blocked. In blocked
  * layout also, for 1x1 kernels of one group: S (n, c, 1, 1), input 4, by which X is multiplied; or, with stride 1, more
  * inputs from 5 on, and the attribute map: what is convolved is Channels(X, inputs from 5 on). For depthwise ones a
- * second output: the means over the maps of Y (n, c, 1, 1). With bf16 = 1 Y
+ * second output: the means over the maps of Y (n, c, 1, 1). With pooled = 1 (3x3, stride 1, no Z, act a clamp) Y is
+ * MaxPool of that with windows and strides of 2. With bf16 = 1 Y
  * and Z are bfloat16 and blocked, X is that or plain float32, and there are no more inputs and outputs.
  *
  *   ConvTranspose  X, W, B (optional), Z (optional, as in Conv), all maps blocked. Attributes of the standard's, and

@@ -5,8 +5,9 @@
 #include "ops/fused.h"
 
 /* What blocked convolutions take over from their neighbours, once the layout is settled: channels picked from several
- * maps (1x1 kernels read them where they are), a factor for each channel (goes into the weights of a 1x1 kernel) and
- * the means over the map of a depthwise one's result. The last two are squeeze-and-excitation. */
+ * maps (1x1 kernels read them where they are), a factor for each channel (goes into the weights of a 1x1 kernel), the
+ * means over the map of a depthwise one's result (these two are squeeze-and-excitation), and the maxima of 2 x 2
+ * outputs of a 3x3 one, whose map is then never written. */
 
 tern_status tn_pass_neighbours(tn_opt *o);
 
@@ -223,6 +224,48 @@ static tern_status give_means(tn_opt *o, tn_node *pool) {
     return tn_opt_note(o, conv, "GlobalAveragePool");
 }
 
+/* ---- maxima ---------------------------------------------------------------------------------------------------- */
+
+static bool all_given(const tn_node *n, const char *name, int64_t number) {
+    size_t count;
+    tn_attr_ints(n, name, &count);
+    return count == 2 && all_are(n, name, number);
+}
+
+static bool halves(const tn_node *n) {
+    return tn_opt_is(n, "", "MaxPool") && n->out[0] && (n->n_out < 2 || !n->out[1]) &&
+           all_given(n, "kernel_shape", 2) && all_given(n, "strides", 2) && all_are(n, "pads", 0) &&
+           all_are(n, "dilations", 1) && !tn_attr_i(n, "ceil_mode", 0) && n->in[0]->block &&
+           n->out[0]->block == n->in[0]->block &&
+           (tn_attr_is(n, "auto_pad", "NOTSET", "NOTSET") || tn_attr_is(n, "auto_pad", "NOTSET", "VALID"));
+}
+
+/* A 3x3 one that Winograd takes whatever its map, which has known dims. */
+static bool gives_maxima(const tn_node *n) {
+    const tern_tensor *w = tn_opt_const(n->in[1]);
+    tn_act act;
+    if (n->n_in > SCALE || (n->n_in > 3 && n->in[3]) || n->n_out != 1 || !n->in[0]->block || !tn_op_act(n, &act) ||
+        !tn_act_is_clamp(act.kind) || tn_attr_i(n, "group", 1) != 1 || !w || w->shape.dims[0] < 8 ||
+        w->shape.dims[1] < 8 || !all_given(n, "kernel_shape", 3) || !all_are(n, "strides", 1) ||
+        !all_are(n, "dilations", 1))
+        return false;
+    const tn_shape *y = &n->out[0]->type.shape;
+    return n->out[0]->type.ranked && y->rank == 4 && tn_dim_known(y->dims[2]) && tn_dim_known(y->dims[3]) &&
+           y->dims[2] >= 2 && y->dims[3] >= 2;
+}
+
+static tern_status give_maxima(tn_opt *o, tn_node *pool) {
+    tn_node *conv = halves(pool) ? tn_opt_sole_producer(pool->in[0], "tern", "Conv") : NULL;
+    if (!conv || !gives_maxima(conv)) return TERN_OK;
+    conv->out[0] = pool->out[0];
+    conv->out[0]->producer = conv;
+    pool->in[0]->producer = NULL;
+    pool->out[0] = NULL;
+    tn_opt_remove(pool);
+    TN_TRY(tn_opt_set_i(o, conv, "pooled", 1));
+    return tn_opt_note(o, conv, "MaxPool");
+}
+
 tern_status tn_pass_neighbours(tn_opt *o) {
     if (o->bf16) return TERN_OK; /* bfloat16 kernels do none of this */
     for (int i = 0; i < o->graph->n_nodes; i++) {
@@ -231,6 +274,7 @@ tern_status tn_pass_neighbours(tn_opt *o) {
         TN_TRY(take_picks(o, n));
         TN_TRY(take_scale(o, n));
         TN_TRY(give_means(o, n));
+        TN_TRY(give_maxima(o, n));
     }
     return TERN_OK;
 }

@@ -120,6 +120,7 @@ static ck_buf run(const tn_conv_algo *algo, tern_cpu_tier t, const problem *p, i
     extras e;
     make_extras(&e, p, c, b);
     ck_buf x = ck_alloc(c->in_plain ? (size_t)(c->n * c->ic * ihw) : blocked_count(c, c->ic, ihw, b), 64);
+    if (c->pooled) ohw = (c->oh / 2) * (c->ow / 2);
     ck_buf y = ck_alloc(blocked_count(c, c->oc, ohw, b), 64), res = ck_alloc(c->residual ? y.n : 0, 64);
     ck_buf w = ck_alloc(algo->packed_bytes(c) / 4, 64), ws = ck_alloc(algo->workspace(c, threads) / 4, 64);
     ck_buf bias = ck_alloc(p->bias ? (size_t)c->oc : 0, 4);
@@ -582,13 +583,85 @@ static void refused(void **state) {
     }
 }
 
+/* With c.pooled the same algorithm gives the maxima of what it gives without, NaN where one of the four is. */
+static void check_pooled(const tn_conv_algo *algo, tern_cpu_tier t, const problem *p) {
+    int b = tn_conv_block(t);
+    int64_t oh = p->c.oh, ow = p->c.ow, blocks = p->c.n * tn_ceil_div(p->c.oc, b);
+    problem pooled = *p;
+    pooled.c.pooled = true;
+    ck_buf y = run(algo, t, p, 1, false), z = run(algo, t, &pooled, 1, false), again = run(algo, t, &pooled, 3, false);
+    const float *q = z.p;
+    assert_memory_equal(z.p, again.p, (size_t)(blocks * (oh / 2) * (ow / 2) * b) * 4);
+    for (int64_t at = 0; at < blocks * (oh / 2) * (ow / 2) * b; at++, q++) {
+        int64_t lane = at % b, ox = at / b % (ow / 2), oy = at / b / (ow / 2) % (oh / 2),
+                block = at / b / (ow / 2) / (oh / 2);
+        const float *first = y.p + ((block * oh + 2 * oy) * ow + 2 * ox) * b + lane;
+        float v[4] = {first[0], first[b], first[ow * b], first[(ow + 1) * b]}, max = v[0];
+        for (int i = 1; i < 4; i++) max = isnan(max) || max > v[i] ? max : v[i];
+        if (isnan(max) ? !isnan(*q) : *q != max)
+            fail_msg("%s: block %ld, pixel %ld,%ld, lane %ld is %.9g instead of %.9g", algo->name, (long)block,
+                     (long)oy, (long)ox, (long)lane, (double)*q, (double)max);
+    }
+    ck_free(&y);
+    ck_free(&z);
+    ck_free(&again);
+}
+
+static void maxima(void **state) {
+    (void)state;
+    for (int i = 0; i < 60; i++) {
+        tn_conv c = {.n = ck_int(1, 2), .groups = 1, .ic = ck_int(8, 40), .oc = ck_int(8, 70)};
+        c.kh = c.kw = 3, c.sh = c.sw = c.dh = c.dw = 1;
+        c.pad_top = ck_int(0, 2), c.pad_left = ck_int(0, 2);
+        c.ih = ck_int(4, 20), c.iw = ck_int(4, 30);
+        set_output(&c, ck_int(0, 2), ck_int(0, 2));
+        c.act = acts[i % 3];
+        problem p = make(&c, i % 2);
+        if (i % 4 == 3) p.x[ck_rand() % (uint64_t)(c.n * c.ic * c.ih * c.iw)] = NAN;
+        for (tern_cpu_tier t = 0; t <= ck_top(); t++) {
+            const tn_conv_algo *algos[8];
+            c.pooled = true;
+            int count = tn_conv_candidates(t, &c, algos, 8);
+            assert_int_equal(count, 2);
+            for (int k = 0; k < count; k++) check_pooled(algos[k], t, &p);
+        }
+        release(&p);
+    }
+}
+
+/* What it can not be done for has no algorithm. */
+static void no_maxima(void **state) {
+    (void)state;
+    const tn_conv ok = {.n = 1,
+                        .groups = 1,
+                        .ic = 16,
+                        .oc = 16,
+                        .kh = 3,
+                        .kw = 3,
+                        .sh = 1,
+                        .sw = 1,
+                        .dh = 1,
+                        .dw = 1,
+                        .ih = 8,
+                        .iw = 8,
+                        .oh = 6,
+                        .ow = 6,
+                        .pooled = true};
+    for (tern_cpu_tier t = 0; t <= ck_top(); t++) {
+        tn_conv c[4] = {ok, ok, ok, ok};
+        c[1].residual = true, c[2].act = (tn_act){TN_ACT_SILU, 1, 0}, c[3].kh = 1, c[3].oh = 8;
+        assert_non_null(tn_conv_select(t, &c[0]));
+        for (int i = 1; i < 4; i++) assert_null(tn_conv_select(t, &c[i]));
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(random_shapes), cmocka_unit_test(pointwise), cmocka_unit_test(first_layers),
-        cmocka_unit_test(odd_vectors),   cmocka_unit_test(scaled),    cmocka_unit_test(picked),
-        cmocka_unit_test(depthwise),     cmocka_unit_test(grouped),   cmocka_unit_test(narrow_groups),
-        cmocka_unit_test(winograd),      cmocka_unit_test(larger),    cmocka_unit_test(not_finite),
-        cmocka_unit_test(refused),
+        cmocka_unit_test(random_shapes), cmocka_unit_test(pointwise),     cmocka_unit_test(first_layers),
+        cmocka_unit_test(odd_vectors),   cmocka_unit_test(scaled),        cmocka_unit_test(picked),
+        cmocka_unit_test(maxima),        cmocka_unit_test(no_maxima),     cmocka_unit_test(depthwise),
+        cmocka_unit_test(grouped),       cmocka_unit_test(narrow_groups), cmocka_unit_test(winograd),
+        cmocka_unit_test(larger),        cmocka_unit_test(not_finite),    cmocka_unit_test(refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -63,4 +63,14 @@ static inline tn_node *add_conv(mb *b, const char *in, const char *out, int64_t 
     return n;
 }
 
+static inline void add_batchnorm(mb *b, const char *in, const char *out, int64_t c) {
+    mb_random_in(b, "scale", 1, &c, 0.5f, 1.5f);
+    mb_random(b, "shift", 1, &c);
+    mb_random(b, "mean", 1, &c);
+    mb_random_in(b, "var", 1, &c, 0.5f, 1.5f);
+    char args[80];
+    snprintf(args, sizeof args, "%s scale shift mean var", in);
+    mb_node(b, "BatchNormalization", args, out);
+}
+
 #endif

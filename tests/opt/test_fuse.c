@@ -2,16 +2,6 @@
  * graph holds what it should. */
 #include "fuse_test.h"
 
-static void add_batchnorm(mb *b, const char *in, const char *out, int64_t c) {
-    mb_random_in(b, "scale", 1, &c, 0.5f, 1.5f);
-    mb_random(b, "shift", 1, &c);
-    mb_random(b, "mean", 1, &c);
-    mb_random_in(b, "var", 1, &c, 0.5f, 1.5f);
-    char args[80];
-    snprintf(args, sizeof args, "%s scale shift mean var", in);
-    mb_node(b, "BatchNormalization", args, out);
-}
-
 /* ---- BatchNormalization and constants per channel ---------------------------------------------------------------- */
 
 static void test_batchnorm_and_relu_into_conv(void **state) {
@@ -142,88 +132,6 @@ static void test_batchnorm_of_rows(void **state) {
         tern_session *s = check_equal(m, rank, dims, 4, 8);
         assert_int_equal(count_ops(s, "ScaleShift"), 1);
         assert_int_equal(s->model->graph->n_nodes, 1);
-        tern_session_free(s);
-        tern_model_free(m);
-    }
-}
-
-static void test_mean_over_the_map(void **state) {
-    (void)state;
-    for (int k = 0; k < 4; k++) {
-        bool keep = k & 1, input = k & 2;
-        mb b;
-        mb_begin(&b, input ? 18 : 13);
-        mb_input(&b, "x", TERN_FLOAT, 4, DIMS(2, 3, 9, 9));
-        add_conv(&b, "x", "c", 3, 20, 3, 1);
-        if (input) {
-            int64_t *axes = mb_constant(&b, "axes", TERN_INT64, 1, DIMS(2))->data;
-            axes[0] = 3, axes[1] = -2;
-        }
-        tn_node *mean = mb_node(&b, "ReduceMean", input ? "c axes" : "c", "y");
-        if (!input) mb_ints(mean, "axes", 2, DIMS(2, 3));
-        mb_int(mean, "keepdims", keep);
-        mb_output(&b, "y");
-        tern_model *m = mb_end(&b);
-        tern_session *s = check_equal(m, 4, DIMS(2, 3, 9, 9), 81 + 27, 1);
-        assert_int_equal(count_ops(s, "ReduceMean"), 0);
-        assert_int_equal(count_ops(s, "GlobalAveragePool"), 1);
-        tern_session_free(s);
-        tern_model_free(m);
-    }
-}
-
-/* A mean over windows, or over all (5), goes before a 1x1 convolution, unless it has padding (1), unfinished windows
- * (2) or steps of 1 (3), or the convolution's result is read elsewhere as well (4), or its kernel is larger (6). */
-static void test_mean_before_conv(void **state) {
-    (void)state;
-    for (int c = 0; c < 7; c++) {
-        bool moves = c == 0 || c == 5, global = c == 5;
-        mb b;
-        mb_begin(&b, 13);
-        mb_input(&b, "x", TERN_FLOAT, 4, DIMS(2, 24, 9, 11));
-        add_conv(&b, "x", "c", 24, 20, c == 6 ? 3 : 1, 1);
-        add_batchnorm(&b, "c", "n", 20);
-        tn_node *pool = mb_node(&b, global ? "GlobalAveragePool" : "AveragePool", "n", c == 4 ? "p" : "y");
-        if (!global) {
-            mb_ints(pool, "kernel_shape", 2, DIMS(2, 3));
-            mb_ints(pool, "strides", 2, c == 3 ? DIMS(1, 1) : DIMS(2, 2));
-            if (c == 1) mb_ints(pool, "pads", 4, DIMS(0, 1, 0, 1));
-            if (c == 2) mb_int(pool, "ceil_mode", 1);
-        }
-        if (c == 4) {
-            mb_node(&b, "GlobalAveragePool", "n", "g");
-            mb_node(&b, "Add", "p g", "y");
-        }
-        mb_output(&b, "y");
-        tern_model *m = mb_end(&b);
-        tern_session *s = check_equal(m, 4, DIMS(2, 24, 9, 11), 24 * 9 + 99, 3);
-        const tn_graph *g = s->model->graph;
-        int conv = -1, mean = -1;
-        for (int i = 0; i < g->n_nodes; i++) {
-            if (strcmp(g->nodes[i]->op_type, "Conv") == 0) conv = i;
-            if (strstr(g->nodes[i]->op_type, "AveragePool")) mean = i;
-        }
-        assert_true(conv >= 0 && mean >= 0);
-        assert_int_equal(mean < conv, moves);
-        tern_session_free(s);
-        tern_model_free(m);
-    }
-}
-
-/* Means over other axes are what they were. */
-static void test_other_means_stay(void **state) {
-    (void)state;
-    static const int64_t axes[][2] = {{1, 2}, {3, 3}, {-1, 1}};
-    for (size_t k = 0; k < TN_COUNT(axes); k++) {
-        mb b;
-        mb_begin(&b, 13);
-        mb_input(&b, "x", TERN_FLOAT, 4, DIMS(2, 4, 3, 5));
-        tn_node *mean = mb_node(&b, "ReduceMean", "x", "y");
-        mb_ints(mean, "axes", k == 1 ? 1 : 2, axes[k]);
-        mb_output(&b, "y");
-        tern_model *m = mb_end(&b);
-        tern_session *s = check_equal(m, 4, DIMS(2, 4, 3, 5), 20, 1);
-        assert_int_equal(count_ops(s, "ReduceMean"), 1);
         tern_session_free(s);
         tern_model_free(m);
     }
@@ -912,9 +820,6 @@ int main(void) {
         cmocka_unit_test(test_row_constant_stays),
         cmocka_unit_test(test_batchnorm_alone),
         cmocka_unit_test(test_batchnorm_of_rows),
-        cmocka_unit_test(test_mean_over_the_map),
-        cmocka_unit_test(test_other_means_stay),
-        cmocka_unit_test(test_mean_before_conv),
         cmocka_unit_test(test_empty_pad),
         cmocka_unit_test(test_layernorm),
         cmocka_unit_test(test_channel_shuffle),

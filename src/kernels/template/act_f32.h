@@ -220,13 +220,16 @@ TN_INLINE vf act_vector(tn_act_kind kind, vf x, vf alpha, vf beta) {
     return x;
 }
 
+/* Whole vectors and the tail share one copy of the arithmetic, which is most of the code here. */
 TN_INLINE void act_loop(tn_act_kind kind, const tn_act *act, const float *x, float *y, size_t n) {
     vf alpha = vf_set(act->alpha), beta = vf_set(act->beta);
-    size_t i = 0;
-    for (; i + VEC_W <= n; i += VEC_W) vf_store(y + i, act_vector(kind, vf_load(x + i), alpha, beta));
-    if (i < n) {
-        int64_t rest = (int64_t)(n - i);
-        vf_store_n(y + i, act_vector(kind, vf_load_n(x + i, rest), alpha, beta), rest);
+    for (size_t i = 0; i < n; i += VEC_W) {
+        int64_t left = (int64_t)(n - i);
+        vf v = act_vector(kind, left >= VEC_W ? vf_load(x + i) : vf_load_n(x + i, left), alpha, beta);
+        if (left >= VEC_W)
+            vf_store(y + i, v);
+        else
+            vf_store_n(y + i, v, left);
     }
 }
 

@@ -1,7 +1,7 @@
 /* Pooling of one block of channels. `lanes` is how many of its channels exist; the others are written as zeros. */
 #include "kernels/pool.h"
 
-TN_INLINE vf max_nan(vf acc, vf x) { return vf_sel(vf_isnan(acc), acc, vf_max(acc, x)); }
+#include "kernels/template/max_f32.h"
 
 /* The taps t of [0, taps) for which pos + t * dil lies in [lo, hi). */
 TN_INLINE void tap_range(int64_t pos, int taps, int dil, int64_t lo, int64_t hi, int64_t *begin, int64_t *end) {
@@ -29,13 +29,13 @@ TN_INLINE vf pool_one(const pool_row *r, const bool average, int64_t ix, const i
             TN_UNROLL_FULL
             for (int kx = 0; kx < kw; kx++) {
                 vf v = vf_load(row + kx * VEC_W);
-                acc = average ? vf_add(acc, v) : max_nan(acc, v);
+                acc = average ? vf_add(acc, v) : vf_max_nan(acc, v);
             }
             continue;
         }
         for (int64_t kx = kx0; kx < kx1; kx++) {
             vf v = vf_load(row + kx * p->dw * VEC_W);
-            acc = average ? vf_add(acc, v) : max_nan(acc, v);
+            acc = average ? vf_add(acc, v) : vf_max_nan(acc, v);
         }
     }
     return acc;

@@ -1,6 +1,7 @@
 /* Winograd transforms of float32. */
 #include "kernels/winograd.h"
 
+#include "kernels/template/max_f32.h"
 #include "kernels/template/winograd_lines.h"
 
 /* How far the input is fetched ahead, in columns past the tile: the map is larger than the caches, and a tile is done
@@ -37,6 +38,21 @@ TN_INLINE void winograd_input(const tn_winograd_tile *a, const int m, const int 
     }
 }
 
+/* Maxima of 2 x 2 outputs. Bias and clamp do not change which one is the largest. */
+TN_INLINE void output_pooled(const tn_winograd_tile *a, const vf *half, const int m) {
+    vf bias = vf_load(a->bias), lo = vf_set(a->lo), hi = vf_set(a->hi);
+    for (int j = 0; j + 1 < a->cols; j += 2) {
+        vf left[4], right[4];
+        output_1d(half + j, left, m, m, 1);
+        output_1d(half + j + 1, right, m, m, 1);
+        for (int i = 0; i + 1 < a->rows; i += 2) {
+            vf r = vf_max_nan(vf_max_nan(left[i], right[i]), vf_max_nan(left[i + 1], right[i + 1]));
+            r = vf_min(hi, vf_max(lo, vf_add(r, bias)));
+            vf_store(a->y + i / 2 * a->y_row + j / 2 * VEC_W, vf_keep(r, a->lanes));
+        }
+    }
+}
+
 TN_INLINE void winograd_output(const tn_winograd_tile *a, const int m, const int stride) {
     const int sums = tn_winograd_sums(m, stride);
     const float *v = a->v, *residual = a->residual;
@@ -48,6 +64,10 @@ TN_INLINE void winograd_output(const tn_winograd_tile *a, const int m, const int
         TN_UNROLL
         for (int j = 0; j < sums; j++) t[j] = vf_load(v + (i * sums + j) * step);
         output_1d(t, half + i * m, 1, m, stride);
+    }
+    if (stride == 1 && a->pooled) {
+        output_pooled(a, half, m);
+        return;
     }
     vf bias = vf_load(a->bias), lo = vf_set(a->lo), hi = vf_set(a->hi);
     for (int j = 0; j < a->cols; j++) {
