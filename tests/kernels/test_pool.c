@@ -22,13 +22,17 @@ static tn_pool2d random_pool(void) {
     return p;
 }
 
-static void check_pool(tern_cpu_tier t, const tn_pool2d *p, int block, bool with_nan) {
+enum { PLAIN, WITH_NAN, WITH_MORE }; /* what is not finite among the inputs */
+
+static void check_pool(tern_cpu_tier t, const tn_pool2d *p, int block, int odd) {
     int64_t ihw = p->ih * p->iw, ohw = p->oh * p->ow, cb = tn_ceil_div(p->c, block);
     size_t nx = (size_t)(p->n * p->c * ihw), ny = (size_t)(p->n * p->c * ohw);
     float *plain = malloc(nx * 4);
     double *ref = malloc(ny * sizeof(double));
     ck_fill(plain, nx, -1, 1);
-    if (with_nan) plain[ck_rand() % nx] = NAN;
+    if (odd != PLAIN) plain[ck_rand() % nx] = NAN;
+    for (size_t i = 0; odd == WITH_MORE && i < nx; i += 1 + ck_rand() % 40)
+        plain[i] = ck_int(0, 1) ? -NAN : ck_int(0, 1) ? INFINITY : -INFINITY;
     ck_buf x = ck_alloc((size_t)(p->n * cb * ihw * block), 64), y = ck_alloc((size_t)(p->n * cb * ohw * block), 64);
     ck_to_blocked(plain, x.p, p->n, p->c, ihw, block);
     tn_ref_pool2d(p, plain, ref);
@@ -60,6 +64,24 @@ static void windows(void **state) {
     }
 }
 
+/* Three columns at strides 1 and 2: maxima by columns, unless something is not finite. */
+static void three_columns(void **state) {
+    (void)state;
+    for (tern_cpu_tier t = 0; t <= ck_top(); t++) {
+        for (int round = 0; round < 120; round++) {
+            tn_pool2d p = {.n = 1, .c = ck_int(1, 35), .kh = ck_int(1, 4), .kw = 3, .sh = ck_int(1, 2), .dw = 1};
+            p.sw = ck_int(1, 2), p.dh = ck_int(1, 2);
+            p.pad_top = ck_int(0, p.kh - 1), p.pad_bottom = ck_int(0, p.kh - 1);
+            p.pad_left = ck_int(0, 2), p.pad_right = ck_int(0, 2);
+            int eh = (p.kh - 1) * p.dh + 1;
+            p.ih = ck_int(eh, eh + 9), p.iw = ck_int(3, 30);
+            p.oh = (p.ih + p.pad_top + p.pad_bottom - eh) / p.sh + 1;
+            p.ow = (p.iw + p.pad_left + p.pad_right - 3) / p.sw + 1;
+            check_pool(t, &p, t == TERN_CPU_AVX512 && round % 4 ? 16 : 8, round % 3);
+        }
+    }
+}
+
 static void mean(void **state) {
     (void)state;
     for (tern_cpu_tier t = 0; t <= ck_top(); t++) {
@@ -86,6 +108,7 @@ static void mean(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(windows), cmocka_unit_test(mean)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(windows), cmocka_unit_test(three_columns),
+                                       cmocka_unit_test(mean)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,6 +66,10 @@ TN_INLINE vf vf_sqrt(vf a) { return (vf){f4_sqrt(a.lo), f4_sqrt(a.hi)}; }
 TN_INLINE vf vf_fma(vf a, vf b, vf c) { return vf_add(vf_mul(a, b), c); }
 TN_INLINE vm vf_lt(vf a, vf b) { return (vm){a.lo < b.lo, a.hi < b.hi}; }
 TN_INLINE vm vf_isnan(vf a) { return (vm){a.lo != a.lo, a.hi != a.hi}; }
+TN_INLINE bool vm_any(vm m) {
+    i4 b = m.lo | m.hi;
+    return b[0] || b[1] || b[2] || b[3];
+}
 TN_INLINE vf vf_sel(vm m, vf yes, vf no) { return (vf){f4_sel(m.lo, yes.lo, no.lo), f4_sel(m.hi, yes.hi, no.hi)}; }
 TN_INLINE vf vf_max(vf a, vf b) { return vf_sel(vf_lt(b, a), a, b); }
 TN_INLINE vf vf_min(vf a, vf b) { return vf_sel(vf_lt(a, b), a, b); }

@@ -68,14 +68,70 @@ TN_INLINE void pool_inside(const pool_row *r, const bool average, const int kw, 
     }
 }
 
-TN_INLINE void pool_line(const pool_row *r, const bool average, float *y) {
-    for (int64_t ox = 0; ox < r->inside0; ox++) pool_edge(r, average, y, ox);
+/* ---- maxima of three columns ------------------------------------------------------------------------------------- */
+
+/* Each column's maximum is taken once and serves all windows that it lies in. NaNs are not looked for meanwhile, but
+ * whatever is times zero not zero is remembered. */
+TN_INLINE vf max_column(const float *x, const int64_t step, const int rows, vf *odd) {
+    vf acc = vf_load(x);
+    odd[0] = vf_fma(acc, vf_zero(), odd[0]);
+    TN_UNROLL_FULL
+    for (int ky = 1; ky < rows; ky++) {
+        vf v = vf_load(x + ky * step);
+        odd[ky] = vf_fma(v, vf_zero(), odd[ky]);
+        acc = vf_max(acc, v);
+    }
+    return acc;
+}
+
+/* Windows of `rows` rows and three columns, `sw` apart: constants. False: there are NaNs or infinities, so that the
+ * result may be wrong. */
+TN_INLINE bool max_inside_3(const pool_row *r, const int rows, const int sw, float *y) {
+    const int64_t step = r->p->dh * r->p->iw * VEC_W;
+    const float *x = r->x + r->ky0 * step + (r->inside0 * sw - r->p->pad_left) * VEC_W;
+    vf odd[2][3], last[2];
+    TN_UNROLL_FULL
+    for (int i = 0; i < 6; i++) odd[i / 3][i % 3] = vf_zero();
+    TN_UNROLL_FULL
+    for (int i = 0; i < 3 - sw; i++) last[i] = max_column(x + i * VEC_W, step, rows, odd[0]);
+    for (int64_t ox = r->inside0; ox < r->inside1; ox++, x += sw * VEC_W) {
+        vf next = max_column(x + 2 * VEC_W, step, rows, odd[0]), middle = last[sw == 1];
+        if (sw == 2) middle = max_column(x + VEC_W, step, rows, odd[1]);
+        TN_UNROLL_FULL
+        for (int i = 0; i < sw * sw; i++) /* what the next row of windows reads and this one does not */
+            __builtin_prefetch(x + (rows + i / sw) * step + i % sw * VEC_W, 0, 3);
+        vf_store(y + ox * VEC_W, vf_keep(vf_max(vf_max(last[0], middle), next), r->lanes));
+        last[0] = sw == 1 ? middle : next;
+        if (sw == 1) last[1] = next;
+    }
+    TN_UNROLL_FULL
+    for (int i = 1; i < 6; i++) odd[0][0] = vf_add(odd[0][0], odd[i / 3][i % 3]);
+    return !vm_any(vf_isnan(odd[0][0]));
+}
+
+/* Where there is such a window; else, and where it gives up, false. */
+TN_INLINE bool max_inside(const pool_row *r, float *y) {
+    const tn_pool2d *p = r->p;
+    const int64_t rows = r->ky1 - r->ky0;
+    if (p->kw != 3 || p->dw != 1 || r->inside1 <= r->inside0) return false;
+    if (p->sw == 1) return rows == 3 ? max_inside_3(r, 3, 1, y) : rows == 2 ? max_inside_3(r, 2, 1, y) : false;
+    if (p->sw == 2) return rows == 3 ? max_inside_3(r, 3, 2, y) : rows == 2 ? max_inside_3(r, 2, 2, y) : false;
+    return false;
+}
+
+TN_INLINE void pool_middle(const pool_row *r, const bool average, float *y) {
+    if (!average && max_inside(r, y)) return;
     if (r->p->kw == 3 && r->p->dw == 1)
         pool_inside(r, average, 3, y);
     else if (r->p->kw == 2 && r->p->dw == 1)
         pool_inside(r, average, 2, y);
     else
         pool_inside(r, average, 0, y);
+}
+
+TN_INLINE void pool_line(const pool_row *r, const bool average, float *y) {
+    for (int64_t ox = 0; ox < r->inside0; ox++) pool_edge(r, average, y, ox);
+    pool_middle(r, average, y);
     for (int64_t ox = r->inside1; ox < r->p->ow; ox++) pool_edge(r, average, y, ox);
 }
 

@@ -6,6 +6,7 @@
  *
  *   VEC_PORTABLE    1 where variants that pay with many registers only should be left out
  *   vf, vm          a vector of VEC_W floats; a mask of VEC_W lanes
+ *   vm_any          whether some lane is set
  *   vf_load_n/store_n  the first n lanes (0 <= n <= VEC_W); memory past them is neither read nor written
  *   vf_keep         lanes from n on become zero (0 <= n <= VEC_W)
  *   vf_max(a, b)    a > b ? a : b, so a NaN in b (and in a: b) decides: keep the data in b

@@ -42,6 +42,7 @@ TN_INLINE vf vf_abs(vf a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 TN_INLINE vf vf_copysign(vf mag, vf sign) { return _mm256_or_ps(mag, _mm256_and_ps(sign, _mm256_set1_ps(-0.0f))); }
 TN_INLINE vm vf_lt(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
 TN_INLINE vm vf_isnan(vf a) { return _mm256_cmp_ps(a, a, _CMP_UNORD_Q); }
+TN_INLINE bool vm_any(vm m) { return _mm256_movemask_ps(m) != 0; }
 TN_INLINE vf vf_sel(vm m, vf yes, vf no) { return _mm256_blendv_ps(no, yes, m); }
 TN_INLINE vf vf_round(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 /* Two steps, because 2^n alone may be subnormal or infinite where the product is not. */

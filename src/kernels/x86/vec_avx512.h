@@ -44,6 +44,7 @@ TN_INLINE vf vf_abs(vf a) { return _mm512_abs_ps(a); }
 TN_INLINE vf vf_copysign(vf mag, vf sign) { return _mm512_or_ps(mag, _mm512_and_ps(sign, _mm512_set1_ps(-0.0f))); }
 TN_INLINE vm vf_lt(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 TN_INLINE vm vf_isnan(vf a) { return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q); }
+TN_INLINE bool vm_any(vm m) { return m != 0; }
 TN_INLINE vf vf_sel(vm m, vf yes, vf no) { return _mm512_mask_blend_ps(m, no, yes); }
 TN_INLINE vf vf_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 TN_INLINE vf vf_scale(vf p, vf n) { return _mm512_scalef_ps(p, n); }
