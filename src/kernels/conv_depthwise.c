@@ -14,18 +14,25 @@ typedef struct dw_job {
 
 static bool takes(const tn_kernels *k, const tn_conv *c) {
     (void)k;
-    return !c->in_plain && !conv_is_part(c) && c->groups == c->ic && c->groups == c->oc && c->groups > 1;
+    if (conv_y_pixel(c) > 1 || conv_y_row(c) != c->ow) return false;
+    return !c->in_plain && c->groups == c->ic && c->groups == c->oc && c->groups > 1;
+}
+
+/* Packed weights of one slice. Of several, only the first one in use is computed. */
+static int64_t slice_floats(const tn_kernels *k, const tn_conv *c) {
+    return tn_round_up(c->oc, k->width) * c->kh * c->kw;
 }
 
 static size_t packed_bytes(const tn_kernels *k, const tn_conv *c) {
-    return (size_t)tn_round_up(tn_round_up(c->oc, k->width) * c->kh * c->kw * (int64_t)sizeof(float), 64);
+    return (size_t)tn_round_up(slice_floats(k, c) * conv_slices(c) * (int64_t)sizeof(float), 64);
 }
 
 static void pack(const tn_kernels *k, const tn_conv *c, const float *w, float *dst) {
-    int64_t taps = (int64_t)c->kh * c->kw;
-    for (int64_t cb = 0; cb < c->oc; cb += k->width)
-        for (int64_t t = 0; t < taps; t++)
-            for (int64_t l = cb; l < cb + k->width; l++) *dst++ = l < c->oc ? w[l * taps + t] : 0.0f;
+    int64_t taps = (int64_t)c->kh * c->kw, slices = conv_slices(c);
+    for (int64_t z = 0; z < slices; z++)
+        for (int64_t cb = 0; cb < c->oc; cb += k->width)
+            for (int64_t t = 0; t < taps; t++)
+                for (int64_t l = cb; l < cb + k->width; l++) *dst++ = l < c->oc ? w[(l * slices + z) * taps + t] : 0.0f;
 }
 
 /* Rows of a task. Of small maps a thread gets whole blocks: the rows that bands share would be much of them. */
@@ -58,9 +65,9 @@ static void dw_row(const dw_job *j, tn_dwconv_row *r, int64_t plane, int64_t oy)
     r->rows = ky1 - ky0;
     int64_t iy = oy * c->sh - c->pad_top + ky0 * c->dh;
     /* Only pixels inside are ever read; the base itself may lie before them. */
-    r->x = j->x + plane * c->ih * c->iw * b + (r->rows ? (iy * c->iw - c->pad_left) * b : 0);
+    r->x = j->x + plane * conv_x_block(c) * b + (r->rows ? (iy * c->iw - c->pad_left) * b : 0);
     r->w = j->w + (cb * c->kh + ky0) * c->kw * b;
-    int64_t at = (plane * c->oh + oy) * c->ow * b;
+    int64_t at = (plane * conv_y_block(c) + oy * c->ow) * b;
     r->y = j->y + at;
     r->residual = j->residual ? j->residual + at : NULL;
     j->k->dwconv_row_f32(r);
@@ -78,7 +85,7 @@ static bool is_strip(const dw_job *j) {
 static void dw_finish(const dw_job *j, int64_t plane, int64_t y0, int64_t y1, int64_t lanes) {
     const tn_conv *c = j->c;
     int64_t b = j->k->width, rows = strip_rows(c);
-    float *y = j->y + plane * c->oh * c->ow * b;
+    float *y = j->y + plane * conv_y_block(c) * b;
     tn_conv_finish(j->k, &c->act, y + y0 * c->ow * b, (y1 - y0) * c->ow, lanes);
     for (int64_t at = y0; at < y1 && j->parts; at += rows) {
         float *sum = j->parts + (plane * j->strips + at / rows) * b;
@@ -90,9 +97,9 @@ static void dw_finish(const dw_job *j, int64_t plane, int64_t y0, int64_t y1, in
 /* Rows [y0, y1) of a plane by the strip kernel. */
 static void dw_strip(const dw_job *j, int64_t plane, int64_t y0, int64_t y1, const float *bias, int64_t lanes) {
     const tn_conv *c = j->c;
-    int64_t b = j->k->width, cb = plane % j->blocks, out = plane * c->oh * c->ow * b;
+    int64_t b = j->k->width, cb = plane % j->blocks, out = plane * conv_y_block(c) * b;
     int64_t step = tn_act_is_clamp(c->act.kind) && !j->parts ? y1 - y0 : step_rows(c);
-    tn_dwconv_strip a = {.x = j->x + plane * c->ih * c->iw * b,
+    tn_dwconv_strip a = {.x = j->x + plane * conv_x_block(c) * b,
                          .w = j->w + cb * c->kh * c->kw * b,
                          .bias = bias,
                          .residual = j->residual ? j->residual + out : NULL,
@@ -181,7 +188,13 @@ static void dw_means(const dw_job *j) {
 static void run(const tn_kernels *k, const tn_conv *c, const float *x, const float *packed, const float *bias,
                 const float *residual, float *y, void *ws, int threads) {
     if (c->n == 0 || c->oh == 0 || c->ow == 0) return;
-    dw_job j = {.k = k, .c = c, .x = x, .w = packed, .bias = bias, .residual = c->residual ? residual : NULL, .y = y};
+    dw_job j = {.k = k,
+                .c = c,
+                .x = x,
+                .w = packed + (c->slices > 1 ? c->slice0 : 0) * slice_floats(k, c),
+                .bias = bias,
+                .residual = c->residual ? residual : NULL,
+                .y = y};
     j.blocks = tn_ceil_div(c->oc, k->width);
     j.strips = tn_ceil_div(c->oh, strip_rows(c));
     j.parts = c->means ? ws : NULL;

@@ -54,7 +54,7 @@ void tn_conv_finish(const tn_kernels *k, const tn_act *act, float *y, int64_t co
 TN_INLINE int64_t conv_join(const tn_kernels *k, const tn_conv *c) {
     enum { MOST = 8 };
     int64_t ic = c->ic / c->groups, oc = c->oc / c->groups, b = k->width;
-    if (conv_is_part(c)) return c->groups == 1;
+    if (c->slices > 1 && c->groups > 1) return 0;
     if (c->groups > 1 && ic == 1 && oc == 1) return 0; /* depthwise has a kernel of its own */
     for (int64_t join = 1; join <= MOST && join <= c->groups; join++) {
         bool whole = ic * join % b == 0 && oc * join % b == 0, one_block = ic * join == b && oc * join == b;

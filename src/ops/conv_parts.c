@@ -25,11 +25,15 @@ typedef struct phase {
     int64_t bands; /* pixels of a slice of such rows in so many parts, each over the whole depth; 1: not so */
     const tn_conv_algo *algo;
     const void *packed;
+    /* Depthwise: slices are added up one by one, and what is not dense in Y is computed elsewhere. */
+    bool one_by_one, scattered;
+    int64_t y_block, y_row, y_pixel;
 } phase;
 
 struct tn_conv_parts {
     int64_t count, block;
     const phase *phases;
+    size_t at_scratch;
 };
 
 /* ---- phases ------------------------------------------------------------------------------------------------------ */
@@ -115,7 +119,7 @@ static void place(const tn_conv_whole *c, int64_t number, phase *p) {
 }
 
 static void make_depth(const tn_conv_whole *c, phase *p) {
-    if (c->d.w.rank == 1 && row_is_depth(&p->at[W], c->in_plain)) {
+    if (c->d.w.rank == 1 && c->d.groups == 1 && row_is_depth(&p->at[W], c->in_plain)) {
         p->at[D] = p->at[W];
         p->at[W] = unit_axis;
     }
@@ -183,7 +187,13 @@ static bool make_phase(const tn_conv_whole *c, int64_t number, phase *p) {
     for (int i = 0; i < c->d.w.rank; i++) p->conv.y_block *= c->d.w.out[i];
     p->row = p->bands = 1;
     double reads = (double)(c->d.ic + 15) * (double)(a[D].taps * a[H].out) * (double)a[W].out;
-    if (!is_row(p)) return true;
+    p->one_by_one = c->d.groups > 1 && c->d.groups == c->d.ic && c->d.groups == c->d.oc;
+    p->y_block = p->conv.y_block;
+    p->y_row = p->conv.y_row;
+    p->y_pixel = p->conv.y_pixel;
+    p->scattered = p->one_by_one && (p->y_pixel > 1 || p->y_row > a[W].out);
+    if (p->scattered) p->conv.y_row = p->conv.y_pixel = p->conv.y_block = 0;
+    if (p->one_by_one || !is_row(p)) return true;
     if (a[D].taps > 1 && reads * sizeof(float) > BAND_BYTES && c->d.w.rank > 1)
         p->bands = TN_MIN((int64_t)(reads * sizeof(float) / BAND_BYTES) + 1, a[H].out * a[W].out);
     else
@@ -298,13 +308,21 @@ const tn_conv_parts *tn_conv_parts_prepare(tn_prepare *c, const tn_conv_whole *w
         tn_fail_oom(c->err, (size_t)count * sizeof *phases);
         return NULL;
     }
-    *parts = (tn_conv_parts){count, tn_conv_block(c->tier), phases};
+    *parts = (tn_conv_parts){count, tn_conv_block(c->tier), phases, 0};
     bool ok = count > 0;
     for (int64_t i = 0; ok && i < count; i++) {
         ok = make_phase(w, i, &phases[i]);
         if (ok && !prepare_phase(c, &phases[i], first)) return NULL;
         first += channels * phase_taps(&phases[i]);
     }
+    size_t scratch = 0;
+    for (int64_t i = 0; ok && i < count; i++) {
+        size_t bytes, n = (size_t)(w->d.n * tn_ceil_div(w->d.oc, parts->block) * parts->block) * sizeof(float);
+        ok = tn_mul_size(n, (size_t)(phases[i].conv.oh * phases[i].conv.ow), &bytes);
+        if (ok && phases[i].scattered) scratch = TN_MAX(scratch, bytes);
+    }
+    parts->at_scratch = (c->workspace + 63) / 64 * 64;
+    if (scratch && !tn_add_size(parts->at_scratch, scratch, &c->workspace)) ok = false;
     if (ok) return parts;
     tn_fail(c->err, TERN_INTERNAL, "this convolution has no blocked form");
     return NULL;
@@ -312,14 +330,64 @@ const tn_conv_parts *tn_conv_parts_prepare(tn_prepare *c, const tn_conv_whole *w
 
 const char *tn_conv_parts_name(const tn_conv_parts *p) { return p->phases[p->count - 1].algo->name; }
 
-static void run_band(const phase *p, int64_t block, int64_t band, const tn_run *c, const float *x, const float *bias,
-                     const float *residual, float *y) {
+typedef struct scatter {
+    const phase *p;
+    int64_t block;
+    float *y, *dense; /* y: its first pixel */
+    bool back;        /* from y */
+} scatter;
+
+/* Rows of what a phase computed elsewhere. */
+static void scatter_rows(void *context, int64_t begin, int64_t end, int worker) {
+    const scatter *s = context;
+    const tn_conv *c = &s->p->conv;
+    int64_t b = s->block;
+    (void)worker;
+    for (int64_t row = begin; row < end; row++) {
+        float *y = s->y + (row / c->oh * s->p->y_block + row % c->oh * s->p->y_row) * b,
+              *dense = s->dense + row * c->ow * b;
+        for (int64_t i = 0; i < c->ow; i++, y += s->p->y_pixel * b, dense += b)
+            memcpy(s->back ? dense : y, s->back ? y : dense, (size_t)b * sizeof *y);
+    }
+}
+
+/* Depth output o, slice by slice. */
+static void run_slices(const tn_conv_parts *parts, const phase *p, int64_t o, const tn_run *c, const float *x,
+                       const float *bias, const float *residual, float *y) {
+    tn_conv conv = p->conv;
+    int64_t z0, z1, rows = conv.n * tn_ceil_div(conv.oc, parts->block) * conv.oh;
+    slices_of(&p->at[D], o, &z0, &z1);
+    float *dense = p->scattered ? (float *)((char *)c->workspace + parts->at_scratch) : y;
+    scatter s = {p, parts->block, (float *)(uintptr_t)residual, dense, true};
+    if (p->scattered && residual) {
+        tn_parallel_for(c->threads, rows, scatter_rows, &s);
+        residual = dense;
+    }
+    for (int64_t z = z0; z < z1; z++) {
+        int64_t slice = o * p->at[D].stride - p->at[D].pad + z * p->at[D].dilation;
+        conv.slice0 = (int)z;
+        conv.residual = z > z0 || residual;
+        conv.act = z == z1 - 1 ? p->conv.act : (tn_act){0};
+        p->algo->run(&conv, x + slice * p->x_slice * parts->block, p->packed, z == z0 ? bias : NULL,
+                     z == z0 ? residual : dense, dense, c->workspace, c->threads);
+    }
+    s.y = y, s.back = false;
+    if (p->scattered) tn_parallel_for(c->threads, rows, scatter_rows, &s);
+}
+
+static void run_band(const tn_conv_parts *parts, const phase *p, int64_t band, const tn_run *c, const float *x,
+                     const float *bias, const float *residual, float *y) {
+    int64_t block = parts->block;
     for (int64_t o = 0, run; o < p->at[D].out; o += run) {
         tn_conv conv;
         run = part_at(p, band, o, &conv);
         int64_t slice = o * p->at[D].stride - p->at[D].pad + conv.slice0 * p->at[D].dilation;
         int64_t x_at = (slice * p->x_slice + band_at(p, band)) * (conv.in_plain ? 1 : block);
         int64_t y_at = (p->y_at + o * p->y_slice + band_at(p, band)) * block;
+        if (p->one_by_one) {
+            run_slices(parts, p, o, c, x, bias, residual ? residual + y_at : NULL, y + y_at);
+            continue;
+        }
         p->algo->run(&conv, x + x_at, p->packed, bias, residual ? residual + y_at : NULL, y + y_at, c->workspace,
                      c->threads);
     }
@@ -329,5 +397,5 @@ void tn_conv_parts_run(const tn_conv_parts *parts, const tn_run *c, const float 
                        const float *residual, float *y) {
     for (int64_t i = 0; i < parts->count; i++)
         for (int64_t band = 0; band < parts->phases[i].bands; band++)
-            run_band(&parts->phases[i], parts->block, band, c, x, bias, residual, y);
+            run_band(parts, &parts->phases[i], band, c, x, bias, residual, y);
 }

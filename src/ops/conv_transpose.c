@@ -236,6 +236,9 @@ static bool fits(const tn_node *node, const tn_shape *x, tern_cpu_tier tier, boo
 bool tn_op_conv_transpose_blocked_ok(const tn_node *node, tern_cpu_tier tier, int64_t strides[TERN_MAX_RANK]) {
     const tn_shape *x = &node->in[0]->type.shape;
     if (!node->in[0]->type.ranked || x->rank < 3 || x->rank > 5 || !tn_dim_known(x->dims[1])) return false;
+    /* Few channels leave most of a block empty. */
+    int64_t oc = node->in[1]->constant->shape.dims[1], block = tn_conv_block(tier);
+    if (tn_attr_i(node, "group", 1) == 1 && tn_round_up(oc, block) > 2 * oc) return false;
     size_t count;
     tn_attr_ints(node, "output_shape", &count);
     bool follows_x = count || !tn_attr_is(node, "auto_pad", "NOTSET", "NOTSET");

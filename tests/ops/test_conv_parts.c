@@ -235,7 +235,9 @@ static problem random_problem(int rank, bool transposed) {
             c->in[i] = TN_MAX(c->in[i], extent - c->pad[i] - c->pad_end[i]);
         }
     }
-    p.in_plain = !transposed && ck_int(0, 4) == 0;
+    if (ck_int(0, 3) == 0) c->groups = c->oc = c->ic = ck_int(2, 40);
+    if (ck_int(0, 5) == 0) c->groups = ck_int(2, 3), c->ic = c->groups * 16, c->oc = c->groups * 32;
+    p.in_plain = !transposed && c->groups == 1 && ck_int(0, 4) == 0;
     if (p.in_plain) c->ic = ck_int(1, 4);
     return p;
 }
@@ -282,11 +284,15 @@ static void known_shapes(void **state) {
          .in_plain = true},
         {.c = {2, 2, 100, 40, 1, {1, 1}, {4, 4}, {1, 1}, {1, 1}, {0, 0}, {0, 0}, true}, .transposed = true},
         {.c = {2, 1, 40, 40, 1, {8, 8}, {4, 4}, {2, 2}, {1, 1}, {1, 1}, {1, 1}, true}, .transposed = true},
-        {.c = {2, 1, 40, 3, 1, {9, 17}, {4, 4}, {2, 2}, {1, 1}, {1, 1}, {1, 1}, true}, .transposed = true},
+        {.c = {2, 1, 40, 19, 1, {9, 17}, {4, 4}, {2, 2}, {1, 1}, {1, 1}, {1, 1}, true}, .transposed = true},
         {.c = {2, 1, 20, 21, 1, {5, 6}, {16, 16}, {8, 8}, {1, 1}, {4, 4}, {4, 4}, true}, .transposed = true},
         {.c = {2, 1, 20, 21, 1, {20, 20}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}, true}, .transposed = true},
         {.c = {3, 1, 20, 21, 1, {3, 6, 6}, {2, 2, 2}, {2, 2, 2}, {1, 1, 1}, {0, 0, 0}, {0, 0, 0}, true},
          .transposed = true},
+        {.c = {2, 1, 40, 40, 40, {9, 17}, {4, 4}, {2, 2}, {1, 1}, {1, 1}, {1, 1}, true}, .transposed = true},
+        {.c = {3, 2, 20, 20, 20, {5, 9, 17}, {3, 3, 3}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}, true}},
+        {.c = {1, 2, 20, 20, 20, {90}, {9}, {1}, {1}, {4}, {4}, true}},
+        {.c = {2, 1, 64, 32, 2, {9, 17}, {4, 4}, {2, 2}, {1, 1}, {1, 1}, {1, 1}, true}, .transposed = true},
     };
     for (size_t i = 0; i < TN_COUNT(known); i++) {
         problem p = known[i];
