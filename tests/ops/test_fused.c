@@ -292,6 +292,36 @@ static void check_pools(int64_t channels) {
     check_blocked(&t, 0);
 }
 
+/* Of one and three dims. */
+static void check_deep_pools(int64_t channels) {
+    static const char *const ops[] = {"MaxPool", "AveragePool"};
+    static const int64_t kernels[][3] = {{2, 3, 2}, {1, 2, 2}, {3, 1, 1}}, strides[] = {2, 2, 1};
+    for (int k = 0; k < 12; k++) {
+        op_test t;
+        op_begin(&t, ops[k & 1], 22);
+        op_in(&t, op_rand(TERN_FLOAT, DIMS(2, channels, 5, 6, 7), -1, 1, 1));
+        op_attr_ints(&t, "kernel_shape", 3, kernels[k / 4]);
+        op_attr_ints(&t, "strides", 3, strides);
+        if (k < 4) op_attr_ints(&t, "pads", INTS(1, 1, 0, 0, 2, 1));
+        if (k & 1) op_attr_i(&t, "count_include_pad", k >> 1 & 1);
+        check_blocked(&t, k & 1 ? 16 * 0x1p-24 : 0);
+        op_begin(&t, ops[k & 1], 22);
+        op_in(&t, op_rand(TERN_FLOAT, DIMS(2, channels, 33), -1, 1, 1));
+        op_attr_ints(&t, "kernel_shape", INTS(3));
+        op_attr_ints(&t, "strides", 1, kernels[k / 4]);
+        op_attr_ints(&t, "pads", INTS(1, 0));
+        check_blocked(&t, k & 1 ? 16 * 0x1p-24 : 0);
+    }
+    static const char *const global[] = {"GlobalMaxPool", "GlobalAveragePool"};
+    for (int k = 0; k < 4; k++) {
+        op_test t;
+        op_begin(&t, global[k & 1], 22);
+        op_in(&t, k < 2 ? op_rand(TERN_FLOAT, DIMS(2, channels, 3, 4, 5), -1, 1, 1)
+                        : op_rand(TERN_FLOAT, DIMS(2, channels, 29), -1, 1, 1));
+        check_blocked(&t, 65 * 0x1p-24);
+    }
+}
+
 static void test_blocked_others(void **state) {
     (void)state;
     tern_cpu_tier best = tern_cpu_get_tier();
@@ -300,6 +330,7 @@ static void test_blocked_others(void **state) {
         check_pools(16);
         check_pools(19);
         check_pools(3);
+        check_deep_pools(19);
     }
 }
 
@@ -309,7 +340,8 @@ static void test_reorder(void **state) {
         op_test t;
         op_begin_domain(&t, "tern", "Reorder", 1);
         op_attr_i(&t, "block", block);
-        op_in(&t, op_rand(TERN_FLOAT, DIMS(2, 19, 3, 5), -1, 1, 1));
+        op_in(&t, block == 8 ? op_rand(TERN_FLOAT, DIMS(2, 19, 3, 5, 2), -1, 1, 1)
+                             : op_rand(TERN_FLOAT, DIMS(2, 19, 3, 5), -1, 1, 1));
         op_out_any(&t);
         for (int to = 0; to <= 1; to++) {
             const int blocks[] = {to ? block : 0};
