@@ -23,9 +23,9 @@ typedef struct tn_conv {
     bool in_plain;              /* x is NCHW (first layers); y is always blocked */
     bool residual;              /* y = act(conv + bias + residual) */
     tn_act act;
-    /* Part of a larger tensor (one group, direct and Winograd kernels): a sum over slices, of which weights are (oc,
-     * ic, slices, kh, kw), and x is that of the first one in use, slice z >= slice0 being (z - slice0) * x_slice pixels
-     * further on; slices [slice0, slice1) are used, and a sum is the same for any that are not. 0: one. */
+    /* Part of a larger tensor (1x1, direct, Winograd, depthwise). `slices` > 1: weights are (oc, ic, slices, kh, kw),
+     * and the result is the sum over slices [slice0, slice1) (depthwise: slice0 alone), of which x is the first; each
+     * other is x_slice pixels after the one before. Needs one group, but depthwise. */
     int slices, slice0, slice1;
     int64_t x_slice;
     int64_t x_block, y_block; /* pixels from one block (plain: channel) to the next; 0: ih * iw, oh * ow */

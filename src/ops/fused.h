@@ -54,7 +54,7 @@ const char *tn_op_act_name(tn_act_kind kind);
 bool tn_op_find_channel(const tn_type *const *in, int n_in, int more, int64_t c, int *input, int64_t *channel);
 /* The shape of Channels of those inputs by the attribute map. */
 tern_status tn_op_picked_shape(tn_infer *c, int more, tn_shape *shape);
-/* True when a Conv (standard or tern's) can have a blocked output: float32, rank 4, constant weights, and a fast
+/* True when a Conv (standard or tern's) can have a blocked output: float32, rank 3 to 5, constant weights, and a fast
  * algorithm for whatever height and width. `plain_input`: with X in plain layout; `bf16`: in bfloat16. Uses the types
  * of node->in. */
 bool tn_op_conv_blocked_ok(const tn_node *node, tern_cpu_tier tier, bool plain_input, bool bf16);

@@ -87,8 +87,7 @@ typedef enum tn_op_flags {
     TN_OP_ALIAS = 1 << 0,   /* output 0 is input 0's memory under another shape (Reshape): run has nothing to copy
                                when both data pointers are equal */
     TN_OP_INPLACE = 1 << 1, /* output 0 may overwrite an input of the same stored bytes that nobody reads later */
-    TN_OP_BLOCKED =
-        1 << 2, /* takes blocked inputs and gives blocked outputs: all rank-4 inputs and outputs have one block */
+    TN_OP_BLOCKED = 1 << 2, /* takes blocked inputs and gives blocked outputs: all maps (rank 3 to 5) have one block */
     TN_OP_RANDOM = 1 << 3,  /* not folded, not merged with an equal node */
     TN_OP_NO_FOLD = 1 << 4, /* not evaluated at load even when all inputs are constant */
     TN_OP_ALLOC = 1 << 7,   /* run gives memory to tensor outputs whose shape depends on data; of all others, infer
