@@ -61,6 +61,21 @@ stop_server
 [ "$code" -eq 0 ] && grep -q 'stopped' "$scratch/log"
 result $? "SIGTERM ends it with 0"
 
+# ---- precision ------------------------------------------------------------------------------------------------------
+
+"$tern" serve --precision fp4 >"$scratch/out" 2>&1
+[ $? -eq 2 ] && grep -q 'precision' "$scratch/out"
+result $? "no such precision"
+start_server --precision bf16
+for precision in f32 bf16; do
+    "$tern" classify examples/dress.png --precision $precision --json --top 1 | tr -d ' \n' |
+        sed 's/.*\("index":3.*"score":[0-9.]*\).*/\1/' >"$scratch/$precision"
+done
+ask "a picture in bf16" 200 'Dress' "$url/v1/models/fashion:classify" --data-binary @examples/dress.png
+grep -qF -- "$(cat "$scratch/bf16")" "$scratch/out" && ! cmp -s "$scratch/bf16" "$scratch/f32"
+result $? "the number of tern classify in bf16, which is another one than in f32"
+stop_server
+
 # ---- keys, HTTPS ---------------------------------------------------------------------------------------------------
 
 printf '# keys\nfirst-secret\nsecond-secret\n' >"$scratch/keys"

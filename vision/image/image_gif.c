@@ -13,11 +13,22 @@ const char *tn_image_gif_library(void) { return NULL; }
 
 #include <gif_lib.h>
 
+#include "vision/library/library.h"
+
 #define TEXT(x)    #x
 #define TEXT_OF(x) TEXT(x)
 const char *tn_image_gif_library(void) {
     return "giflib " TEXT_OF(GIFLIB_MAJOR) "." TEXT_OF(GIFLIB_MINOR) "." TEXT_OF(GIFLIB_RELEASE);
 }
+
+#define FUNCTIONS(F)  \
+    F(GifErrorString) \
+    F(DGifOpen)       \
+    F(DGifCloseFile) F(DGifGetRecordType) F(DGifGetExtension) F(DGifGetExtensionNext) F(DGifGetImageDesc) F(DGifGetLine)
+
+typedef struct library {
+    FUNCTIONS(TN_LIBRARY_FIELD)
+} library;
 
 typedef struct gif_reader {
     const tn_image_source *src;
@@ -32,27 +43,27 @@ static int read_bytes(GifFileType *gif, GifByteType *dst, int n) {
     return (int)count;
 }
 
-static tern_status fail(int code, tern_error *err) {
-    const char *text = GifErrorString(code);
+static tern_status fail(const library *lib, int code, tern_error *err) {
+    const char *text = lib->GifErrorString(code);
     return tn_fail(err, TERN_INVALID_FORMAT, "%s", text ? text : "the data is damaged");
 }
 
 /* Moves to the first picture, past extensions. */
-static tern_status find_frame(GifFileType *gif, tern_error *err) {
+static tern_status find_frame(const library *lib, GifFileType *gif, tern_error *err) {
     for (;;) {
         GifRecordType type;
-        if (DGifGetRecordType(gif, &type) == GIF_ERROR) return fail(gif->Error, err);
+        if (lib->DGifGetRecordType(gif, &type) == GIF_ERROR) return fail(lib, gif->Error, err);
         if (type == IMAGE_DESC_RECORD_TYPE) break;
         if (type == TERMINATE_RECORD_TYPE) return tn_fail(err, TERN_INVALID_FORMAT, "there is no picture in it");
         if (type != EXTENSION_RECORD_TYPE) continue;
         int code;
         GifByteType *block;
-        if (DGifGetExtension(gif, &code, &block) == GIF_ERROR) return fail(gif->Error, err);
+        if (lib->DGifGetExtension(gif, &code, &block) == GIF_ERROR) return fail(lib, gif->Error, err);
         while (block) {
-            if (DGifGetExtensionNext(gif, &block) == GIF_ERROR) return fail(gif->Error, err);
+            if (lib->DGifGetExtensionNext(gif, &block) == GIF_ERROR) return fail(lib, gif->Error, err);
         }
     }
-    return DGifGetImageDesc(gif) == GIF_ERROR ? fail(gif->Error, err) : TERN_OK;
+    return lib->DGifGetImageDesc(gif) == GIF_ERROR ? fail(lib, gif->Error, err) : TERN_OK;
 }
 
 static void put_row(uint8_t *dst, const GifByteType *row, int n, const ColorMapObject *map) {
@@ -73,8 +84,9 @@ static void fill_background(tern_image *out, const GifFileType *gif) {
     for (size_t i = 0; i < pixels; i++) put_row(out->data + 3 * i, &background, 1, map);
 }
 
-static tern_status decode(GifFileType *gif, tern_image *out, tn_image_source *src, GifByteType **row, tern_error *err) {
-    TN_TRY(find_frame(gif, err));
+static tern_status decode(const library *lib, GifFileType *gif, tern_image *out, tn_image_source *src,
+                          GifByteType **row, tern_error *err) {
+    TN_TRY(find_frame(lib, gif, err));
     const GifImageDesc *d = &gif->Image;
     const ColorMapObject *map = d->ColorMap ? d->ColorMap : gif->SColorMap;
     if (!map) return tn_fail(err, TERN_INVALID_FORMAT, "there is no table of colours");
@@ -93,7 +105,7 @@ static tern_status decode(GifFileType *gif, tern_image *out, tn_image_source *sr
     static const struct { int first, step; } passes[] = {{0, 8}, {4, 8}, {2, 4}, {1, 2}, {0, 1}};
     for (int pass = d->Interlace ? 0 : 4; pass < (d->Interlace ? 4 : 5); pass++) {
         for (int y = passes[pass].first; y < d->Height; y += passes[pass].step) {
-            if (DGifGetLine(gif, *row, d->Width) == GIF_ERROR) return fail(gif->Error, err);
+            if (lib->DGifGetLine(gif, *row, d->Width) == GIF_ERROR) return fail(lib, gif->Error, err);
             put_row(out->data + ((size_t)(top + y) * (size_t)width + (size_t)left) * 3, *row, d->Width, map);
         }
     }
@@ -102,13 +114,17 @@ static tern_status decode(GifFileType *gif, tern_image *out, tn_image_source *sr
 
 tern_status tn_image_decode_gif(tern_image *out, tn_image_source *src, tern_error *err) {
     gif_reader reader = {src, 0};
+#define ROW(NAME) TN_LIBRARY_ROW(library, NAME)
+    static const tn_library_function functions[] = {FUNCTIONS(ROW)};
+    library lib;
     int code = 0;
-    GifFileType *gif = DGifOpen(&reader, read_bytes, &code);
-    if (!gif) return fail(code, err);
+    TN_TRY(tn_library_load(GIF_SONAME, functions, TN_COUNT(functions), &lib, err));
+    GifFileType *gif = lib.DGifOpen(&reader, read_bytes, &code);
+    if (!gif) return fail(&lib, code, err);
     GifByteType *row = NULL;
-    tern_status status = decode(gif, out, src, &row, err);
+    tern_status status = decode(&lib, gif, out, src, &row, err);
     tn_free(row);
-    DGifCloseFile(gif, &code);
+    lib.DGifCloseFile(gif, &code);
     return status;
 }
 

@@ -14,13 +14,31 @@ const char *tn_image_jp2_library(void) { return NULL; }
 
 #include <openjpeg.h>
 
+#include "vision/library/library.h"
+
 const char *tn_image_jp2_library(void) {
 #define TEXT(x)    #x
 #define TEXT_OF(x) TEXT(x)
     return "OpenJPEG " TEXT_OF(OPJ_VERSION_MAJOR) "." TEXT_OF(OPJ_VERSION_MINOR) "." TEXT_OF(OPJ_VERSION_BUILD);
 }
 
+#define FUNCTIONS(F)                                                                                          \
+    F(opj_create_decompress)                                                                                  \
+    F(opj_decode)                                                                                             \
+    F(opj_destroy_codec)                                                                                      \
+    F(opj_end_decompress)                                                                                     \
+    F(opj_image_destroy)                                                                                      \
+    F(opj_read_header) F(opj_set_default_decoder_parameters) F(opj_set_error_handler) F(opj_set_info_handler) \
+        F(opj_set_warning_handler) F(opj_setup_decoder) F(opj_stream_default_create) F(opj_stream_destroy)    \
+            F(opj_stream_set_read_function) F(opj_stream_set_seek_function) F(opj_stream_set_skip_function)   \
+                F(opj_stream_set_user_data) F(opj_stream_set_user_data_length)
+
+typedef struct library {
+    FUNCTIONS(TN_LIBRARY_FIELD)
+} library;
+
 typedef struct jp2_state {
+    library lib;
     const tn_image_source *src;
     size_t at;
     char text[200]; /* the library's first complaint */
@@ -123,14 +141,15 @@ static tern_status check_header(const opj_image_t *m, tern_image *out, const tn_
 
 static tern_status decode(jp2_state *s, tern_image *out, tern_error *err) {
     opj_dparameters_t parameters;
-    opj_set_default_decoder_parameters(&parameters);
-    opj_set_error_handler(s->codec, keep_message, s);
-    opj_set_warning_handler(s->codec, ignore_message, s);
-    opj_set_info_handler(s->codec, ignore_message, s);
-    if (!opj_setup_decoder(s->codec, &parameters) || !opj_read_header(s->stream, s->codec, &s->image))
+    s->lib.opj_set_default_decoder_parameters(&parameters);
+    s->lib.opj_set_error_handler(s->codec, keep_message, s);
+    s->lib.opj_set_warning_handler(s->codec, ignore_message, s);
+    s->lib.opj_set_info_handler(s->codec, ignore_message, s);
+    if (!s->lib.opj_setup_decoder(s->codec, &parameters) || !s->lib.opj_read_header(s->stream, s->codec, &s->image))
         return damaged(s, err);
     TN_TRY(check_header(s->image, out, s->src, err));
-    if (!opj_decode(s->codec, s->stream, s->image) || !opj_end_decompress(s->codec, s->stream)) return damaged(s, err);
+    if (!s->lib.opj_decode(s->codec, s->stream, s->image) || !s->lib.opj_end_decompress(s->codec, s->stream))
+        return damaged(s, err);
     const opj_image_t *m = s->image; /* palettes may have changed the number of components */
     if (m->numcomps < 1) return damaged(s, err);
     for (uint32_t c = 0; c < TN_MIN(m->numcomps, 4u); c++)
@@ -142,23 +161,26 @@ static tern_status decode(jp2_state *s, tern_image *out, tern_error *err) {
 }
 
 tern_status tn_image_decode_jp2(tern_image *out, tn_image_source *src, tern_error *err) {
+#define ROW(NAME) TN_LIBRARY_ROW(library, NAME)
+    static const tn_library_function functions[] = {FUNCTIONS(ROW)};
     jp2_state s = {.src = src};
-    s.stream = opj_stream_default_create(OPJ_TRUE);
-    s.codec = opj_create_decompress(src->data[0] == 0xff ? OPJ_CODEC_J2K : OPJ_CODEC_JP2);
+    TN_TRY(tn_library_load(JPEG2000_SONAME, functions, TN_COUNT(functions), &s.lib, err));
+    s.stream = s.lib.opj_stream_default_create(OPJ_TRUE);
+    s.codec = s.lib.opj_create_decompress(src->data[0] == 0xff ? OPJ_CODEC_J2K : OPJ_CODEC_JP2);
     tern_status status = TERN_OK;
     if (s.stream && s.codec) {
-        opj_stream_set_read_function(s.stream, read_bytes);
-        opj_stream_set_skip_function(s.stream, skip_bytes);
-        opj_stream_set_seek_function(s.stream, seek_to);
-        opj_stream_set_user_data(s.stream, &s, NULL);
-        opj_stream_set_user_data_length(s.stream, src->size);
+        s.lib.opj_stream_set_read_function(s.stream, read_bytes);
+        s.lib.opj_stream_set_skip_function(s.stream, skip_bytes);
+        s.lib.opj_stream_set_seek_function(s.stream, seek_to);
+        s.lib.opj_stream_set_user_data(s.stream, &s, NULL);
+        s.lib.opj_stream_set_user_data_length(s.stream, src->size);
         status = decode(&s, out, err);
     } else {
         status = tn_fail_oom(err, 0);
     }
-    if (s.image) opj_image_destroy(s.image);
-    if (s.codec) opj_destroy_codec(s.codec);
-    if (s.stream) opj_stream_destroy(s.stream);
+    if (s.image) s.lib.opj_image_destroy(s.image);
+    if (s.codec) s.lib.opj_destroy_codec(s.codec);
+    if (s.stream) s.lib.opj_stream_destroy(s.stream);
     return status;
 }
 
