@@ -22,16 +22,23 @@ const char *tn_image_jp2_library(void) {
     return "OpenJPEG " TEXT_OF(OPJ_VERSION_MAJOR) "." TEXT_OF(OPJ_VERSION_MINOR) "." TEXT_OF(OPJ_VERSION_BUILD);
 }
 
-#define FUNCTIONS(F)                                                                                          \
-    F(opj_create_decompress)                                                                                  \
-    F(opj_decode)                                                                                             \
-    F(opj_destroy_codec)                                                                                      \
-    F(opj_end_decompress)                                                                                     \
-    F(opj_image_destroy)                                                                                      \
-    F(opj_read_header) F(opj_set_default_decoder_parameters) F(opj_set_error_handler) F(opj_set_info_handler) \
-        F(opj_set_warning_handler) F(opj_setup_decoder) F(opj_stream_default_create) F(opj_stream_destroy)    \
-            F(opj_stream_set_read_function) F(opj_stream_set_seek_function) F(opj_stream_set_skip_function)   \
-                F(opj_stream_set_user_data) F(opj_stream_set_user_data_length)
+#define FUNCTIONS(F)                      \
+    F(opj_create_decompress)              \
+    F(opj_decode)                         \
+    F(opj_destroy_codec)                  \
+    F(opj_end_decompress)                 \
+    F(opj_image_destroy)                  \
+    F(opj_read_header)                    \
+    F(opj_set_default_decoder_parameters) \
+    F(opj_set_error_handler)              \
+    F(opj_set_info_handler)               \
+    F(opj_set_warning_handler)            \
+    F(opj_setup_decoder)                  \
+    F(opj_stream_default_create)          \
+    F(opj_stream_destroy)                 \
+    F(opj_stream_set_read_function)       \
+    F(opj_stream_set_seek_function)       \
+    F(opj_stream_set_skip_function) F(opj_stream_set_user_data) F(opj_stream_set_user_data_length)
 
 typedef struct library {
     FUNCTIONS(TN_LIBRARY_FIELD)
