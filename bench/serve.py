@@ -212,11 +212,15 @@ def measure(args, name, path):
         file = network_file(args, path, folder)
         args.free_batch = free_batch(args, file)
         server = Server(args, name, path, folder)
+        say(f"{time.monotonic() - args.begin:4.0f} s  {name} is loaded")
         try:
             meter = Meter(args, folder, server.port)
             info = metadata(server.port, f"{name}-batch")
             data = {k: request(args, info, f"{name}-{k}", args.json_body) for k in ("alone", "batch")}
-            rounds = [one_round(meter, name, file, info, data) for _ in range(args.rounds)]
+            rounds = []
+            for i in range(args.rounds):
+                rounds.append(one_round(meter, name, file, info, data))
+                say_round(args, name, i, rounds[-1])
             batch = info["parameters"]["max_batch"]
         finally:
             server.stop()
@@ -231,6 +235,11 @@ def one_round(meter, name, file, info, data):
     many = {k: meter.load(f"{name}-{k}", args.clients, args.seconds, data[k]) for k in ("alone", "batch")}
     return {"one": one["median_ms"], "network": network, "carry": carry, **{k: many[k]["per_second"] for k in many},
             "alone_p99": many["alone"]["p99_ms"], "batch_p99": many["batch"]["p99_ms"]}
+
+
+def say_round(args, name, i, got):
+    say(f"{time.monotonic() - args.begin:4.0f} s  {name}, round {i + 1} of {args.rounds}: {got['alone']:.0f} requests/s "
+        f"without batches, {got['batch']:.0f} with; one client {got['one']:.3f} ms, the network {got['network']:.3f}")
 
 
 def summary(rounds):
@@ -310,6 +319,7 @@ def parse():
 def main():
     args = parse()
     args.tern, args.load = f"{args.build}/tern", f"{args.build}/bench_load"
+    args.begin = time.monotonic()
     result = {
         "date": datetime.date.today().isoformat(),
         "machine": machine.describe(args.tern),

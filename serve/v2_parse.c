@@ -409,6 +409,9 @@ static tern_status read_raw(parser *p) {
     if (want->rank < 0 || want->dtype == TERN_STRING)
         return tn_fail(p->err, TERN_INVALID_ARGUMENT, "raw bytes: input '%s' has no fixed size", in.name);
     if (open >= 0) in.dims[open] = known > 0 ? (int64_t)p->tail_size / known : 0;
+    if (p->tail_size == 0 && known > 0 && open >= 0)
+        return tn_fail(p->err, TERN_INVALID_ARGUMENT, "the body is empty: raw bytes of input '%s' are expected",
+                       in.name);
     p->q->binary_output = true;
     return take_binary(p, &in);
 }

@@ -4,7 +4,8 @@
  *     bench_load plain BYTES SECONDS FILE
  *
  * FILE is a whole request, head and body, for a server at 127.0.0.1; each connection sends it, reads the answer, and
- * sends it again. Prints one object of JSON: answers, those that were no 200, times in milliseconds, bytes of an
+ * sends it again until the SECONDS are over; every request gets its answer, and the rate is that of all of them until
+ * the last. Prints one object of JSON: answers, those that were no 200, times in milliseconds, bytes of an
  * answer. It costs the server's machine a few microseconds a request, because the file's pages are sent as they are; a
  * client in a scripting language would be what is measured.
  *
@@ -30,6 +31,7 @@
 
 #define MAX_CONNECTIONS 4096
 #define HEAD            8192 /* bytes of an answer's head */
+#define LONGEST_MS      30000
 
 typedef struct client {
     int fd;
@@ -46,7 +48,8 @@ typedef struct load {
     size_t size; /* of the request */
     int port, epoll;
     client *clients;
-    int n_clients;
+    int n_clients, n_waiting;
+    uint64_t end_ns; /* after it no request is begun */
     uint64_t answers, errors;
     size_t answer; /* bytes of the last one */
     double *times; /* ms */
@@ -92,7 +95,9 @@ static bool finish(load *l, client *c) {
     l->times[l->answers++] = (double)(tn_clock_ns() - c->begin_ns) * 1e-6;
     if (strncmp(c->head, "HTTP/1.1 200 ", 13) != 0) l->errors++;
     l->answer = c->body;
-    return begin(l, c);
+    if (tn_clock_ns() < l->end_ns) return begin(l, c);
+    l->n_waiting--;
+    return epoll_ctl(l->epoll, EPOLL_CTL_DEL, c->fd, NULL) == 0 || fail("epoll");
 }
 
 /* Whether the head is whole; then what of the body came with it is taken off. */
@@ -131,19 +136,27 @@ static bool read_more(load *l, client *c) {
     }
 }
 
-static bool run(load *l, double seconds) {
-    uint64_t end = tn_clock_ns() + (uint64_t)(seconds * 1e9);
+/* Sets *seconds to what it took. */
+static bool run(load *l, double *seconds) {
+    uint64_t begin_ns = tn_clock_ns();
+    l->end_ns = begin_ns + (uint64_t)(*seconds * 1e9);
+    l->n_waiting = l->n_clients;
     for (int i = 0; i < l->n_clients; i++) {
         if (!open_client(l, &l->clients[i]) || !begin(l, &l->clients[i])) return false;
     }
-    while (tn_clock_ns() < end) {
+    while (l->n_waiting > 0) {
         struct epoll_event events[64];
-        int n = epoll_wait(l->epoll, events, TN_COUNT(events), 100);
+        int n = epoll_wait(l->epoll, events, TN_COUNT(events), LONGEST_MS);
+        if (n == 0) {
+            errno = ETIMEDOUT;
+            return fail("no answer");
+        }
         for (int i = 0; i < n; i++) {
             client *c = events[i].data.ptr;
             if (!send_more(l, c) || !read_more(l, c)) return false;
         }
     }
+    *seconds = (double)(tn_clock_ns() - begin_ns) * 1e-9;
     return true;
 }
 
@@ -252,7 +265,7 @@ int main(int argc, char **argv) {
     l.epoll = epoll_create1(EPOLL_CLOEXEC);
     l.clients = tn_calloc((size_t)l.n_clients, sizeof *l.clients);
     plain p = {0};
-    bool good = l.epoll >= 0 && l.clients && (!alone || plain_start(&p, &l, answer)) && run(&l, seconds);
+    bool good = l.epoll >= 0 && l.clients && (!alone || plain_start(&p, &l, answer)) && run(&l, &seconds);
     if (good) report(&l, seconds);
     close_clients(&l);
     if (alone) plain_stop(&p);

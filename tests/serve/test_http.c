@@ -17,19 +17,29 @@ static void no_note(void *context, const char *line) {
     (void)line;
 }
 
-static int set_up(void **unused) {
-    (void)unused;
+static int set_up_server(size_t max_body, int request_seconds) {
     tern_error err;
     if (!serve_http_library()) return 0;
     st_begin(&server);
     st_add_rows(&server, "rows", 1, 1);
     server.options.port = 0;
-    server.options.max_body = 4096;
-    server.options.request_seconds = 2;
+    server.options.max_body = max_body;
+    server.options.request_seconds = request_seconds;
     server.options.allowed_hosts = "x,.example.org";
     st_start(&server);
     if (serve_http_start(&http, &server.server, no_note, NULL, &err) != TERN_OK) fail_msg("%s", err.text);
     return 0;
+}
+
+static int set_up(void **unused) {
+    (void)unused;
+    return set_up_server(4096, 2);
+}
+
+/* No time limit helps here. */
+static int set_up_patient(void **unused) {
+    (void)unused;
+    return set_up_server((size_t)1 << 20, 3600);
 }
 
 static int tear_down(void **unused) {
@@ -304,7 +314,15 @@ static void slow_clients_are_cut_off(void **unused) {
     close(idle);
 }
 
-/* Clients that go away while their request is worked on. */
+/* ---- a server without limits of time ------------------------------------------------------------------------- */
+
+static void wait_until_idle(void) {
+    for (int i = 0; i < 3000 && atomic_load(&server.server.under_way) > 0; i++) usleep(10000);
+    assert_int_equal(atomic_load(&server.server.under_way), 0);
+    assert_int_equal(atomic_load(&server.server.body_bytes), 0);
+}
+
+/* Clients that go away while their request is worked on, or before it is complete. */
 static void clients_that_leave(void **unused) {
     (void)unused;
     NEEDS_HTTP;
@@ -313,22 +331,112 @@ static void clients_that_leave(void **unused) {
              strlen(BODY), BODY);
     for (int i = 0; i < 200; i++) {
         int fd = dial();
-        size_t n = i % 3 == 0 ? strlen(request) / 2 : strlen(request);
+        size_t n = i % 3 == 0 ? strlen(request) - (size_t)i / 3 : strlen(request);
         ssize_t sent = send(fd, request, n, MSG_NOSIGNAL);
         assert_int_equal(sent, n);
         close(fd);
     }
-    for (int i = 0; i < 500 && atomic_load(&server.server.under_way) > 0; i++) usleep(10000);
-    assert_int_equal(atomic_load(&server.server.under_way), 0);
-    assert_int_equal(atomic_load(&server.server.body_bytes), 0);
+    wait_until_idle();
+}
+
+/* A request whose body is followed by spaces; the size of the whole. */
+static size_t padded(char *to, size_t body) {
+    int head = sprintf(to, "POST /v2/models/rows/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n", body);
+    memset(to + head, ' ', body);
+    memcpy(to + head, BODY, strlen(BODY));
+    return (size_t)head + body;
+}
+
+enum { LARGEST = 400000, SENDERS = 6 };
+
+/* Bodies about as large as what the server waits for at a time, in pieces of any size, and the next request right
+ * behind the last byte: every one is answered, and the last ends in the middle. */
+static void *send_in_pieces(void *context) {
+    static const size_t sizes[] = {65535, 65536, 65537, 98304, 131072, 163839, 163840, 163841, 229376, 300000, 399000};
+    tt_rng rng = tt_rng_init(*(uint64_t *)context);
+    char *data = malloc(4 * LARGEST), text[4096];
+    int fd = dial();
+    uint64_t bad = data == NULL;
+    for (int i = 0; i < 40 && !bad; i++) {
+        size_t size = padded(data, sizes[tt_random(&rng) % TN_COUNT(sizes)] - tt_random(&rng) % 3), expected = 1;
+        if (i % 2) expected++, size += padded(data + size, sizes[tt_random(&rng) % TN_COUNT(sizes)]);
+        size_t piece = (size_t)1 << (6 + tt_random(&rng) % 13);
+        if (i % 5 == 0) piece = size;
+        for (size_t at = 0; at < size;) {
+            ssize_t n = send(fd, data + at, TN_MIN(piece, size - at), MSG_NOSIGNAL);
+            if (n <= 0) break;
+            at += (size_t)n;
+        }
+        for (; expected > 0 && !bad; expected--) {
+            get(fd, text, sizeof text, "]}]}", 60000);
+            bad += strncmp(text, "HTTP/1.1 200", 12) != 0;
+            const char *second = strstr(text + 1, "HTTP/1.1 200");
+            if (second && strstr(second, "]}]}")) break; /* both came at once */
+        }
+    }
+    /* Half a body, and goodbye. */
+    size_t size = data ? padded(data, LARGEST) : 0;
+    for (size_t at = 0, end = size / 2 + tt_random(&rng) % 90000; at < end;) {
+        ssize_t n = send(fd, data + at, end - at, MSG_NOSIGNAL);
+        if (n <= 0) break;
+        at += (size_t)n;
+    }
+    close(fd);
+    free(data);
+    *(uint64_t *)context = bad;
+    return NULL;
+}
+
+static void large_bodies_in_pieces(void **unused) {
+    (void)unused;
+    NEEDS_HTTP;
+    pthread_t threads[SENDERS];
+    uint64_t states[SENDERS];
+    for (int i = 0; i < SENDERS; i++) {
+        states[i] = (uint64_t)i + 1;
+        assert_int_equal(pthread_create(&threads[i], NULL, send_in_pieces, &states[i]), 0);
+    }
+    for (int i = 0; i < SENDERS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(states[i], 0);
+    }
+    wait_until_idle();
+}
+
+/* A client may end its side and still read the answer. */
+static void half_closed_clients_are_answered(void **unused) {
+    (void)unused;
+    NEEDS_HTTP;
+    char *data = malloc(LARGEST + 1000), text[4096];
+    assert_non_null(data);
+    for (int i = 0; i < 20; i++) {
+        int fd = dial();
+        size_t size = padded(data, i % 2 ? LARGEST - 1000 : strlen(BODY));
+        for (size_t at = 0; at < size;) {
+            ssize_t n = send(fd, data + at, size - at, MSG_NOSIGNAL);
+            assert_true(n > 0);
+            at += (size_t)n;
+        }
+        shutdown(fd, SHUT_WR);
+        get(fd, text, sizeof text, "]}]}", 60000);
+        assert_true(strncmp(text, "HTTP/1.1 200", 12) == 0);
+        close(fd);
+    }
+    free(data);
+    wait_until_idle();
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keeps_connections),        cmocka_unit_test(refuses_odd_requests),
         cmocka_unit_test(refuses_large_headers),    cmocka_unit_test(refuses_endless_bodies),
-        cmocka_unit_test(slow_clients_are_cut_off), cmocka_unit_test(clients_that_leave),
-        cmocka_unit_test(takes_its_own_names_only),
+        cmocka_unit_test(slow_clients_are_cut_off), cmocka_unit_test(takes_its_own_names_only),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    const struct CMUnitTest patient[] = {
+        cmocka_unit_test(clients_that_leave),
+        cmocka_unit_test(large_bodies_in_pieces),
+        cmocka_unit_test(half_closed_clients_are_answered),
+    };
+    int failed = cmocka_run_group_tests_name("http", tests, set_up, tear_down);
+    return failed + cmocka_run_group_tests_name("http, patient", patient, set_up_patient, tear_down);
 }

@@ -338,6 +338,11 @@ static void raw_bytes(void **unused) {
     st_wait(&a);
     assert_int_equal(a.x.status, 400);
     st_release(&a);
+    st_send(&server, &a, "POST", ROWS, NULL, "0", "", 0);
+    st_wait(&a);
+    assert_int_equal(a.x.status, 400);
+    assert_non_null(strstr(a.x.out.data, "the body is empty"));
+    st_release(&a);
 }
 
 static void ranges_of_types(void **unused) {
