@@ -5,7 +5,9 @@
 #include "thread/thread.h"
 
 #define BUDGET_NS 2000000000u
-#define SHORT_NS  200000 /* below, a measurement says little and a run costs little */
+#define SHORT_NS  200000   /* below, a measurement says little and a run costs little */
+#define SAVES     0.95     /* of a row's time in smaller batches, what it may take in one that makes all of them wait */
+#define TRIES_NS  50000000 /* short runs are tried more than twice */
 
 /* Dims of input i for that many rows; false: not known. */
 static bool dims_for(const serve_version *v, int i, int64_t rows, int64_t *dims) {
@@ -159,44 +161,66 @@ void serve_keep_sizes(serve_version *v, const uint64_t *times, int tested) {
     int n = 1;
     for (int i = 1; i < v->n_sizes; i++) {
         double row = i < tested ? (double)times[i] / (double)v->sizes[i] : 0;
-        bool keep = i < tested && (times[i] < SHORT_NS || row <= best);
+        bool keep = i < tested && (times[i] < SHORT_NS || row <= best * SAVES);
         for (int k = 0; k < v->config.n_preferred; k++) keep = keep || v->config.preferred[k] == v->sizes[i];
         if (keep) v->sizes[n++] = v->sizes[i];
-        if (i < tested) best = TN_MIN(best, row);
+        if (keep && i < tested) best = TN_MIN(best, row);
     }
     v->n_sizes = n;
 }
 
-/* The better of two runs, on one thread, as batches are run that others wait behind. */
-static uint64_t time_of(serve_job *job) {
-    uint64_t best = UINT64_MAX;
+static void release_outputs(serve_job *job) {
+    for (int i = 0; i < job->version->n_outputs; i++) {
+        tern_tensor_free(job->outputs[i]);
+        job->outputs[i] = NULL;
+    }
+}
+
+/* The best of some runs, on one thread, as batches are run that others wait behind. */
+static uint64_t time_of(serve_job *const *jobs, int count) {
+    uint64_t best = UINT64_MAX, begin = tn_clock_ns();
     bool before = tn_thread_alone(true);
-    for (int i = 0; i < 2; i++) {
-        uint64_t begin = tn_clock_ns();
-        serve_run_jobs(&job, 1);
-        best = TN_MIN(best, tn_clock_ns() - begin);
+    for (int i = 0; i < 2 || (i < 8 && tn_clock_ns() - begin < TRIES_NS); i++) {
+        uint64_t start = tn_clock_ns();
+        serve_run_jobs(jobs, count);
+        best = TN_MIN(best, tn_clock_ns() - start);
+        for (int k = 0; k < count; k++) release_outputs(jobs[k]);
     }
     tn_thread_alone(before);
     return best;
+}
+
+/* A batch of so many requests of a row each: what they are copied together for counts. *good: it ran. */
+static tern_status try_size(serve_version *v, int size, bool *known, bool *good, uint64_t *time, tern_error *err) {
+    trial *t = tn_calloc((size_t)size, sizeof *t);
+    serve_job **jobs = tn_calloc((size_t)size, sizeof *jobs);
+    tern_status status = t && jobs ? TERN_OK : tn_fail_oom(err, 0);
+    *known = true;
+    for (int i = 0; i < size && status == TERN_OK && *known; i++) {
+        status = trial_init(&t[i], v, 1, 1 + (uint64_t)i, known, err);
+        jobs[i] = &t[i].job;
+    }
+    if (status == TERN_OK && *known) {
+        serve_run_jobs(jobs, size);
+        /* A failure is not held against the model: the numbers are made up. */
+        for (int i = 0; i < size; i++) *good = *good && jobs[i]->status == TERN_OK && jobs[i]->batch == size;
+        if (*good) note_types(v, &t[0]);
+        for (int i = 0; i < size; i++) release_outputs(jobs[i]);
+        if (*good && v->n_sizes > 1) *time = time_of(jobs, size);
+    }
+    for (int i = 0; t && i < size; i++) trial_release(&t[i], v);
+    tn_free(t);
+    tn_free(jobs);
+    return status;
 }
 
 static tern_status warm(serve_version *v, tern_error *err) {
     TN_TRY(settle_batching(v, err));
     uint64_t end = tn_clock_ns() + BUDGET_NS, times[SERVE_MAX_SIZES];
     int tested = 0;
-    bool good = true;
+    bool good = true, known = true;
     for (; tested < v->n_sizes && tn_clock_ns() < end; tested++) {
-        trial t;
-        bool known;
-        tern_status status = trial_init(&t, v, v->sizes[tested], 1, &known, err);
-        serve_job *job = &t.job;
-        /* A failure is not held against the model: the numbers are made up. */
-        if (status == TERN_OK && known) serve_run_jobs(&job, 1);
-        good = good && status == TERN_OK && known && job->status == TERN_OK;
-        if (good) note_types(v, &t);
-        if (good && v->n_sizes > 1) times[tested] = time_of(job);
-        trial_release(&t, v);
-        TN_TRY(status);
+        TN_TRY(try_size(v, (int)v->sizes[tested], &known, &good, &times[tested], err));
         if (!known) return TERN_OK;
     }
     if (good && v->n_sizes > 1) serve_keep_sizes(v, times, tested);

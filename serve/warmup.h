@@ -9,8 +9,9 @@
 tern_status serve_warm_up(serve_version *v, tern_error *err);
 
 /* Leaves of v->sizes those that are worth it: a row of a large batch of a network with large maps takes longer than one
- * alone, because the maps do not stay in the cache. times[i]: ns of a run of sizes[i] rows, of the first `tested` sizes
- * (at least one); those for which there was no time go. What was configured as preferred stays. */
+ * alone, because the maps do not stay in the cache; and rows that wait for each other are to gain by it. times[i]: ns
+ * of a run of sizes[i] rows, of the first `tested` sizes (at least one); those for which there was no time go. What was
+ * configured as preferred stays. */
 void serve_keep_sizes(serve_version *v, const uint64_t *times, int tested);
 
 #endif
