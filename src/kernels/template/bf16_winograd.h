@@ -3,10 +3,14 @@
 #include "kernels/template/bf16_silu.h"
 #include "kernels/template/winograd_lines.h"
 
-#if VEC_PORTABLE
-#define BF16_UNROLL /* small rather than fast */
-#else
+/* Where bfloat16 is put together from other instructions, small rather than fast: it takes longer than float32 there
+ * anyway, and unrolled it would be a tenth of the library. */
+#ifdef BF16_NATIVE
 #define BF16_UNROLL TN_UNROLL_FULL
+#define BF16_WHOLE  true
+#else
+#define BF16_UNROLL
+#define BF16_WHOLE false
 #endif
 
 #define BF16_PLANES 6  /* of one dimension, at most */
@@ -100,7 +104,7 @@ void BF16_NAME(tn_bf16_winograd_input)(const tn_bf16_winograd_run *a, tn_winogra
         a->y0 == 0 && a->y1 == tn_winograd_inputs(2, stride) && (a->count > 1 || (a->x0 == 0 && a->x1 == inputs));
 #define BF16_INPUT(m, s)                         \
     do {                                         \
-        if (whole)                               \
+        if (BF16_WHOLE && whole)                 \
             bf16_winograd_input(a, m, s, true);  \
         else                                     \
             bf16_winograd_input(a, m, s, false); \

@@ -7,6 +7,7 @@
 
 #define BF16_NAME(name) name##_avx512bf16
 #define BF16_TILE_M     14
+#define BF16_NATIVE     1
 
 typedef __m512i hw;
 typedef __m512i hx;
