@@ -5,6 +5,7 @@
  * small headers.
  *
  *   VEC_PORTABLE    1 where variants that pay with many registers only should be left out
+ *   VEC_ROLLED      defined where loops stay loops: the portable kernels on processors that have faster ones
  *   vf, vm          a vector of VEC_W floats; a mask of VEC_W lanes
  *   vm_any          whether some lane is set
  *   vf_load_n/store_n  the first n lanes (0 <= n <= VEC_W); memory past them is neither read nor written
@@ -27,7 +28,10 @@
 
 #include "base/base.h"
 
-#if defined(__clang__)
+#if defined(VEC_ROLLED)
+#define TN_UNROLL
+#define TN_UNROLL_FULL
+#elif defined(__clang__)
 #define TN_UNROLL _Pragma("unroll")
 /* For trip counts that are constants after inlining: early enough for clang 14 to keep arrays in registers. */
 #define TN_UNROLL_FULL _Pragma("clang loop unroll(full)")
