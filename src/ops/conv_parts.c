@@ -27,6 +27,7 @@ typedef struct phase {
     const void *packed;
     /* Depthwise: slices are added up one by one, and what is not dense in Y is computed elsewhere. */
     bool one_by_one, scattered;
+    size_t worker_bytes; /* workspace of a slice that one thread computes */
     int64_t y_block, y_row, y_pixel;
 } phase;
 
@@ -281,6 +282,12 @@ static void pack(const void *context, const tern_tensor *value, void *dst) {
 
 /* ---- prepare and run --------------------------------------------------------------------------------------------- */
 
+/* Whether threads take whole slices, which share nothing: an even share of them. */
+static bool by_slices(const phase *p, int threads) {
+    int64_t out = p->at[D].out;
+    return threads > 1 && !p->one_by_one && p->row == 1 && p->bands == 1 && (out % threads == 0 || out >= 4 * threads);
+}
+
 static bool prepare_phase(tn_prepare *c, phase *p, int64_t first) {
     tn_conv conv = typical(p);
     p->algo = tn_conv_select(c->tier, &conv);
@@ -295,8 +302,11 @@ static bool prepare_phase(tn_prepare *c, phase *p, int64_t first) {
         for (int64_t o = 0, run; o < p->at[D].out; o += run) {
             run = part_at(p, band, o, &conv);
             c->workspace = TN_MAX(c->workspace, p->algo->workspace(&conv, c->threads));
+            p->worker_bytes = TN_MAX(p->worker_bytes, (p->algo->workspace(&conv, 1) + 63) / 64 * 64);
         }
     }
+    for (int threads = 2; threads <= c->threads; threads++) /* a run may have fewer */
+        if (by_slices(p, threads)) c->workspace = TN_MAX(c->workspace, p->worker_bytes * (size_t)threads);
     return p->packed != NULL;
 }
 
@@ -393,9 +403,38 @@ static void run_band(const tn_conv_parts *parts, const phase *p, int64_t band, c
     }
 }
 
+typedef struct slice_job {
+    const tn_conv_parts *parts;
+    const phase *p;
+    const tn_run *c;
+    const float *x, *bias, *residual;
+    float *y;
+} slice_job;
+
+static void slice_task(void *context, int64_t begin, int64_t end, int worker) {
+    const slice_job *j = context;
+    const phase *p = j->p;
+    char *workspace = (char *)j->c->workspace + (size_t)worker * p->worker_bytes;
+    for (int64_t o = begin; o < end; o++) {
+        tn_conv conv;
+        part_at(p, 0, o, &conv);
+        int64_t slice = o * p->at[D].stride - p->at[D].pad + conv.slice0 * p->at[D].dilation;
+        int64_t x_at = slice * p->x_slice * (conv.in_plain ? 1 : j->parts->block);
+        int64_t y_at = (p->y_at + o * p->y_slice) * j->parts->block;
+        p->algo->run(&conv, j->x + x_at, p->packed, j->bias, j->residual ? j->residual + y_at : NULL, j->y + y_at,
+                     workspace, 1);
+    }
+}
+
 void tn_conv_parts_run(const tn_conv_parts *parts, const tn_run *c, const float *x, const float *bias,
                        const float *residual, float *y) {
-    for (int64_t i = 0; i < parts->count; i++)
+    for (int64_t i = 0; i < parts->count; i++) {
+        slice_job j = {parts, &parts->phases[i], c, x, bias, residual, y};
+        if (by_slices(j.p, c->threads)) {
+            tn_parallel_for(c->threads, j.p->at[D].out, slice_task, &j);
+            continue;
+        }
         for (int64_t band = 0; band < parts->phases[i].bands; band++)
             run_band(parts, &parts->phases[i], band, c, x, bias, residual, y);
+    }
 }
