@@ -1,5 +1,6 @@
 /* The command line: a table of commands, and what is common to them. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,6 +89,7 @@ static int run_command(const cli_command *command, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+    signal(SIGXFSZ, SIG_IGN); /* a file above the limit of the shell is an error like a full disk */
     tern_set_log(show_warning, NULL, TERN_LOG_WARNING);
     if (argc < 2) {
         print_overview(stderr);

@@ -1,4 +1,4 @@
-/* Files: read whole by mapping, written whole by rename. */
+/* Files: read whole by mapping, written whole: without a name, then renamed. */
 #include "base/base.h"
 
 #include <errno.h>
@@ -80,35 +80,74 @@ static tern_status write_in_place(const char *path, const tn_str *parts, size_t 
     return ok ? TERN_OK : fail_errno(err, path, "can not be written");
 }
 
-static tern_status write_and_rename(const char *path, const struct stat *old, const tn_str *parts, size_t count,
-                                    tern_error *err) {
+/* A file without a name vanishes with the process, however that ends. -1: the file system has none, or nothing to name
+ * it by later. */
+static int open_nameless(const char *path) {
+    char folder[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    int n = slash ? snprintf(folder, sizeof folder, "%.*s/", (int)(slash - path), path)
+                  : snprintf(folder, sizeof folder, ".");
+    if (n < 0 || (size_t)n >= sizeof folder || access("/proc/self/fd", X_OK) != 0) return -1;
+    return open(folder, O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666);
+}
+
+/* Finds a name next to `path` for the nameless file `fd`, or with -1 creates a file there. The descriptor; -1: neither
+ * was possible, and `name` is empty. */
+static int take_name(char *name, size_t size, const char *path, int fd) {
     static atomic_uint counter;
-    char temporary[4096];
-    int fd = -1;
-    for (int attempt = 0; attempt < 100 && fd < 0; attempt++) {
-        int n =
-            snprintf(temporary, sizeof temporary, "%s.tmp-%ld-%u", path, (long)getpid(), atomic_fetch_add(&counter, 1));
-        if (n < 0 || (size_t)n >= sizeof temporary) return tn_fail(err, TERN_IO, "%s: the path is too long", path);
-        fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd < 0 && errno != EEXIST) break;
+    char self[64];
+    snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+    for (int attempt = 0; attempt < 100; attempt++) {
+        int n = snprintf(name, size, "%s.tmp-%ld-%u", path, (long)getpid(), atomic_fetch_add(&counter, 1));
+        errno = ENAMETOOLONG;
+        if (n < 0 || (size_t)n >= size) break;
+        int taken = fd < 0 ? open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666)
+                    : linkat(AT_FDCWD, self, AT_FDCWD, name, AT_SYMLINK_FOLLOW) == 0 ? fd
+                                                                                     : -1;
+        if (taken >= 0) return taken;
+        if (errno != EEXIST) break;
     }
-    if (fd < 0) return fail_errno(err, path, "can not be created");
-    bool ok = write_all(fd, parts, count) && (!old || fchmod(fd, old->st_mode & 0777) == 0);
-    if (close(fd) != 0) ok = false;
+    *name = 0;
+    return -1;
+}
+
+typedef struct content {
+    const tn_str *parts;
+    size_t count;
+    const struct stat *old; /* whose mode it gets; may be NULL */
+} content;
+
+/* Whether `c` is now in the file `name`, which is empty when there is none. */
+static bool write_temporary(char *name, size_t size, const char *path, const content *c, bool nameless) {
+    *name = 0;
+    int fd = nameless ? open_nameless(path) : take_name(name, size, path, -1);
+    if (fd < 0) return false;
+    bool ok = write_all(fd, c->parts, c->count) && (!c->old || fchmod(fd, c->old->st_mode & 0777) == 0);
+    if (ok && nameless) ok = take_name(name, size, path, fd) >= 0;
+    int code = errno;
+    if (close(fd) != 0) return false;
+    errno = code;
+    return ok;
+}
+
+static tern_status write_and_rename(const char *path, const content *c, tern_error *err) {
+    char temporary[PATH_MAX];
+    bool ok = write_temporary(temporary, sizeof temporary, path, c, true);
+    if (!ok && !*temporary) ok = write_temporary(temporary, sizeof temporary, path, c, false);
     if (ok && rename(temporary, path) == 0) return TERN_OK;
-    tern_status status = fail_errno(err, path, "can not be written");
-    unlink(temporary);
+    tern_status status = fail_errno(err, path, *temporary ? "can not be written" : "can not be created");
+    if (*temporary) unlink(temporary);
     return status;
 }
 
 tern_status tn_file_write_parts(const char *path, const tn_str *parts, size_t count, tern_error *err) {
     struct stat st;
-    if (stat(path, &st) != 0) return write_and_rename(path, NULL, parts, count, err);
+    if (stat(path, &st) != 0) return write_and_rename(path, &(content){parts, count, NULL}, err);
     if (S_ISDIR(st.st_mode)) return tn_fail(err, TERN_IO, "%s: is a directory", path);
     if (!S_ISREG(st.st_mode)) return write_in_place(path, parts, count, err);
     // The file behind a symbolic link is replaced, not the link.
     char real[PATH_MAX];
-    return write_and_rename(realpath(path, real) ? real : path, &st, parts, count, err);
+    return write_and_rename(realpath(path, real) ? real : path, &(content){parts, count, &st}, err);
 }
 
 tern_status tn_file_write(const char *path, const void *data, size_t size, tern_error *err) {

@@ -21,6 +21,13 @@ same "compile: gives the same bits" $model
 same "compile: in a batch, too" $model --batch 3
 same "compile: without fusion it is the model itself" $model --no-fuse
 expect "compile: JSON" 0 '"tiers": \[' - compile $model -o "$o" --json
+mkdir "$scratch/limited"
+(
+    ulimit -f 8
+    "$tern" compile $model -o "$scratch/limited/o.tern" >/dev/null 2>"$scratch/limit"
+)
+[ $? -eq 1 ] && grep -q 'o.tern: can not be written: File too large' "$scratch/limit" && rmdir "$scratch/limited"
+result $? "compile: above the limit of a file's size"
 best=$("$tern" info --json | sed -n 's/.*"machine_tier": "\(.*\)".*/\1/p')
 case $best in
 avx512) tiers=scalar,avx2,avx512 ;;

@@ -2,6 +2,9 @@
 #include "test_util.h"
 
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "base/base.h"
 
@@ -105,11 +108,35 @@ static void test_write_to_devices(void **state) {
     assert_int_equal(tn_file_write("/dev/full", "x", 1, &err), TERN_IO);
 }
 
+/* A process that ends in the middle leaves nothing: here by the signal that a file above the limit brings. */
+static void test_write_killed(void **state) {
+    (void)state;
+    static const char bytes[1 << 16];
+    tt_temp dir = tt_temp_dir();
+    char path[300];
+    snprintf(path, sizeof path, "%s/out", dir.path);
+    int nameless = open(dir.path, O_WRONLY | O_TMPFILE, 0600);
+    if (nameless < 0) tt_skip("files without a name are not known here");
+    close(nameless);
+    pid_t child = fork();
+    if (child == 0) {
+        struct rlimit limit = {4096, 4096};
+        signal(SIGXFSZ, SIG_DFL);
+        if (setrlimit(RLIMIT_FSIZE, &limit) == 0) tn_file_write(path, bytes, sizeof bytes, NULL);
+        _exit(0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGXFSZ);
+    assert_int_equal(rmdir(dir.path), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_map_gives_the_bytes), cmocka_unit_test(test_map_empty_file),
         cmocka_unit_test(test_map_refuses),         cmocka_unit_test(test_write_new_and_again),
         cmocka_unit_test(test_write_refuses),       cmocka_unit_test(test_write_to_devices),
+        cmocka_unit_test(test_write_killed),
     };
     return cmocka_run_group_tests_name("file", tests, NULL, NULL);
 }
