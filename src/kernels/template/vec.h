@@ -32,7 +32,7 @@
 #define TN_UNROLL
 #define TN_UNROLL_FULL
 #elif defined(__clang__)
-#define TN_UNROLL _Pragma("unroll")
+#define TN_UNROLL      _Pragma("unroll")
 /* For trip counts that are constants after inlining: early enough for clang 14 to keep arrays in registers. */
 #define TN_UNROLL_FULL _Pragma("clang loop unroll(full)")
 #else
