@@ -326,6 +326,45 @@ static void test_workers_keep_their_cpus(void **state) {
     }
 }
 
+static void count_one(void *context, int64_t begin, int64_t end, int worker) {
+    (void)worker;
+    for (int64_t i = begin; i < end; i++) atomic_fetch_add((atomic_int *)context, 1);
+}
+
+// Callers that move between CPUs, and jobs that come as workers spin, are about to sleep, sleep, or are being moved:
+// one that was not woken would hold this test for ever.
+static void *run_jobs_anywhere(void *context) {
+    cpu_set_t all;
+    tt_rng rng = tt_rng_init(*(uint64_t *)context);
+    assert_int_equal(sched_getaffinity(0, sizeof all, &all), 0);
+    for (int i = 0; i < 1500; i++) {
+        cpu_set_t one;
+        int cpu = (int)tt_random_below(&rng, CPU_SETSIZE);
+        while (!CPU_ISSET(cpu, &all)) cpu = (cpu + 1) % CPU_SETSIZE;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+        if (i % 2) sched_setaffinity(0, sizeof all, &all);
+        atomic_int count;
+        atomic_init(&count, 0);
+        tn_parallel_for(2 + i % 3, 64, count_one, &count);
+        assert_int_equal(atomic_load(&count), 64);
+        usleep((useconds_t)tt_random_below(&rng, 150)); // workers sleep after 50
+    }
+    sched_setaffinity(0, sizeof all, &all);
+    return NULL;
+}
+
+static void test_sleeping_workers_wake(void **state) {
+    (void)state;
+    pthread_t threads[2];
+    uint64_t seeds[2] = {1, 2};
+    for (int i = 0; i < 2; i++) assert_int_equal(pthread_create(&threads[i], NULL, run_jobs_anywhere, &seeds[i]), 0);
+    for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+    seeds[0] = 3;
+    run_jobs_anywhere(&seeds[0]);
+}
+
 /* ---- mutex ---- */
 
 typedef struct guarded {
@@ -371,6 +410,7 @@ int main(void) {
         cmocka_unit_test(test_shutdown_and_restart),
         cmocka_unit_test(test_a_forked_child_gets_its_own_pool),
         cmocka_unit_test(test_workers_keep_their_cpus),
+        cmocka_unit_test(test_sleeping_workers_wake),
         cmocka_unit_test(test_mutex),
     };
     return cmocka_run_group_tests_name("thread", tests, NULL, stop_pool);
