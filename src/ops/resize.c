@@ -243,6 +243,11 @@ typedef struct pass {
     static void pass_slice_##T(const pass *p, int64_t j, const T *x, T *y) {                               \
         const T *w = p->m->W + j * p->m->taps;                                                             \
         x += p->m->first[j] * p->inner;                                                                    \
+        if (p->m->taps == 2 && w[1] != 0) {                                                                \
+            const T *v = x + p->inner, w0 = w[0], w1 = w[1];                                               \
+            for (int64_t i = 0; i < p->inner; i++) y[i] = x[i] * w0 + v[i] * w1;                           \
+            return;                                                                                        \
+        }                                                                                                  \
         for (int64_t i = 0; i < p->inner; i++) y[i] = x[i] * w[0];                                         \
         for (int64_t k = 1; k < p->m->taps; k++) {                                                         \
             const T *v = x + k * p->inner;                                                                 \
@@ -289,12 +294,13 @@ static void run_pass(const smooth *s, int dim, const tn_resize_map *m, const voi
     tn_parallel_for(threads, tasks, s->f32 ? pass_task_float : pass_task_double, &p);
 }
 
-/* The dim that shrinks most, or grows least, comes first. -1: none is left. */
+/* The dim that shrinks most, or grows least, comes first; of equal ones the last, because the pass over another one
+ * goes through long runs of memory and is better done on more of it. -1: none is left. */
 static int next_dim(const tn_resize_map *maps, const bool *done, int rank) {
     int best = -1;
     for (int i = 0; i < rank; i++) {
         if (!maps[i].first || done[i]) continue;
-        if (best < 0 || (double)maps[i].out / (double)maps[i].in < (double)maps[best].out / (double)maps[best].in)
+        if (best < 0 || (double)maps[i].out / (double)maps[i].in <= (double)maps[best].out / (double)maps[best].in)
             best = i;
     }
     return best;
