@@ -35,6 +35,8 @@ static void tell(differ *d, const char *format, ...) {
 
 /* ---- attributes ------------------------------------------------------------------------------------------------ */
 
+enum { MAX_SHOWN = 16 };
+
 static void attr_text(const tn_attr *a, tn_text *out) {
     switch (a->type) {
     case TN_ATTR_FLOAT:
@@ -47,11 +49,11 @@ static void attr_text(const tn_attr *a, tn_text *out) {
         tn_text_add(out, "\"%.*s\"", (int)TN_MIN(a->s.len, (size_t)100), a->s.data);
         break;
     case TN_ATTR_FLOATS:
-        for (size_t i = 0; i < TN_MIN(a->count, (size_t)16); i++)
+        for (size_t i = 0; i < TN_MIN(a->count, (size_t)MAX_SHOWN); i++)
             tn_text_add(out, "%s%.9g", i ? "," : "", (double)a->floats[i]);
         break;
     case TN_ATTR_INTS:
-        for (size_t i = 0; i < TN_MIN(a->count, (size_t)16); i++)
+        for (size_t i = 0; i < TN_MIN(a->count, (size_t)MAX_SHOWN); i++)
             tn_text_add(out, "%s%" PRId64, i ? "," : "", a->ints[i]);
         break;
     case TN_ATTR_TENSOR: {
@@ -62,6 +64,8 @@ static void attr_text(const tn_attr *a, tn_text *out) {
     default:
         tn_text_add(out, "(%zu)", a->count);
     }
+    if ((a->type == TN_ATTR_FLOATS || a->type == TN_ATTR_INTS) && a->count > MAX_SHOWN)
+        tn_text_add(out, ",... (%zu in all)", a->count);
 }
 
 static bool same_strings(const tn_attr *x, const tn_attr *y) {

@@ -7,8 +7,7 @@
 #include "cli/profile.h"
 #include "cli/svg.h"
 
-/* ---- operators with their kernels, by time
- * ------------------------------------------------------------------------------- */
+/* ---- operators with their kernels, by time --------------------------------------------------------------------- */
 
 typedef struct type_time {
     const char *name, *kernel; /* kernel NULL: the portable one */
@@ -104,9 +103,11 @@ static void add_tiles(tn_text *out, const cli_profile *p, const tn_plan *plan) {
 
 static void add_types(tn_text *out, const types *t) {
     tn_text_add(out, "<h2>Time by operator and kernel</h2>\n<div class=\"stack\">");
-    for (size_t i = 0; i < t->count; i++)
-        tn_text_add(out, "<i style=\"width:%.3f%%;background:%s\" title=\"%s %.1f %%\"></i>", t->list[i].share,
-                    cli_svg_color(i), t->list[i].name, t->list[i].share);
+    for (size_t i = 0; i < t->count; i++) {
+        tn_text_add(out, "<i style=\"width:%.3f%%;background:%s\" title=\"", t->list[i].share, cli_svg_color(i));
+        cli_svg_text(out, t->list[i].name);
+        tn_text_add(out, " %.1f %%\"></i>", t->list[i].share);
+    }
     tn_text_add(out, "</div>\n<div class=\"legend\">");
     for (size_t i = 0; i < t->count; i++) {
         tn_text_add(out, "<span><i style=\"background:%s\"></i>", cli_svg_color(i));

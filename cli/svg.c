@@ -54,8 +54,9 @@ static void add_box(tn_text *out, const tn_plan *plan, int id, int first, int la
                 "stroke=\"currentColor\" stroke-opacity=\".35\" stroke-width=\".5\"><title>",
                 LEFT + step * first, y, step * (last - first + 1), TN_MAX(h, 0.4), cli_svg_color((size_t)id % 7));
     cli_svg_text(out, v->name);
-    tn_text_add(out, " (%s), %zu bytes at %zu, steps %d to %d</title></rect>\n",
-                v->producer ? v->producer->op_type : "input", s->bytes, s->offset, first, last);
+    tn_text_add(out, " (");
+    cli_svg_text(out, v->producer ? v->producer->op_type : "input");
+    tn_text_add(out, "), %zu bytes at %zu, steps %d to %d</title></rect>\n", s->bytes, s->offset, first, last);
 }
 
 void cli_svg_memory(tn_text *out, const tn_plan *plan) {

@@ -322,60 +322,76 @@ static tern_status check_header(const header *h, tn_str f, tern_error *err) {
     return TERN_OK;
 }
 
-static tern_status read_pack(tern_model *m, const char *file, const header *h, uint64_t index, tn_compiled_pack *out,
-                             tern_error *err) {
+/* `left`: bytes that records may still name. Together they name no more than the file has, so that a small file with
+ * records that lie on each other can not make many copies of its bytes. */
+typedef struct reader {
+    tern_model *m;
+    const char *file;
+    const header *h;
+    uint64_t left;
+    tern_error *err;
+} reader;
+
+static bool spend(reader *f, uint64_t bytes) {
+    if (bytes > f->left) return false;
+    f->left -= bytes;
+    return true;
+}
+
+static tern_status read_pack(reader *f, uint64_t index, tn_compiled_pack *out) {
+    const header *h = f->h;
     pack_record r;
-    memcpy(&r, file + h->packs + index * sizeof r, sizeof r);
+    memcpy(&r, f->file + h->packs + index * sizeof r, sizeof r);
     uint64_t text, data;
     if (__builtin_add_overflow(h->texts, r.name, &text) || __builtin_add_overflow(h->blob, r.data, &data) ||
-        !within(h, text, r.name_len, 1) || !within(h, data, r.bytes, 1) || data % ALIGN)
-        return tn_fail(err, TERN_INVALID_FORMAT, "has a packed constant that lies outside of it");
-    char *name = tn_arena_strndup(&m->arena, file + text, r.name_len);
-    if (!name) return tn_fail_oom(err, r.name_len);
-    *out = (tn_compiled_pack){name, r.key, r.bytes, file + data};
+        !within(h, text, r.name_len, 1) || !within(h, data, r.bytes, 1) || data % ALIGN || !spend(f, r.name_len))
+        return tn_fail(f->err, TERN_INVALID_FORMAT, "has a packed constant that lies outside of it");
+    char *name = tn_arena_strndup(&f->m->arena, f->file + text, r.name_len);
+    if (!name) return tn_fail_oom(f->err, r.name_len);
+    *out = (tn_compiled_pack){name, r.key, r.bytes, f->file + data};
     return TERN_OK;
 }
 
 /* Plans that live together are kept apart when one is taken (tn_plan_take_offsets). */
-static tern_status read_memory(tern_model *m, const char *file, const header *h, const part_record *part,
-                               tn_compiled_part *out, tern_error *err) {
-    const char *section = file + h->memory;
-    uint64_t bytes, size = h->memory_size;
+static tern_status read_memory(reader *f, const part_record *part, tn_compiled_part *out) {
+    const char *section = f->file + f->h->memory;
+    uint64_t bytes, size = f->h->memory_size;
     bool ok = !__builtin_mul_overflow(part->n_memory, sizeof(memory_record), &bytes) && part->memory <= size &&
-              bytes <= size - part->memory;
-    tn_compiled_memory *list = ok ? tn_arena_array(&m->arena, part->n_memory + 1, sizeof *list) : NULL;
+              bytes <= size - part->memory && spend(f, bytes);
+    tn_compiled_memory *list = ok ? tn_arena_array(&f->m->arena, part->n_memory + 1, sizeof *list) : NULL;
     for (uint64_t i = 0; list && i < part->n_memory; i++) {
         memory_record r;
         memcpy(&r, section + part->memory + i * sizeof r, sizeof r);
         ok = !__builtin_mul_overflow(r.count, sizeof(uint64_t), &bytes) && r.offsets <= size &&
-             bytes <= size - r.offsets;
-        uint64_t *offsets = ok ? tn_arena_array(&m->arena, r.count + 1, sizeof *offsets) : NULL;
+             bytes <= size - r.offsets && spend(f, bytes);
+        uint64_t *offsets = ok ? tn_arena_array(&f->m->arena, r.count + 1, sizeof *offsets) : NULL;
         if (!offsets) break;
         memcpy(offsets, section + r.offsets, r.count * sizeof *offsets);
         list[i] = (tn_compiled_memory){r.digest, r.count, offsets};
         out->n_memory = i + 1;
     }
-    if (!ok) return tn_fail(err, TERN_INVALID_FORMAT, "has a memory plan that lies outside of it");
+    if (!ok) return tn_fail(f->err, TERN_INVALID_FORMAT, "has a memory plan that lies outside of it");
     out->memory = list;
-    return list && out->n_memory == part->n_memory ? TERN_OK : tn_fail_oom(err, part->n_memory * sizeof *list);
+    return list && out->n_memory == part->n_memory ? TERN_OK : tn_fail_oom(f->err, part->n_memory * sizeof *list);
 }
 
-static tern_status read_part(tern_model *m, const char *file, const header *h, size_t index, tn_compiled_part *out,
-                             tern_error *err) {
+static tern_status read_part(reader *f, size_t index, tn_compiled_part *out) {
+    const header *h = f->h;
     part_record r;
-    memcpy(&r, file + sizeof *h + index * sizeof r, sizeof r);
-    if (!within(h, r.graph, r.graph_size, 1) || r.first_pack > h->n_packs || r.n_packs > h->n_packs - r.first_pack)
-        return tn_fail(err, TERN_INVALID_FORMAT, "has a part that lies outside of it");
-    tn_compiled_pack *packs = tn_arena_array(&m->arena, r.n_packs + 1, sizeof *packs);
-    if (!packs) return tn_fail_oom(err, r.n_packs * sizeof *packs);
-    for (uint64_t i = 0; i < r.n_packs; i++) TN_TRY(read_pack(m, file, h, r.first_pack + i, &packs[i], err));
+    memcpy(&r, f->file + sizeof *h + index * sizeof r, sizeof r);
+    if (!within(h, r.graph, r.graph_size, 1) || r.first_pack > h->n_packs || r.n_packs > h->n_packs - r.first_pack ||
+        !spend(f, r.n_packs * sizeof(pack_record)))
+        return tn_fail(f->err, TERN_INVALID_FORMAT, "has a part that lies outside of it");
+    tn_compiled_pack *packs = tn_arena_array(&f->m->arena, r.n_packs + 1, sizeof *packs);
+    if (!packs) return tn_fail_oom(f->err, r.n_packs * sizeof *packs);
+    for (uint64_t i = 0; i < r.n_packs; i++) TN_TRY(read_pack(f, r.first_pack + i, &packs[i]));
     *out = (tn_compiled_part){.tier = (tern_cpu_tier)r.tier,
                               .precision = (tern_precision)r.precision,
                               .machine = r.machine,
-                              .graph = {file + r.graph, r.graph_size},
+                              .graph = {f->file + r.graph, r.graph_size},
                               .packs = packs,
                               .n_packs = r.n_packs};
-    return read_memory(m, file, h, &r, out, err);
+    return read_memory(f, &r, out);
 }
 
 static tern_status check_bytes(const struct tn_compiled *c, const void *data, size_t size, tern_error *err) {
@@ -393,7 +409,8 @@ tern_status tn_compiled_load(tern_model *m, tn_str file, tern_error *err) {
     tn_compiled_part *parts = tn_arena_array(&m->arena, (size_t)h.n_parts + 1, sizeof *parts);
     atomic_uchar *chunks = tn_arena_array(&m->arena, chunk_count(file.len - h.blob) + 1, sizeof *chunks);
     if (!c || !parts || !chunks) return tn_fail_oom(err, sizeof *c);
-    for (uint32_t i = 0; i < h.n_parts; i++) TN_TRY(read_part(m, file.data, &h, i, &parts[i], err));
+    reader f = {m, file.data, &h, file.len, err};
+    for (uint32_t i = 0; i < h.n_parts; i++) TN_TRY(read_part(&f, i, &parts[i]));
     *c = (struct tn_compiled){.blob = {file.data + h.blob, file.len - h.blob},
                               .sums = (const uint8_t *)file.data + h.sums,
                               .chunks = chunks,

@@ -20,8 +20,10 @@ bool tn_opt_scalar_operand(const tn_node *n, float *number, tn_value **other) {
     if (n->n_in != 2 || !n->in[0] || !n->in[1]) return false;
     for (int i = 0; i < 2; i++) {
         const tern_tensor *t = tn_opt_const(n->in[i]);
+        const tn_type *type = &n->in[1 - i]->type;
         /* A constant of higher rank would raise the rank of the result. */
-        if (!t || t->shape.rank > 1 || !tn_opt_scalar(n->in[i], number)) continue;
+        if (!t || t->shape.rank > (type->ranked ? TN_MIN(type->shape.rank, 1) : 0)) continue;
+        if (!tn_opt_scalar(n->in[i], number)) continue;
         *other = n->in[1 - i];
         return true;
     }
