@@ -363,6 +363,27 @@ static void test_hard_swish_by_gate(void **state) {
     (void)state, check_written_out(build_hard_swish_by_gate, "HardSwish");
 }
 
+/* A scalar plus a vector of one element is a vector: the operator for both would give a scalar. */
+static void test_hard_sigmoid_of_a_scalar(void **state) {
+    (void)state;
+    for (int rank = 0; rank < 2; rank++) {
+        mb b;
+        mb_begin(&b, 13);
+        mb_input(&b, "x", TERN_FLOAT, rank, DIMS(1));
+        mb_floats(&b, "three", 1, DIMS(1), &(float){3});
+        mb_scalar(&b, "zero", 0), mb_scalar(&b, "six", 6);
+        mb_node(&b, "Add", "x three", "p");
+        mb_node(&b, "Clip", "p zero six", "q");
+        mb_node(&b, "Div", "q six", "y");
+        mb_output(&b, "y");
+        tern_model *m = mb_end(&b);
+        tern_session *s = session_of(m, true);
+        assert_int_equal(count_ops(s, "HardSigmoid"), rank);
+        tern_session_free(s);
+        tern_model_free(m);
+    }
+}
+
 static void test_clip_bounds(void **state) {
     (void)state;
     mb b;
@@ -837,6 +858,7 @@ int main(void) {
         cmocka_unit_test(test_gelu_other_order),
         cmocka_unit_test(test_hard_swish),
         cmocka_unit_test(test_hard_swish_by_gate),
+        cmocka_unit_test(test_hard_sigmoid_of_a_scalar),
         cmocka_unit_test(test_clip_bounds),
         cmocka_unit_test(test_layout_region),
         cmocka_unit_test(test_layout_odd_channels),
