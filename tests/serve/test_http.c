@@ -341,7 +341,7 @@ static void clients_that_leave(void **unused) {
 
 /* A request whose body is followed by spaces; the size of the whole. */
 static size_t padded(char *to, size_t body) {
-    int head = sprintf(to, "POST /v2/models/rows/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n", body);
+    int head = snprintf(to, 200, "POST /v2/models/rows/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n", body);
     memset(to + head, ' ', body);
     memcpy(to + head, BODY, strlen(BODY));
     return (size_t)head + body;
