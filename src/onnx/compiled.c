@@ -1,12 +1,15 @@
 /* .tern files: a model with what preparing it gave, for machines like this one, so that a later start is one map.
  *
- *   header      magic, format, size, checksum of what follows but the blob, version of tern, counts, offsets
- *   parts       a record per CPU tier
- *   packs       a record per packed constant
- *   memory      a record per memory plan, then their offsets; the other parts of a plan are the order of the nodes in
- * the graph and the kernels that the constants are packed for sums        a checksum for each 16 kB of the blob texts
- * names of constants graphs      ModelProto of the source, then of each part blob        elements of constants and
- * packed forms, each aligned to 64; from a page boundary on. What the parts need comes first
+ * - header: magic, format, size, checksum of what follows but the blob, version of tern, counts, offsets
+ * - parts: a record per CPU tier
+ * - packs: a record per packed constant
+ * - memory: for each part a record per memory plan, then their offsets; the rest of a plan follows from the order of
+ *   the nodes in the graph and from the packed constants
+ * - sums: a checksum for each 16 kB of the blob
+ * - texts: names of constants
+ * - graphs: ModelProto of the source, then of each part
+ * - blob: elements of constants and packed forms, each aligned to 64; from a page boundary on. What the parts need
+ *   comes first
  *
  * Numbers are the machine's own (little-endian, 64 bits). The elements of a constant that several graphs hold are there
  * once. Nothing is copied on reading: tensors and packs point into the map, which all processes share. Only what is

@@ -33,3 +33,11 @@ bool tn_opt_scalar_operand(const tn_node *n, float *number, tn_value **other) {
 tn_node *tn_opt_sole_producer(const tn_value *v, const char *domain, const char *op_type) {
     return v && v->n_uses == 1 && tn_opt_is(v->producer, domain, op_type) ? v->producer : NULL;
 }
+
+bool tn_opt_all_are(const tn_node *n, const char *name, int64_t number) {
+    size_t count;
+    const int64_t *list = tn_attr_ints(n, name, &count);
+    for (size_t i = 0; i < count; i++)
+        if (list[i] != number) return false;
+    return true;
+}

@@ -22,19 +22,11 @@ static tern_status grow_inputs(tn_opt *o, tn_node *n, int n_in) {
     return TERN_OK;
 }
 
-static bool all_are(const tn_node *n, const char *name, int64_t number) {
-    size_t count;
-    const int64_t *list = tn_attr_ints(n, name, &count);
-    for (size_t i = 0; i < count; i++)
-        if (list[i] != number) return false;
-    return true;
-}
-
 /* A blocked 1x1 convolution of one group that reads nothing more yet. */
 static bool is_pointwise(const tn_node *n) {
     return tn_opt_is(n, "tern", "Conv") && n->n_in <= SCALE && n->in[0]->block && n->in[0]->type.shape.rank == 4 &&
            n->out[0] && n->in[0]->block == n->out[0]->block && tn_attr_i(n, "group", 1) == 1 &&
-           all_are(n, "kernel_shape", 1) && all_are(n, "pads", 0);
+           tn_opt_all_are(n, "kernel_shape", 1) && tn_opt_all_are(n, "pads", 0);
 }
 
 /* ---- picked channels ------------------------------------------------------------------------------------------- */
@@ -153,7 +145,7 @@ static picked *sort_map(tn_opt *o, const tn_node *pick, size_t count, int64_t *t
 static tern_status take_picks(tn_opt *o, tn_node *conv) {
     const tn_node *pick = is_pointwise(conv) ? conv->in[0]->producer : NULL;
     if (!pick || !is_pick(pick, conv->in[0]->block) || pick->n_in < 2 || pick->n_in > TN_CONV_MAPS ||
-        conv->in[0]->n_uses != 1 || !all_are(conv, "strides", 1))
+        conv->in[0]->n_uses != 1 || !tn_opt_all_are(conv, "strides", 1))
         return TERN_OK;
     const tern_tensor *w = tn_opt_const(conv->in[1]);
     if (!w || w->dtype != TERN_FLOAT || w->shape.dims[1] != channels_of(conv->in[0])) return TERN_OK;
@@ -229,13 +221,13 @@ static tern_status give_means(tn_opt *o, tn_node *pool) {
 static bool all_given(const tn_node *n, const char *name, int64_t number) {
     size_t count;
     tn_attr_ints(n, name, &count);
-    return count == 2 && all_are(n, name, number);
+    return count == 2 && tn_opt_all_are(n, name, number);
 }
 
 static bool halves(const tn_node *n) {
     return tn_opt_is(n, "", "MaxPool") && n->out[0] && (n->n_out < 2 || !n->out[1]) &&
-           all_given(n, "kernel_shape", 2) && all_given(n, "strides", 2) && all_are(n, "pads", 0) &&
-           all_are(n, "dilations", 1) && !tn_attr_i(n, "ceil_mode", 0) && n->in[0]->block &&
+           all_given(n, "kernel_shape", 2) && all_given(n, "strides", 2) && tn_opt_all_are(n, "pads", 0) &&
+           tn_opt_all_are(n, "dilations", 1) && !tn_attr_i(n, "ceil_mode", 0) && n->in[0]->block &&
            n->out[0]->block == n->in[0]->block &&
            (tn_attr_is(n, "auto_pad", "NOTSET", "NOTSET") || tn_attr_is(n, "auto_pad", "NOTSET", "VALID"));
 }
@@ -246,8 +238,8 @@ static bool gives_maxima(const tn_node *n) {
     tn_act act;
     if (n->n_in > SCALE || (n->n_in > 3 && n->in[3]) || n->n_out != 1 || !n->in[0]->block || !tn_op_act(n, &act) ||
         !tn_act_is_clamp(act.kind) || tn_attr_i(n, "group", 1) != 1 || !w || w->shape.dims[0] < 8 ||
-        w->shape.dims[1] < 8 || !all_given(n, "kernel_shape", 3) || !all_are(n, "strides", 1) ||
-        !all_are(n, "dilations", 1))
+        w->shape.dims[1] < 8 || !all_given(n, "kernel_shape", 3) || !tn_opt_all_are(n, "strides", 1) ||
+        !tn_opt_all_are(n, "dilations", 1))
         return false;
     const tn_shape *y = &n->out[0]->type.shape;
     return n->out[0]->type.ranked && y->rank == 4 && tn_dim_known(y->dims[2]) && tn_dim_known(y->dims[3]) &&

@@ -20,18 +20,10 @@ static double cost(const tn_opt *o, int64_t ic, int64_t oc) {
     return (double)ic * (double)TN_MAX(tn_round_up(oc, b / 2), 2 * b);
 }
 
-static bool all_are(const tn_node *n, const char *name, int64_t number) {
-    size_t count;
-    const int64_t *list = tn_attr_ints(n, name, &count);
-    for (size_t i = 0; i < count; i++)
-        if (list[i] != number) return false;
-    return true;
-}
-
 /* The weights of a 1x1 convolution of one group, (oc, ic, 1, 1); NULL: it is none. */
 static const tern_tensor *pointwise_weights(const tn_node *n) {
     if (!tn_opt_is(n, "tern", "Conv") || n->n_in != 4 || n->n_out != 1 || tn_attr_i(n, "group", 1) != 1 ||
-        !all_are(n, "kernel_shape", 1) || !all_are(n, "pads", 0))
+        !tn_opt_all_are(n, "kernel_shape", 1) || !tn_opt_all_are(n, "pads", 0))
         return NULL;
     const tern_tensor *w = tn_opt_const(n->in[1]);
     bool known = w && w->dtype == TERN_FLOAT && w->shape.rank == 4 && w->shape.dims[2] == 1 && w->shape.dims[3] == 1;
@@ -107,7 +99,8 @@ static tern_status visit(tn_opt *o, tn_node *second) {
     tn_node *first = b ? tn_opt_sole_producer(second->in[0], "tern", "Conv") : NULL;
     const tern_tensor *a = first ? pointwise_weights(first) : NULL;
     tn_act act;
-    if (!a || first->in[3] || !all_are(first, "strides", 1) || !tn_op_act(first, &act) || act.kind != TN_ACT_NONE)
+    if (!a || first->in[3] || !tn_opt_all_are(first, "strides", 1) || !tn_op_act(first, &act) ||
+        act.kind != TN_ACT_NONE)
         return TERN_OK;
     int64_t ic = a->shape.dims[1], mid = a->shape.dims[0], oc = b->shape.dims[0];
     if (b->shape.dims[1] != mid || (double)ic * (double)mid * (double)oc > MOST_WORK ||

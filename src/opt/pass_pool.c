@@ -6,18 +6,10 @@
 
 tern_status tn_pass_pool(tn_opt *o);
 
-static bool all_are(const tn_node *n, const char *name, int64_t number) {
-    size_t count;
-    const int64_t *list = tn_attr_ints(n, name, &count);
-    for (size_t i = 0; i < count; i++)
-        if (list[i] != number) return false;
-    return true;
-}
-
 /* Each pixel of its output comes from the same pixel of its input. */
 static bool is_pointwise(const tn_node *n) {
     const tern_tensor *w = n->n_in > 1 ? tn_opt_const(n->in[1]) : NULL;
-    if (!w || w->dtype != TERN_FLOAT || !all_are(n, "strides", 1) || !all_are(n, "pads", 0)) return false;
+    if (!w || w->dtype != TERN_FLOAT || !tn_opt_all_are(n, "strides", 1) || !tn_opt_all_are(n, "pads", 0)) return false;
     for (int d = 2; d < w->shape.rank; d++)
         if (w->shape.dims[d] != 1) return false;
     return true;
@@ -26,7 +18,7 @@ static bool is_pointwise(const tn_node *n) {
 /* Means over whole windows, fewer than there are pixels. */
 static bool is_smaller_mean(const tn_node *n) {
     if (tn_opt_is(n, "", "GlobalAveragePool")) return true;
-    return tn_opt_is(n, "", "AveragePool") && all_are(n, "pads", 0) && !all_are(n, "strides", 1) &&
+    return tn_opt_is(n, "", "AveragePool") && tn_opt_all_are(n, "pads", 0) && !tn_opt_all_are(n, "strides", 1) &&
            !tn_attr_i(n, "ceil_mode", 0) &&
            (tn_attr_is(n, "auto_pad", "NOTSET", "NOTSET") || tn_attr_is(n, "auto_pad", "NOTSET", "VALID"));
 }

@@ -287,27 +287,35 @@ uint64_t tn_plan_digest(const tn_interval *intervals, size_t count) {
     return digest;
 }
 
-static bool overlap(const tn_interval *a, const tn_interval *b) {
-    return a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes;
+/* Whether no two of the intervals, by offset, share memory while both live: each begins where those before it end. */
+static bool are_apart(placed *x, tn_interval *const *by_offset) {
+    size_t step;
+    placed_clear(x);
+    for (size_t i = 0; i < x->count; i++) {
+        const tn_interval *v = by_offset[i];
+        if (!v->bytes) continue;
+        if (highest(x, 1, 0, x->steps, v, &step) > v->offset) return false;
+        add_steps(x, 1, 0, x->steps, v);
+    }
+    return true;
 }
 
 bool tn_plan_take_offsets(tn_interval *intervals, size_t count, const uint64_t *offsets, size_t *total,
                           size_t *lower_bound) {
-    tn_interval **order = tn_alloc_array(count + 1, sizeof(tn_interval *));
-    bool good = order != NULL;
+    placed x;
     *total = 0;
     *lower_bound = most_alive(intervals, count);
+    if (placed_init(&x, intervals, count, NULL) != TERN_OK) return false;
+    bool good = true;
     for (size_t i = 0; good && i < count; i++) {
-        tn_interval *v = order[i] = &intervals[i];
+        tn_interval *v = x.found[i] = &intervals[i];
         size_t end;
         good = offsets[i] % 64 == 0 && tn_add_size(offsets[i], v->bytes, &end) && end <= INT64_MAX;
         v->offset = offsets[i];
         if (good) *total = TN_MAX(*total, end);
     }
-    if (good) qsort(order, count, sizeof *order, earlier_first);
-    for (size_t i = 0; good && i < count; i++)
-        for (size_t k = i + 1; good && k < count && order[k]->first <= order[i]->last; k++)
-            good = !overlap(order[i], order[k]);
-    tn_free(order);
+    if (good) qsort(x.found, count, sizeof *x.found, lower_first);
+    good = good && are_apart(&x, x.found);
+    placed_release(&x);
     return good;
 }

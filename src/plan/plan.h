@@ -79,11 +79,13 @@ typedef struct tn_part {
 /* Fills parts by value id. */
 tern_status tn_plan_parts(tn_plan *plan, tn_part *parts, tern_error *err);
 
+/* Sets the offsets so that intervals which share a step share no byte; `total` bytes are needed, and no plan can do
+ * with less than `lower_bound`. Sizes are multiples of 64, their sum is below 2^63. */
 tern_status tn_plan_memory(tn_interval *intervals, size_t count, size_t *total, size_t *lower_bound, tern_error *err);
 /* A number for sizes and lifetimes. */
 uint64_t tn_plan_digest(const tn_interval *intervals, size_t count);
 /* Offsets from elsewhere, of as many intervals: taken (true) when none is astray and those that live at the same time
- * do not overlap. */
+ * do not overlap, which takes a time of n log n; false, too, for want of memory. */
 bool tn_plan_take_offsets(tn_interval *intervals, size_t count, const uint64_t *offsets, size_t *total,
                           size_t *lower_bound);
 

@@ -47,7 +47,9 @@ static void test_many_values(void **state) {
     (void)state;
     enum { MANY = 20000 };
     tn_interval *v = tn_alloc_array(MANY, sizeof *v);
+    uint64_t *offsets = tn_alloc_array(MANY, sizeof *offsets);
     assert_non_null(v);
+    assert_non_null(offsets);
     tt_rng rng = tt_rng_init(5);
     for (int kind = 0; kind < 3; kind++) {
         size_t total, bound;
@@ -59,8 +61,15 @@ static void test_many_values(void **state) {
         check_no_overlap(v, MANY, total);
         assert_true(total >= bound);
         assert_true(kind ? total <= bound + bound / 3 : total == bound);
+        size_t taken, taken_bound;
+        for (int i = 0; i < MANY; i++) offsets[i] = v[i].offset;
+        assert_true(tn_plan_take_offsets(v, MANY, offsets, &taken, &taken_bound));
+        assert_int_equal(taken, total);
+        offsets[MANY - 1] = offsets[MANY - 2]; /* which live together */
+        assert_false(tn_plan_take_offsets(v, MANY, offsets, &taken, &taken_bound));
     }
     tn_free(v);
+    tn_free(offsets);
 }
 
 /* A chain needs the two largest neighbours and no more. */
